@@ -1,0 +1,1 @@
+"""From a trained Keras network to files for other runtimes."""

@@ -1,0 +1,323 @@
+"""Conversion to a `.tflite` of Larq Compute Engine, and the audit that says what it really holds.
+
+The converter of Larq Compute Engine (LCE) ships what it cannot bit-pack as float, without a word. So every conversion
+here ends in an audit: each binary convolution of the network is looked up, by its very bits, in the written file, and
+the file is run.
+
+```python
+from larq_nas.converters import tflite
+
+conversion = tflite.convert(model)
+conversion.report.all_packed        # True, or convert has raised
+path.write_bytes(conversion.bytes)
+```
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import tempfile
+import time
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.operations import Zeroise
+
+PACKED, FLOAT, UNUSED = "packed", "float", "unused"
+
+
+class ConversionError(RuntimeError):
+    """A network cannot be converted, or its file is not what it should be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryConvolution:
+    """What became of a binary convolution.
+
+    # Arguments
+        name: Name of the Keras layer.
+        kernel_shape: Height, width, input channels, filters.
+        status: `"packed"`: an `LceBconv2d`; `"float"`: a convolution of 32-bit weights; `"unused"`: absent,
+            since nothing but a "none" operation reads it.
+        reason: Why it is not packed.
+    """
+
+    name: str
+    kernel_shape: tuple
+    status: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a converted file holds.
+
+    # Arguments
+        binary_convolutions: What became of each binary convolution of the network.
+        operators: How often each operator stands in the file.
+        file_bytes: Size of the file.
+        ideal_bytes: Size of the network's weights, binary kernels at 1 bit and the rest at 32.
+        differences: For random and for real inputs (if given), the largest difference of a class probability
+            between Keras and the file, and the fraction of inputs on which the most probable class agrees.
+    """
+
+    binary_convolutions: tuple
+    operators: dict
+    file_bytes: int
+    ideal_bytes: int
+    differences: dict
+
+    @property
+    def all_packed(self) -> bool:
+        """Whether no binary convolution fell back to float."""
+        return all(convolution.status != FLOAT for convolution in self.binary_convolutions)
+
+    def count(self, status: str) -> int:
+        """How many binary convolutions have a status."""
+        return sum(convolution.status == status for convolution in self.binary_convolutions)
+
+    def to_dict(self) -> dict:
+        """The report for a JSON file."""
+        return {"all_packed": self.all_packed, **dataclasses.asdict(self)}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.count(status)} {status}" for status in (PACKED, FLOAT, UNUSED))
+        lines = [f"binary convolutions: {counts}"]
+        lines += [f"  {c.name} {c.kernel_shape}: {c.status}, {c.reason}" for c in self.binary_convolutions if c.reason]
+        lines.append("operators: " + ", ".join(f"{name} {count}" for name, count in self.operators.items()))
+        ratio = self.file_bytes / self.ideal_bytes
+        lines.append(f"file: {self.file_bytes:,} bytes, {ratio:.2f} times the weights' {self.ideal_bytes:,}")
+        for name, (difference, agreement) in self.differences.items():
+            lines.append(f"Keras and file on {name} inputs: differ by {difference:.1e}, agree on {agreement:.1%}")
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A converted network: the file's content and the report on it."""
+
+    bytes: bytes
+    report: Report
+
+
+def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) -> Conversion:
+    """Converts a network to a `.tflite` for Larq Compute Engine, audits the file and runs it.
+
+    # Arguments
+        model: A Keras model with one image input of fixed size.
+        samples: Real inputs of shape `(n, height, width, channels)` on which Keras and the file are compared,
+            beside random ones.
+        allow_float_fallback: Whether binary convolutions may become float ones.
+
+    # Returns
+        The file's content and the report.
+
+    # Raises
+        ConversionError: If LCE is missing, the model cannot be converted, the file cannot be run, or a binary
+            convolution is not bit-packed and `allow_float_fallback` is false.
+    """
+    content = _to_flatbuffer(model)
+    operators, kernels = _read(content)
+    binary_convolutions = tuple(_audit(model, kernels))
+    fallen = [c for c in binary_convolutions if c.status == FLOAT]
+    if fallen and not allow_float_fallback:
+        raise ConversionError(
+            f"{len(fallen)} of {len(binary_convolutions)} binary convolutions are not bit-packed, the first is "
+            f"{fallen[0].name}: {fallen[0].reason}. Accept it with allow_float_fallback"
+        )
+    inputs = {"random": np.random.default_rng(0).normal(size=(8, *model.input_shape[1:])).astype(np.float32)}
+    if samples is not None:
+        inputs["real"] = np.asarray(samples, np.float32)
+    differences = {name: _compare(model, content, images) for name, images in inputs.items()}
+    ideal = -(-lq.models.ModelProfile(model).memory // 8)
+    return Conversion(content, Report(binary_convolutions, operators, len(content), ideal, differences))
+
+
+def _lce():
+    try:
+        import larq_compute_engine
+    except ImportError:
+        raise ConversionError(
+            "Larq Compute Engine is not installed, which only conversion and running a .tflite need: "
+            "pip install larq-compute-engine (there are wheels for Linux x86-64, macOS and Windows)"
+        ) from None
+    return larq_compute_engine
+
+
+def _to_flatbuffer(model) -> bytes:
+    lce = _lce()
+    if len(model.inputs) != 1 or None in model.input_shape[1:]:
+        raise ConversionError(f"the model's input {model.input_shape} is not one image of fixed size")
+    if any(not np.isfinite(weights).all() for weights in model.get_weights()):
+        raise ConversionError("the model has weights that are not finite")
+    module = tf.Module()
+    # Variables only: to save the layers, too, takes Keras longer than all the rest.
+    module.variables_ = [getattr(v, "latent_variable", v) for v in model.variables]
+    signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="images")
+    function = tf.function(lambda images: {"output": model(images, training=False)}, [signature])
+    with tempfile.TemporaryDirectory() as directory:
+        tf.saved_model.save(module, directory, function.get_concrete_function())
+        try:
+            return lce.convert_saved_model(directory)
+        except Exception as error:
+            raise ConversionError(f"LCE cannot convert the model: {str(error).splitlines()[0]}") from error
+
+
+# --- audit ---------------------------------------------------------------------------------------------------
+
+
+def _read(content):
+    """Operator counts, and for each kind of convolution the kernels in the file."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    builtin = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    names = []
+    for code in model.operatorCodes:
+        name = builtin[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        names.append(code.customCode.decode() if name == "CUSTOM" else name)
+    operators, kernels = collections.Counter(), collections.defaultdict(collections.Counter)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = names[operator.opcodeIndex]
+            operators[name] += 1
+            if name in ("LceBconv2d", "CONV_2D"):
+                kernel = graph.tensors[operator.inputs[1]]
+                data = model.buffers[kernel.buffer].data
+                data = b"" if data is None else np.asarray(data, np.uint8).tobytes()
+                kernels[name][_packed(data, kernel.shape) if name == "CONV_2D" else data] += 1
+    return dict(operators.most_common()), kernels
+
+
+def _packed(data, shape):
+    """A float kernel of the file, of the shape (filters, height, width, channels), as LCE would pack its signs."""
+    values = np.frombuffer(data, np.float32)
+    return _pack(values.reshape(shape)) if values.size == np.prod(shape) else b""
+
+
+def _pack(kernel) -> bytes:
+    padding = -kernel.shape[-1] % 32
+    bits = np.pad(kernel < 0, [(0, 0)] * (kernel.ndim - 1) + [(0, padding)])
+    return np.packbits(bits, axis=-1, bitorder="little").tobytes()
+
+
+def binary_layers(model) -> list:
+    """The convolutions of a model whose input and kernel are both binary."""
+    return [layer for layer in model._flatten_layers(include_self=False) if _is_binary(layer)]
+
+
+def _is_binary(layer):
+    quantizers = [getattr(layer, f"{name}_quantizer", None) for name in ("input", "kernel")]
+    is_convolution = isinstance(layer, tf.keras.layers.Conv2D)
+    return is_convolution and all(getattr(quantizer, "precision", None) == 1 for quantizer in quantizers)
+
+
+def _audit(model, kernels):
+    packed, floats = kernels["LceBconv2d"].copy(), kernels["CONV_2D"].copy()
+    for layer in binary_layers(model):
+        with lq.context.quantized_scope(True):
+            kernel = np.array(layer.get_weights()[0])
+        bits = _pack(np.moveaxis(kernel, -1, 0))
+        status, reason = PACKED, ""
+        if packed[bits]:
+            packed[bits] -= 1
+        elif floats[bits]:
+            floats[bits] -= 1
+            status, reason = FLOAT, _reason(layer, kernel)
+        elif _is_unused(layer):
+            status, reason = UNUSED, 'only a "none" operation reads it'
+        else:
+            status, reason = FLOAT, "its kernel is not in the file as a binary convolution"
+        yield BinaryConvolution(layer.name, tuple(kernel.shape), status, reason)
+
+
+def _reason(layer, kernel):
+    magnitude = np.abs(kernel)
+    if (magnitude.max(axis=(0, 1, 2)) < 1.2e-7).any():
+        return "an output channel of its kernel is zero"
+    if not np.allclose(magnitude, magnitude[:1, :1, :1], rtol=5e-3):
+        return "the magnitude of its kernel differs within an output channel"
+    if layer.groups > 1:
+        return "its groups have a number of input channels that is no multiple of 32"
+    padding = getattr(layer, "pad_values", 0.0)
+    if layer.padding == "same" and padding not in (0.0, 1.0):
+        return f"it pads with {padding}, neither 0 nor 1"
+    return "LCE does not recognise its input as binary"
+
+
+def _is_unused(layer) -> bool:
+    """Whether all that is computed from the layer ends in a `Zeroise`."""
+    consumers = [node.outbound_layer for node in layer._outbound_nodes]
+    return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)
+
+
+def _compare(model, content, images):
+    expected, actual = model.predict(images, verbose=0), predict(content, images, processes=1)
+    agreement = np.mean(expected.argmax(axis=-1) == actual.argmax(axis=-1))
+    return float(np.abs(expected - actual).max()), float(agreement)
+
+
+# --- running a file ------------------------------------------------------------------------------------------
+
+_interpreter = None
+
+
+def predict(content: bytes, images, processes=None) -> np.ndarray:
+    """Runs a `.tflite` on images with LCE's interpreter, with whichever of its kernels is faster here.
+
+    # Arguments
+        content: The file's content.
+        images: Normalized images of shape `(n, height, width, channels)`.
+        processes: How many processes share the images; one per CPU by default.
+
+    # Returns
+        The outputs, of shape `(n, classes)`.
+
+    # Raises
+        ConversionError: If LCE is missing or cannot run the file.
+    """
+    _lce()
+    images = np.ascontiguousarray(images, np.float32)
+    options = _fastest_kernel(content, images[0])
+    processes = min(processes or multiprocessing.cpu_count(), -(-len(images) // 64))
+    if processes <= 1:
+        _start(content, options)
+        return _run(images)
+    parts = np.array_split(images, processes)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (content, options)) as pool:
+        return np.concatenate(list(pool.map(_run, parts)))
+
+
+def _fastest_kernel(content, image):
+    """LCE's default kernel is fast on ARM and slow elsewhere, the indirect one the other way round."""
+    seconds = {}
+    for indirect in (False, True):
+        _start(content, {"use_indirect_bgemm": indirect})
+        _run(image[None])
+        start = time.perf_counter()
+        _run(image[None])
+        seconds[indirect] = time.perf_counter() - start
+    return {"use_indirect_bgemm": min(seconds, key=seconds.get)}
+
+
+def _start(content, options):
+    global _interpreter
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+    try:
+        _interpreter = Interpreter(content, **options)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
+
+
+def _run(images):
+    expected = tuple(_interpreter.input_shapes[0][1:])
+    if images.shape[1:] != expected:
+        raise ConversionError(f"the file takes images of shape {expected}, not {images.shape[1:]}")
+    return _interpreter.predict(images)

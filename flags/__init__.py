@@ -1,0 +1,125 @@
+"""The flags of each command, and the shipped recipes: flag files that are found by name.
+
+Defaults are the published hyper-parameters for CIFAR-10. This module imports absl only.
+"""
+
+import pathlib
+
+from absl import flags, logging  # noqa: F401 (logging defines --verbosity)
+
+RECIPES = pathlib.Path(__file__).parent / "recipes"
+
+# What makes a run what it is does not include where it is and how much it says.
+NOT_IDENTITY = {"run_dir", "overwrite"}
+
+
+def recipes(command: str) -> list:
+    """Names of the recipes of a command."""
+    return sorted(path.stem for path in (RECIPES / command).glob("*.flags"))
+
+
+def recipe_path(command: str, name: str) -> pathlib.Path:
+    """The flag file of a recipe of a command."""
+    return RECIPES / command / f"{name}.flags"
+
+
+def define(command: str) -> list:
+    """Defines the flags of a command on `absl.flags.FLAGS`.
+
+    # Arguments
+        command: Name of the command.
+
+    # Returns
+        The names of the flags that were defined. absl's own `--verbosity` is there beside them.
+    """
+    before = set(flags.FLAGS)
+    for group in _COMMANDS[command]:
+        group()
+    return [name for name in flags.FLAGS if name not in before]
+
+
+def _run_dir(default):
+    def define():
+        flags.DEFINE_string("run_dir", default, "where the run leaves its files, and from where it goes on")
+        flags.DEFINE_bool("overwrite", False, "remove the run that is in --run_dir and start again")
+
+    return define
+
+
+def _data():
+    flags.DEFINE_string(
+        "dataset", "digits", "digits, a TFDS name such as cifar10 or name:version, or folder:PATH with one "
+        "sub-folder of images per class"
+    )  # fmt: skip
+    flags.DEFINE_string("data_dir", None, "where TFDS finds or puts its data sets")
+    flags.DEFINE_integer("image_size", None, "resize images to this height and width", lower_bound=4)
+    flags.DEFINE_integer("train_examples", None, "use only so many training examples", lower_bound=2)
+
+
+def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
+    flags.DEFINE_integer("seed", 0, "seed of initial weights, order and augmentation", lower_bound=0)
+    flags.DEFINE_integer("batch_size", batch_size, "examples per step", lower_bound=1)
+    flags.DEFINE_integer("epochs", epochs, "passes over the training examples", lower_bound=1)
+    flags.DEFINE_float("learning_rate", learning_rate, "highest learning rate of the weights", lower_bound=0)
+    flags.DEFINE_float("momentum", momentum, "momentum of the weights", lower_bound=0, upper_bound=1)
+    flags.DEFINE_float("weight_decay", weight_decay, "weight decay, added to the gradient", lower_bound=0)
+    flags.DEFINE_enum(
+        "augmentation", "crop_flip", ["none", "crop", "crop_flip", "imagenet"], "what happens to training images"
+    )
+
+
+def _search():
+    flags.DEFINE_enum("method", "bnas", ["bnas"], "the search method")
+    flags.DEFINE_integer("layers", 8, "cells of the supernet", lower_bound=3)
+    flags.DEFINE_integer("filters", 16, "filters of a node in the first stage", lower_bound=1)
+    _fit(64, 50, 0.025, 0.9, 3e-4)
+    flags.DEFINE_float("final_learning_rate", 0.001, "learning rate of the last epoch", lower_bound=0)
+    flags.DEFINE_float("architecture_learning_rate", 3e-4, "learning rate of the logits", lower_bound=0)
+    flags.DEFINE_float("architecture_weight_decay", 1e-3, "weight decay of the logits", lower_bound=0)
+    flags.DEFINE_float("diversity", 1.0, "strength of the diversity regulariser", lower_bound=0)
+    flags.DEFINE_float("diversity_decay", 7.7, "epochs in which it falls to 1/e", lower_bound=1e-6)
+    flags.DEFINE_bool(
+        "reduce_index_bug", False, "count only the last edge of the reduction cell in the regulariser, as the "
+        "authors' code does"
+    )  # fmt: skip
+
+
+def _train():
+    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
+    flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
+    flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=1)
+    _fit(256, 600, 0.05, 0.9, 3e-6)
+    flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine"], "learning rate over time")
+    flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
+    flags.DEFINE_float("label_smoothing", 0.0, "label smoothing in training", lower_bound=0, upper_bound=1)
+    flags.DEFINE_float("clip_norm", 0.0, "largest global norm of the gradients; 0: any", lower_bound=0)
+    flags.DEFINE_float("drop_path", 0.2, "rate of drop path after the last epoch", lower_bound=0, upper_bound=1)
+
+
+def _trained_run():
+    flags.DEFINE_string("run_dir", "runs/train", "the directory of a finished training")
+
+
+def _convert():
+    flags.DEFINE_bool("allow_float_fallback", False, "accept binary convolutions that are not bit-packed")
+
+
+def _evaluate():
+    flags.DEFINE_string("tflite", None, "a .tflite file; the run's model.tflite, if there is one, by default")
+    flags.DEFINE_string("data_dir", None, "where TFDS finds its data sets; as in the training by default")
+    flags.DEFINE_integer("max_examples", None, "evaluate only so many test examples", lower_bound=1)
+    flags.DEFINE_integer("processes", None, "processes that run the .tflite; one per CPU by default", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 256, "examples per step of the Keras network", lower_bound=1)
+
+
+def _zoo():
+    flags.DEFINE_string("pattern", "*", "which models, e.g. bnas*")
+
+
+_COMMANDS = {
+    "search": (_search, _data, _run_dir("runs/search")),
+    "train": (_train, _data, _run_dir("runs/train")),
+    "evaluate": (_evaluate, _trained_run),
+    "convert": (_convert, _trained_run),
+    "zoo": (_zoo,),
+}

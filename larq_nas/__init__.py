@@ -1,0 +1,62 @@
+"""Architecture search for binary neural networks, with Keras and Larq, down to a bit-packed `.tflite`.
+
+```python
+import larq_nas
+
+model = larq_nas.zoo.bnas_a()
+```
+
+Submodules load on first use, so that `import larq_nas` itself does not import TensorFlow.
+"""
+
+import importlib
+import os
+import sys
+
+__version__ = "0.1.0"
+
+_SUBMODULES = {
+    "architecture",
+    "callbacks",
+    "cells",
+    "converters",
+    "datasets",
+    "flags",
+    "methods",
+    "mixed",
+    "networks",
+    "operations",
+    "optimizers",
+    "quantizers",
+    "recipes",
+    "runs",
+    "supernet",
+    "training",
+    "zoo",
+}
+__all__ = sorted(_SUBMODULES)
+
+
+def _use_keras_2():
+    # Larq and Larq Compute Engine are written for Keras 2. TensorFlow decides on the first use of `tf.keras`
+    # which Keras that is, and reads this variable to do so (a no-op on TensorFlow 2.15, which has only Keras 2).
+    tensorflow = sys.modules.get("tensorflow")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    if tensorflow is not None and not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
+        raise ImportError(
+            "larq_nas needs Keras 2, but `tf.keras` is already Keras 3 in this process: import larq_nas before "
+            "tensorflow, or set the environment variable TF_USE_LEGACY_KERAS=1."
+        )
+
+
+_use_keras_2()
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f"larq_nas.{name}")
+    raise AttributeError(f"module 'larq_nas' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted([*globals(), *_SUBMODULES])

@@ -1,0 +1,159 @@
+"""`larq_nas COMMAND --flags`: finds the command, reads its flags, and turns an error into one line."""
+
+import difflib
+import os
+import sys
+import traceback
+
+from absl import flags
+
+from larq_nas import flags as definitions
+
+COMMANDS = {
+    "search": "search an architecture for binary networks",
+    "train": "train the network of a genotype or of the zoo",
+    "convert": "write a trained network as a bit-packed .tflite, with a report",
+    "evaluate": "accuracy of a trained network and of its .tflite",
+    "zoo": "list the published networks",
+}
+EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
+
+
+def run(argv=None):
+    """Runs a command line and exits with its code."""
+    sys.exit(main(sys.argv[1:] if argv is None else argv))
+
+
+def main(argv) -> int:
+    """Runs a command line.
+
+    # Arguments
+        argv: The words after the program's name.
+
+    # Returns
+        The exit code: 0 done, 1 bad flags, 2 unknown command, 3 any other failure.
+    """
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_usage())
+        return 0 if argv else EXIT_UNKNOWN_COMMAND
+    command, words = argv[0], argv[1:]
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+        _say(f"unknown command {command!r}; {hint}")
+        return EXIT_UNKNOWN_COMMAND
+    names = definitions.define(command)
+    if any(word in ("--help", "-h", "--helpshort", "--helpfull") for word in words):
+        print(_command_usage(command, names))
+        return 0
+    try:
+        settings = _parse(command, words)
+    except flags.Error as error:
+        _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
+        return EXIT_BAD_FLAGS
+    return _call(command, settings, names)
+
+
+def _call(command, settings, names):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        from larq_nas import commands
+
+        if command != "zoo":
+            _import_tensorflow()
+        function = commands.list_zoo if command == "zoo" else getattr(commands, command)
+        function(settings, {name: getattr(settings, name) for name in names})
+    except KeyboardInterrupt:
+        _say(f"{command}: interrupted; the same command goes on after the last finished epoch")
+        return EXIT_FAILED
+    except Exception as error:
+        if settings.verbosity > 0:
+            traceback.print_exc()
+        _say(f"{command}: {_one_line(error)}")
+        return EXIT_FAILED
+    return 0
+
+
+def _import_tensorflow():
+    # It writes lines about missing accelerators to the process's stderr that no setting turns off.
+    with open(os.devnull, "wb") as null:
+        stderr = os.dup(2)
+        try:
+            os.dup2(null.fileno(), 2)
+            import tensorflow  # noqa: F401
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _one_line(error):
+    # Errors that were raised for the user say it all; others gain the name of their kind.
+    text = " ".join(str(error).split())
+    ours = type(error).__module__.startswith("larq_nas")
+    return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
+
+
+def _parse(command, words):
+    words = [_find_recipe(command, word) for word in words]
+    if any(word.startswith(("--flagfile", "-flagfile")) for word in words):
+        return _read(command, words)
+    settings = _read(command, words)
+    default = _default_recipe(command, settings)
+    if default is None:
+        return settings
+    for name in list(settings):
+        settings[name].unparse()
+    return _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words])
+
+
+def _read(command, words):
+    rest = flags.FLAGS([f"larq_nas {command}", *words])[1:]
+    if rest:
+        raise flags.Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
+    return flags.FLAGS
+
+
+def _default_recipe(command, settings):
+    if command not in ("search", "train") or settings.dataset == "cifar10":
+        return None  # The defaults are the recipe of CIFAR-10.
+    name = {"imagenet2012": "bnas_imagenet"}.get(settings.dataset, "quickstart")
+    return name if name in definitions.recipes(command) else None
+
+
+def _find_recipe(command, word):
+    prefix, equals, name = word.partition("=")
+    if prefix.lstrip("-") != "flagfile" or not equals or os.path.exists(name):
+        return word
+    if name in definitions.recipes(command):
+        return f"--flagfile={definitions.recipe_path(command, name)}"
+    known = ", ".join(definitions.recipes(command)) or "none"
+    raise flags.Error(f"--flagfile={name}: no such file, and no recipe of {command} (recipes: {known})")
+
+
+def _usage():
+    lines = ["usage: larq_nas COMMAND [--flag=value ...]", ""]
+    lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    return "\n".join([*lines, "", "larq_nas COMMAND --help lists the flags of a command."])
+
+
+def _command_usage(command, names):
+    lines = [f"usage: larq_nas {command} [--flag=value ...]", "", f"{COMMANDS[command]}", ""]
+    for name in names:
+        flag = flags.FLAGS[name]
+        value = "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
+        choices = getattr(flag.parser, "enum_values", None)
+        accepted = f" <{'|'.join(choices)}>" if choices else ""
+        lines.append(f"  --{name}{accepted}: {flag.help.split('>: ')[-1]}{value}")
+    lines.append("  --verbosity: 0 shows what is being done, 1 the traceback of an error, too")
+    recipes = definitions.recipes(command)
+    if recipes:
+        lines.append(f"  --flagfile: a file of flags, or one of the recipes {', '.join(recipes)}")
+    return "\n".join(lines)
+
+
+def _say(line):
+    print(f"larq_nas: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run()

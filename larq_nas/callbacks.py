@@ -1,0 +1,123 @@
+"""Keras callbacks of searches and trainings."""
+
+import collections
+
+import tensorflow as tf
+from rich.console import Console
+from rich.live import Live
+
+from larq_nas import runs
+from larq_nas.cells import DropPath
+
+
+class Epoch(tf.keras.callbacks.Callback):
+    """Tells a `Supernet` the number of the epoch, on which its method's loss depends."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.epoch.assign(epoch)
+
+
+class LinearDropPath(tf.keras.callbacks.Callback):
+    """Raises the rate of all `DropPath` layers in a straight line from 0 towards `rate`.
+
+    # Arguments
+        rate: The rate that would be reached after the last epoch.
+        epochs: Number of epochs.
+    """
+
+    def __init__(self, rate, epochs):
+        super().__init__()
+        self.rate, self.epochs = rate, epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for layer in self.model.layers:
+            if isinstance(layer, DropPath):
+                layer.set_rate(self.rate * epoch / self.epochs)
+
+
+class Genotypes(tf.keras.callbacks.Callback):
+    """Writes the genotypes that a `Supernet` would derive after each epoch.
+
+    # Arguments
+        directory: Where to.
+        variants: File name suffix to options of the method's `derive`.
+    """
+
+    def __init__(self, directory, variants):
+        super().__init__()
+        self.directory, self.variants = directory, variants
+
+    @staticmethod
+    def file_name(epoch, suffix):
+        """Name of the genotype of an epoch, counted from 0."""
+        return f"epoch-{int(epoch):03}{suffix}.json"
+
+    def on_epoch_end(self, epoch, logs=None):
+        for suffix, options in self.variants.items():
+            genotype = self.model.genotype(**options)
+            runs.write(self.directory / self.file_name(epoch, suffix), genotype.to_json())
+
+
+class FiniteLoss(tf.keras.callbacks.Callback):
+    """Ends a training with an error when the loss is no number any more."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not loss == loss or abs(loss) == float("inf"):
+            raise FloatingPointError(f"the loss became {loss}; lower --learning_rate")
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """One line that follows the training, and one that stays for each epoch.
+
+    # Arguments
+        epochs: Number of epochs.
+        steps: Steps in an epoch.
+        console: A `rich` console; a live line appears only on a terminal.
+    """
+
+    def __init__(self, epochs, steps, console=None):
+        super().__init__()
+        self.epochs, self.steps, self.console = epochs, steps, console or Console(soft_wrap=True)
+        self.epoch, self.operations, self.live = 0, "", None
+
+    def on_train_begin(self, logs=None):
+        if self.console.is_terminal:
+            self.live = Live("tracing the training step", console=self.console, transient=True)
+            self.live.start()
+        else:
+            self.console.print("tracing the training step")
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self):
+        """Gives the terminal back."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self._count_operations()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.live is not None:
+            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._figures(logs)}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._count_operations()
+        self.console.print(f"{self._head()} {self._figures(logs)}", highlight=False)
+
+    def _count_operations(self):
+        if hasattr(self.model, "genotype"):
+            cells = self.model.genotype().cells
+            counts = collections.Counter(e.operations[0] for cell in cells for e in cell.edges)
+            self.operations = " ".join(f"{name}:{count}" for name, count in counts.most_common())
+
+    def _head(self):
+        return f"epoch {self.epoch + 1}/{self.epochs}"
+
+    def _figures(self, logs):
+        shown = {key: float(value) for key, value in (logs or {}).items() if not key.endswith("architecture_loss")}
+        return " ".join([*(f"{key} {value:.4f}" for key, value in shown.items()), self.operations])

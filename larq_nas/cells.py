@@ -1,0 +1,151 @@
+"""Cell templates: how inputs enter a cell, how nodes add up, how shortcuts leave it.
+
+A template is one function for supernet and final network alike. Where the cell is decided each edge applies its
+operation; where it is not, all edges that leave a state are one `MixedEdges` layer.
+"""
+
+import tensorflow as tf
+
+from larq_nas import mixed, operations
+from larq_nas.architecture import Cell
+from larq_nas.operations import Operation, batch_normalization, convolution_block
+from larq_nas.quantizers import register
+
+layers = tf.keras.layers
+
+
+@register
+class DropPath(layers.Layer):
+    """Drops a whole path for some samples in training, and scales it up for the others.
+
+    # Arguments
+        rate: Probability of a sample to be dropped. `set_rate` changes it between epochs.
+
+    # References
+        - [FractalNet](https://arxiv.org/abs/1605.07648), section 4.1
+    """
+
+    def __init__(self, rate=0.0, **kwargs):
+        super().__init__(**kwargs)
+        variable = tf.Variable(rate, trainable=False, dtype=tf.float32)
+        # Held by a function, the rate is no weight: networks with and without drop path share weight files.
+        self._rate = lambda: variable
+
+    def set_rate(self, rate: float):
+        """Sets the probability of a sample to be dropped."""
+        self._rate().assign(rate)
+
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        keep = tf.cast(1 - self._rate(), inputs.dtype)
+        random = tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1], dtype=inputs.dtype)
+        return inputs * tf.floor(random + keep) / keep
+
+    def get_config(self):
+        return {**super().get_config(), "rate": float(self._rate())}
+
+
+def bnas(
+    earlier,
+    previous,
+    cell: Cell,
+    filters: int,
+    *,
+    reduction=False,
+    after_reduction=False,
+    affine_after_reduction=True,
+    skip=True,
+    choice=None,
+    drop_path=False,
+    name="",
+):
+    """A BNAS cell: two inputs, the nodes' concatenation as output, a shortcut from the previous cell's output.
+
+    # Arguments
+        earlier: Output of the cell before the previous one, of shape `(batch, height, width, channels)`; twice
+            as high and wide if `after_reduction`.
+        previous: Output of the previous cell, of shape `(batch, height, width, channels)`.
+        cell: The topology.
+        filters: Channels of each node.
+        reduction: Whether the edges that leave the cell's inputs have strides 2.
+        after_reduction: Whether the previous cell was a reduction cell.
+        affine_after_reduction: Whether the preprocessing after a reduction has an affine BatchNorm.
+        skip: Whether the inter-cell shortcut is added.
+        choice: Choice weights of shape `(edges, candidates)` if the cell is not decided.
+        drop_path: Whether a `DropPath` follows every operation.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height, width, nodes * filters)`, half as high and wide if `reduction`.
+
+    # References
+        - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.2 (cell template)
+    """
+    final = choice is None
+    inputs = [
+        convolution_block(
+            earlier,
+            filters,
+            Operation("convolution", 3 if after_reduction else 1),
+            strides=2 if after_reduction else 1,
+            affine=final and (affine_after_reduction or not after_reduction),
+            binary=final,
+            name=f"{name}_preprocess0",
+        ),
+        convolution_block(
+            previous, filters, Operation("convolution"), affine=final, binary=final, name=f"{name}_preprocess1"
+        ),
+    ]
+    states = add_edges(inputs, cell, filters, 2 if reduction else 1, choice, drop_path, name)
+    output = layers.Concatenate(name=f"{name}_concat")(states[len(inputs) :])
+    if not skip:
+        return output
+    if reduction:
+        previous = batch_normalization(name=f"{name}_shortcut_norm")(previous)
+        previous = operations.float_conv(
+            output.shape[-1],
+            2,
+            strides=2,
+            use_bias=True,
+            fan_in=4 * previous.shape[-1],
+            name=f"{name}_shortcut_conv",
+        )(previous)
+    return layers.Add(name=f"{name}_skip")([output, previous])
+
+
+def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name):
+    """The states of a cell: its inputs, then the nodes, each the sum of its edges.
+
+    A state is pushed to all nodes that read it as soon as it is complete. Only the edges that leave an input of
+    the cell have `strides`.
+    """
+    states = list(inputs)
+    terms = [[] for _ in cell.nodes]
+    targets = [index for index, node in enumerate(cell.nodes) for _ in node.edges]
+    for source in range(len(inputs) + len(cell.nodes)):
+        if source >= len(inputs):
+            states.append(_add(terms[source - len(inputs)], f"{name}_node{source}"))
+        rows = [row for row, edge in enumerate(cell.edges) if edge.source == source]
+        if not rows:
+            continue
+        stride = strides if source < len(inputs) else 1
+        outputs = _fan_out(states[source], cell, filters, stride, rows, choice, f"{name}_state{source}")
+        for row, output in zip(rows, outputs, strict=True):
+            if drop_path:
+                output = DropPath(name=f"{name}_edge{row}_drop_path")(output)
+            terms[targets[row]].append(output)
+    return states
+
+
+def _fan_out(state, cell, filters, strides, rows, choice, name):
+    edges = cell.edges
+    if choice is not None:
+        return mixed.MixedEdges(filters, edges[rows[0]].operations, rows, strides, name=name)([state, choice])
+    return [
+        operations.apply(edges[row].operations[0], state, filters, strides, f"{name}_edge{row}") for row in rows
+    ]
+
+
+def _add(terms, name):
+    return layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]

@@ -1,0 +1,172 @@
+"""The commands: each reads its flags, calls the library, and ends with the path of what it made."""
+
+import json
+import math
+import pathlib
+import shutil
+
+import numpy as np
+from absl import logging
+
+from larq_nas import flags as definitions
+from larq_nas import runs, zoo
+from larq_nas.architecture import Architecture, ArchitectureError
+
+
+class CommandError(ValueError):
+    """A command cannot do what its flags ask for."""
+
+
+def search(settings, flags: dict):
+    """Searches a space; leaves `genotype.json`."""
+    from larq_nas import methods, training
+
+    run = runs.Run(settings.run_dir)
+    space = methods.get(settings.method).space(settings.layers, settings.filters)
+    data = _start(run, "search", settings, flags)
+    if not run.genotype.exists():
+        print(f"{space.size:.3g} genotypes; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
+        training.search(settings.method, space, data, run, settings)
+        shutil.rmtree(run.backup, ignore_errors=True)
+    genotype = Architecture.load(run.genotype)
+    print(genotype)
+    _print_costs(training.costs(genotype, data.image_shape, len(data.class_names)))
+    print(run.genotype)
+
+
+def train(settings, flags: dict):
+    """Trains the network of a genotype; leaves `weights.h5`."""
+    from larq_nas import recipes, training
+    from larq_nas.methods import bnas
+
+    architecture = bnas.scale(_genotype(settings.genotype), settings.filters, settings.layers)
+    run = runs.Run(settings.run_dir)
+    data = _start(run, "train", settings, flags)
+    if not run.weights.exists():
+        recipe = recipes.Recipe(
+            epochs=settings.epochs,
+            steps_per_epoch=math.ceil(data.train_size / settings.batch_size),
+            schedule=settings.schedule,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+            restart_epochs=settings.restart_epochs,
+        )
+        runs.write(run.genotype, architecture.to_json())
+        _print_costs(training.costs(architecture, data.image_shape, len(data.class_names)))
+        training.train(architecture, data, run, recipe, settings)
+        shutil.rmtree(run.backup, ignore_errors=True)
+    metrics = runs.read_json(run.metrics)
+    print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")
+    print(run.weights)
+
+
+def convert(settings, flags: dict):
+    """Converts a trained network; leaves `model.tflite` and `model.report.json`."""
+    from larq_nas.converters import tflite
+
+    run = runs.Run(settings.run_dir)
+    model, data = _trained(run, None)
+    samples = np.concatenate([images for images, _ in _test_batches(data, 32, 32)])
+    conversion = tflite.convert(model, samples=samples, allow_float_fallback=settings.allow_float_fallback)
+    preprocessing = data.describe()
+    runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": preprocessing})
+    runs.write(run.tflite, conversion.bytes)
+    print(conversion.report)
+    print(run.tflite)
+
+
+def evaluate(settings, flags: dict):
+    """Prints the test accuracy of a trained network and of its `.tflite`."""
+    from larq_nas.converters import tflite
+
+    run = runs.Run(settings.run_dir)
+    file = pathlib.Path(settings.tflite) if settings.tflite else run.tflite
+    if settings.tflite and not file.is_file():
+        raise CommandError(f"--tflite={file}: no such file")
+    model, data = _trained(run, settings.data_dir)
+    batches = list(_test_batches(data, settings.batch_size, settings.max_examples))
+    labels = np.concatenate([labels for _, labels in batches])
+    result = {"examples": len(labels)}
+    classes = np.concatenate([model.predict_on_batch(images).argmax(axis=-1) for images, _ in batches])
+    result["keras_accuracy"] = float(np.mean(classes == labels))
+    if file.is_file():
+        images = np.concatenate([images for images, _ in batches])
+        outputs = tflite.predict(file.read_bytes(), images, settings.processes)
+        result["tflite_accuracy"] = float(np.mean(outputs.argmax(axis=-1) == labels))
+        result["agreement"] = float(np.mean(outputs.argmax(axis=-1) == classes))
+    runs.write(run.path / "evaluation.json", result)
+    print(json.dumps(result))
+    print(run.path / "evaluation.json")
+
+
+def list_zoo(settings, flags: dict):
+    """Lists the models of the zoo."""
+    from larq_nas.zoo import bnas
+
+    names = zoo.list_models(settings.pattern)
+    if not names:
+        raise CommandError(f"--pattern={settings.pattern}: no model; there are {', '.join(zoo.list_models())}")
+    print(f"{'model':<10}{'parameters':>13}{'MB':>8}  {'data set':<10}reported by the authors (%)")
+    for name in names:
+        variant = bnas.VARIANTS[name]
+        size = f"{variant.memory / 1e6:.2f}"
+        print(f"{name:<10}{variant.parameters:>13,}{size:>8}  {variant.dataset:<10}{variant.reported}")
+
+
+def _start(run, command, settings, flags):
+    from larq_nas import datasets
+
+    data = datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
+    identity = {k: v for k, v in flags.items() if k not in definitions.NOT_IDENTITY and v is not None}
+    logging.info("run directory %s", run.path)
+    run.start(command, identity, settings.overwrite)
+    runs.write(run.dataset, data.describe())
+    return data
+
+
+def _genotype(name):
+    if name in zoo.list_models():
+        architecture = zoo.genotype(name)
+    elif pathlib.Path(name).exists():
+        architecture = Architecture.load(name)
+    else:
+        raise CommandError(f"--genotype={name}: no such file, and no model of the zoo ({', '.join(zoo.list_models())})")
+    if not architecture.decided:
+        raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
+    return architecture
+
+
+def _trained(run, data_dir):
+    """The trained network of a run, and its data set."""
+    from larq_nas import datasets, networks
+
+    for path in (run.flags, run.genotype, run.weights):
+        if not path.exists():
+            raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
+    lines = run.flags.read_text(encoding="utf-8").splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+    image_size = int(flags["image_size"]) if "image_size" in flags else None
+    data = datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
+    model = networks.build(Architecture.load(run.genotype), data.image_shape, len(data.class_names))
+    try:
+        model.load_weights(run.weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise CommandError(f"{run.weights}: not the weights of {run.genotype} ({error})") from None
+    return model, data
+
+
+def _test_batches(data, batch_size, most):
+    from larq_nas import datasets
+
+    examples = data.test if most is None else data.test.take(most)
+    return datasets.evaluation_batches(data, examples, batch_size).as_numpy_iterator()
+
+
+def _print_costs(costs):
+    print(
+        f"{costs['parameters']:,} parameters, {costs['bytes']:,} bytes, "
+        f"{costs['binary_macs']:,} binary and {costs['float_macs']:,} float multiply-accumulates"
+    )

@@ -1,0 +1,161 @@
+"""BNAS: learning architectures for binary networks.
+
+A cell-based differentiable search whose three ideas are the *Zeroise* operation, which competes with the others to
+the end, shortcuts between cells, and a *diversity regulariser*, which keeps binary convolutions from being passed
+over early.
+
+```
+larq_nas search --method=bnas --dataset=cifar10     # the published search: 8 cells, 16 filters, 50 epochs
+larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 92.70 % (README of their code: ~92.4 %)
+```
+
+# References
+    - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), Kim, Singh, Choi, ECCV 2020
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.architecture import OPERATIONS, Architecture, Cell, Edge, Node, Stage
+
+NODES, KEPT_EDGES, INPUTS = 4, 2, 2
+
+
+def space(layers=8, filters=16) -> Architecture:
+    """The search space: a normal and a reduction cell, 7 operations on each of 14 edges, 2 edges kept per node.
+
+    # Arguments
+        layers: Number of cells, at least 3.
+        filters: Channels of a node in the first stage; they double at each of the two reductions.
+
+    # Returns
+        The space; its `size` counts genotypes.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template)
+    """
+    nodes = tuple(
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES)
+        for index in range(NODES)
+    )
+    return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), _stages(3, 1)), filters, layers)
+
+
+def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
+    """The same cells in a network of another size.
+
+    # Arguments
+        architecture: A space or a genotype of `bnas`.
+        filters: Channels of a node in the first stage; as they are if `None`.
+        layers: Number of cells, at least 3; as they are if `None`. Cells number `layers // 3` and
+            `2 * layers // 3` are the reductions.
+
+    # Returns
+        An architecture of the given size.
+    """
+    if layers is None:
+        layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
+    filters = filters or architecture.stages[0].widths[0]
+    return Architecture(architecture.template, architecture.cells, _stages(layers, filters))
+
+
+def _stages(layers, filters):
+    if layers < 3:
+        raise ValueError(f"layers={layers}: a BNAS network has at least 3 cells, two of them reductions")
+    first, second = layers // 3, 2 * layers // 3
+    depths = (first, second - first - 1, layers - second - 1)
+    reductions = (None, "reduce", "reduce")
+    return tuple(
+        Stage("normal", (filters << index,), (depth,), reduction)
+        for index, (depth, reduction) in enumerate(zip(depths, reductions, strict=True))
+    )
+
+
+def choice_weights(logits: tf.Tensor) -> tf.Tensor:
+    """How logits of shape `(edges, candidates)` mix the candidates: a softmax per edge."""
+    return tf.nn.softmax(logits)
+
+
+def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
+    """Mean entropy of all edges of all cells, in nats.
+
+    # Arguments
+        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
+        reduce_index_bug: Count the last edge of the reduction cell in place of each of its edges, as the
+            authors' code does.
+
+    # Returns
+        A scalar, at most ln 7.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.3 (search objective)
+    """
+    entropies = {
+        name: -tf.reduce_sum(tf.math.xlogy(values, values), axis=-1) for name, values in probabilities.items()
+    }
+    if reduce_index_bug:
+        entropies["reduce"] = tf.fill(tf.shape(entropies["reduce"]), entropies["reduce"][-1])
+    return tf.reduce_mean(tf.concat(list(entropies.values()), axis=0))
+
+
+def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_index_bug=False) -> tf.Tensor:
+    r"""The diversity regulariser \\(-\lambda H \exp(-t/\tau)\\), added to the loss of the architecture.
+
+    # Arguments
+        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
+        epoch: Epochs that have passed, \\(t\\).
+        strength: \\(\lambda\\).
+        decay: \\(\tau\\), in epochs.
+        reduce_index_bug: See `entropy`.
+
+    # Returns
+        A scalar.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.3, equation 4
+    """
+    fading = tf.exp(-tf.cast(epoch, tf.float32) / decay)
+    return -strength * fading * entropy(probabilities, reduce_index_bug)
+
+
+def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
+    """The genotype: per node the two edges with the most probable operation, on each edge that operation.
+
+    Zeroise competes like any other operation. The authors' code divides the first edge's row by gamma, which
+    changes nothing; the published cells fit the paper's intent, the column of Zeroise, which is what stands here.
+
+    # Arguments
+        space: The space that was searched.
+        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
+        gamma: How much more probable than the best other operation Zeroise must be to be kept. The authors use 1
+            for CIFAR-10 and 3 for ImageNet.
+
+    # Returns
+        A decided architecture.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (transferability of Zeroise)
+    """
+    cells = []
+    for cell in space.cells:
+        values = np.array(probabilities[cell.name], np.float64)
+        rows = iter(values)
+        nodes = []
+        for node in cell.nodes:
+            candidates = []
+            for edge in node.edges:
+                row = next(rows) / [gamma if name == "none" else 1 for name in edge.operations]
+                best = int(np.argmax(row))
+                candidates.append((-row[best], Edge(edge.source, (edge.operations[best],))))
+            candidates.sort(key=lambda candidate: candidate[0])  # Stable: the lower index wins a tie.
+            nodes.append(Node(tuple(edge for _, edge in candidates[: node.keep]), node.keep))
+        cells.append(Cell(cell.name, tuple(nodes)))
+    return Architecture(space.template, tuple(cells), space.stages)
+
+
+MAX_ENTROPY = math.log(len(OPERATIONS))
+
+# What a search writes: file name suffix -> options of `derive`.
+VARIANTS = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}

@@ -1,0 +1,148 @@
+"""From an `Architecture` to a Keras model: stem, stages, head.
+
+```python
+from larq_nas import networks, zoo
+
+model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
+```
+
+`build` makes the final network of a genotype and the supernet of a space alike. The network of a space has further
+inputs: for every searched cell, by its name, the weights with which candidate operations are mixed.
+"""
+
+import tensorflow as tf
+
+from larq_nas import cells, operations
+from larq_nas.architecture import Architecture
+from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
+
+layers = tf.keras.layers
+
+# From this height on, images enter through a stem that shrinks them eightfold.
+LARGE_IMAGE = 128
+
+
+class NetworkError(ValueError):
+    """A network cannot be built from the given architecture and shape."""
+
+
+def build(
+    architecture: Architecture,
+    input_shape=(32, 32, 3),
+    classes=10,
+    *,
+    input_tensor=None,
+    include_top=True,
+    drop_path=False,
+    name=None,
+) -> tf.keras.Model:
+    """Builds the network of an architecture.
+
+    # Arguments
+        architecture: A genotype, or a space for the network of a supernet.
+        input_shape: Height, width and channels of the images. From 128 pixels on the stem is the one of the
+            ImageNet networks, which shrinks images eightfold.
+        classes: Number of classes.
+        input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
+        include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
+        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation.
+        name: Name of the model.
+
+    # Returns
+        A functional model of the images. If the architecture is not decided, its inputs are the images and, for
+        each cell by name, choice weights of shape `(edges, candidates)`.
+
+    # Raises
+        NetworkError: If the template cannot make a network of the architecture or the shape.
+    """
+    images = _images(input_shape, input_tensor)
+    choices = _choices(architecture)
+    x = TEMPLATES[architecture.template](architecture, images, choices, drop_path)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        x = layers.Dense(
+            classes,
+            activation="softmax",
+            kernel_initializer=operations.uniform_kernel(),
+            bias_initializer=operations.uniform_bias(x.shape[-1]),
+            name="classifier",
+        )(x)
+    if input_tensor is not None:
+        images = tf.keras.utils.get_source_inputs(input_tensor)[0]
+    inputs = {"images": images, **choices} if choices else images
+    return tf.keras.Model(inputs, x, name=name)
+
+
+def _images(input_shape, input_tensor):
+    if input_tensor is not None:
+        input_shape = input_tensor.shape[1:]
+    integers = all(type(size) is int and size > 0 for size in input_shape)
+    if len(input_shape) != 3 or not integers:
+        raise NetworkError(
+            f"input_shape {tuple(input_shape)} is not (height, width, channels) of positive integers; binary "
+            "convolutions need a fixed image size"
+        )
+    return layers.Input(tuple(input_shape), name="images") if input_tensor is None else input_tensor
+
+
+def _choices(architecture):
+    if architecture.decided:
+        return {}
+    choices = {}
+    for cell in architecture.cells:
+        candidates = {edge.operations for edge in cell.edges}
+        if len(candidates) != 1:
+            raise NetworkError(
+                f"cells.{cell.name}: all edges of a searched cell must list the same operations; "
+                f"found {len(candidates)} different lists"
+            )
+        shape = (len(cell.edges), len(candidates.pop()))
+        choices[cell.name] = layers.Input(batch_shape=shape, name=cell.name)
+    return choices
+
+
+def _bnas(architecture, images, choices, drop_path):
+    filters = [stage.widths for stage in architecture.stages] + [stage.depths for stage in architecture.stages]
+    if any(len(candidates) > 1 for candidates in filters):
+        raise NetworkError("the bnas template searches cells only: every stage must list one width and one depth")
+    large = images.shape[1] >= LARGE_IMAGE
+    stem = _imagenet_stem if large else _cifar_stem
+    earlier, previous, reduced = stem(images, architecture.stages[0].widths[0])
+    index = 0
+    for stage in architecture.stages:
+        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
+            reduction = cell_name == stage.reduction and stage.reduction is not None
+            output = cells.bnas(
+                earlier,
+                previous,
+                architecture.cell(cell_name),
+                stage.widths[0],
+                reduction=reduction,
+                after_reduction=reduced,
+                affine_after_reduction=large,
+                skip=index > 0,
+                choice=choices.get(cell_name),
+                drop_path=drop_path,
+                name=f"cell{index:02}",
+            )
+            earlier, previous, reduced, index = previous, output, reduction, index + 1
+    return previous
+
+
+def _cifar_stem(images, filters):
+    block = Operation("convolution", 3)
+    x = convolution_block(images, 3 * filters, block, binary=False, name="stem")
+    return x, x, False
+
+
+def _imagenet_stem(images, filters):
+    x = float_conv(filters // 2, 3, 2, name="stem0_conv0")(images)
+    x = layers.ReLU(name="stem0_relu")(batch_normalization(name="stem0_norm0")(x))
+    x = float_conv(filters, 3, 2, name="stem0_conv1")(x)
+    earlier = batch_normalization(name="stem0_norm1")(x)
+    x = float_conv(filters, 3, 2, name="stem1_conv")(layers.ReLU(name="stem1_relu")(earlier))
+    # The first cell's inputs differ in size, as after a reduction.
+    return earlier, batch_normalization(name="stem1_norm")(x), True
+
+
+TEMPLATES = {"bnas": _bnas}

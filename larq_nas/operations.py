@@ -1,0 +1,174 @@
+"""The operations that an edge may hold, and the binary convolution they are made of.
+
+A binary convolution block is BatchNorm → sign → binary convolution → ReLU, in that order. Convolutions pad with ones
+(`padding="same", pad_values=1`), because a padded zero is no binary value and would not be bit-packed.
+"""
+
+import dataclasses
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas.quantizers import CentredClip, CentredUniform, XnorKernel, register
+
+layers = tf.keras.layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What a candidate operation computes.
+
+    # Arguments
+        kind: `"none"`, `"max_pool"`, `"avg_pool"` or `"convolution"` (binary).
+        kernel_size: Height and width of the window.
+        dilation_rate: Distance of the taps of a convolution.
+    """
+
+    kind: str
+    kernel_size: int = 1
+    dilation_rate: int = 1
+
+
+OPERATIONS = {
+    "none": Operation("none"),
+    "max_pool_3x3": Operation("max_pool", 3),
+    "avg_pool_3x3": Operation("avg_pool", 3),
+    "bin_dil_conv_3x3": Operation("convolution", 3, 2),
+    "bin_dil_conv_5x5": Operation("convolution", 5, 2),
+    "bin_conv_3x3": Operation("convolution", 3),
+    "bin_conv_5x5": Operation("convolution", 5),
+}
+
+
+@register
+class Zeroise(layers.Layer):
+    """The operation "none": zeros of the shape that the other operations would have.
+
+    In training the input is multiplied by 0, so that what feeds only this layer has a gradient, which is 0.
+
+    # Arguments
+        strides: Factor by which height and width shrink.
+
+    # References
+        - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.1
+    """
+
+    def __init__(self, strides=1, **kwargs):
+        super().__init__(**kwargs)
+        self.strides = strides
+
+    def call(self, inputs, training=None):
+        outputs = inputs[:, :: self.strides, :: self.strides]
+        if training:
+            return outputs * 0
+        # A constant where the shape is known, which the converter removes.
+        return tf.zeros([tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "strides": self.strides}
+
+
+def batch_normalization(affine=True, name=None):
+    """A `BatchNormalization` with the constants of the papers, with or without scale and offset."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, center=affine, scale=affine, name=name)
+
+
+def pool(operation: Operation, strides=1, name=None):
+    """The Keras layer of a pooling operation; padded values do not count in an average."""
+    layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[operation.kind]
+    return layer(operation.kernel_size, strides, padding="same", name=name)
+
+
+def strides_of(operation: Operation, strides: int) -> tuple[int, int, int]:
+    """How a strided convolution is computed: subsampling of the input, then strides and dilation.
+
+    TensorFlow forbids strides together with dilation. All taps of a convolution of dilation 2 and stride 2 fall on
+    pixels of one parity, so it equals an undilated convolution of every second pixel.
+
+    # Returns
+        The subsampling factor, the strides and the dilation rate of the convolution.
+    """
+    if strides > 1 and operation.dilation_rate > 1:
+        if strides != operation.dilation_rate:
+            raise ValueError(f"strides {strides} with dilation rate {operation.dilation_rate} is not supported")
+        return strides, 1, 1
+    return 1, strides, operation.dilation_rate
+
+
+def quant_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):
+    """A binary convolution as every network here uses it: XNOR kernel, `same` padding with ones, no bias."""
+    return lq.layers.QuantConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation_rate,
+        padding="same",
+        pad_values=1.0,
+        use_bias=False,
+        input_quantizer=input_quantizer,
+        kernel_quantizer=XnorKernel(),
+        kernel_constraint=CentredClip(),
+        kernel_initializer=CentredUniform(),
+        name=name,
+    )
+
+
+def convolution_block(x, filters, operation: Operation, strides=1, affine=True, binary=True, name=""):
+    """BatchNorm → sign → binary convolution → ReLU; without the sign and with a float kernel if not `binary`.
+
+    # Arguments
+        x: Input tensor of shape `(batch, height, width, channels)`.
+        filters: Output channels.
+        operation: Kernel size and dilation of the convolution.
+        strides: 1 or 2.
+        affine: Whether the BatchNorm has a trainable scale and offset.
+        binary: Whether input and kernel are binarized.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height / strides, width / strides, filters)`.
+    """
+    x = batch_normalization(affine, name=f"{name}_norm")(x)
+    subsampling, strides, dilation_rate = strides_of(operation, strides)
+    if subsampling > 1:
+        x = layers.MaxPooling2D(1, subsampling, name=f"{name}_subsample")(x)
+    if binary:
+        x = quant_conv(filters, operation.kernel_size, strides, dilation_rate, name=f"{name}_conv")(x)
+    else:
+        x = float_conv(filters, operation.kernel_size, strides, name=f"{name}_conv")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, name=None):
+    """A convolution of the parts that stay float. `fan_in` sets the range of the bias."""
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=uniform_kernel(),
+        bias_initializer=uniform_bias(fan_in),
+        name=name,
+    )
+
+
+def uniform_kernel():
+    """Uniform in ±1/√fan_in, as the authors' networks start."""
+    return tf.keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+
+
+def uniform_bias(fan_in: int):
+    """Uniform in ±1/√fan_in."""
+    limit = fan_in**-0.5
+    return tf.keras.initializers.RandomUniform(-limit, limit)
+
+
+def apply(name, x, filters, strides=1, layer_name=""):
+    """Applies one decided operation of a final network to `x`."""
+    operation = OPERATIONS[name]
+    if operation.kind == "none":
+        return Zeroise(strides, name=f"{layer_name}_none")(x)
+    if operation.kind == "convolution":
+        return convolution_block(x, filters, operation, strides, name=layer_name)
+    return pool(operation, strides, name=f"{layer_name}_pool")(x)

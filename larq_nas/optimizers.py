@@ -1,0 +1,132 @@
+"""Optimizers and schedules of the papers that Keras does not have.
+
+The authors' networks were trained with optimizers that add weight decay to the gradient, before momentum and
+adaptive scaling see it; Keras subtracts it from the weight. The difference is large where the learning rate moves.
+"""
+
+import math
+
+import tensorflow as tf
+
+from larq_nas.quantizers import register
+
+
+@register
+class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A value that runs in straight lines from point to point, and stays at the last.
+
+    # Arguments
+        steps: Ascending steps.
+        values: The value at each of these steps.
+    """
+
+    def __init__(self, steps, values):
+        self.steps, self.values = [int(step) for step in steps], [float(value) for value in values]
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        points = list(zip(self.steps, self.values, strict=True))
+        value = tf.constant(self.values[0])
+        for (start, low), (end, high) in zip(points, points[1:], strict=False):
+            inside = low + (high - low) * (step - start) / max(end - start, 1)
+            value = tf.where(step >= start, tf.where(step < end, inside, high), value)
+        return value
+
+    def get_config(self):
+        return {"steps": self.steps, "values": self.values}
+
+
+@register
+class EpochCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A half cosine from `initial` to `final` that moves once per epoch.
+
+    Epoch 0 already takes the first step down and the last epoch runs at `final`, as the authors' code does.
+
+    # Arguments
+        initial: Learning rate before the first epoch.
+        final: Learning rate of the last epoch.
+        epochs: Number of epochs.
+        steps_per_epoch: Steps in an epoch.
+    """
+
+    def __init__(self, initial, final, epochs, steps_per_epoch):
+        self.initial, self.final = initial, final
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+
+    def __call__(self, step):
+        epoch = tf.cast(step // self.steps_per_epoch, tf.float32)
+        cosine = tf.cos(math.pi * tf.minimum((epoch + 1) / self.epochs, 1.0))
+        return self.final + 0.5 * (self.initial - self.final) * (1 + cosine)
+
+    def get_config(self):
+        names = ("initial", "final", "epochs", "steps_per_epoch")
+        return {name: getattr(self, name) for name in names}
+
+
+@register
+class SGD(tf.keras.optimizers.Optimizer):
+    r"""Gradient descent with coupled weight decay, and a momentum that may follow a schedule.
+
+    \\[v \leftarrow \mu v + (g + \lambda w), \quad w \leftarrow w - \eta v\\]
+
+    The learning rate stands outside of the velocity (Keras puts it inside), which matters where learning rate or
+    momentum move.
+
+    # Arguments
+        learning_rate: \\(\eta\\), a number or a schedule.
+        momentum: \\(\mu\\), a number or a schedule.
+        l2: \\(\lambda\\), the weight decay that is added to the gradient of every trained variable.
+    """
+
+    def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.momentum, self.l2 = momentum, l2
+
+    def build(self, var_list):
+        super().build(var_list)
+        if not getattr(self, "_built", False):
+            self.velocities = [self.add_variable_from_reference(var, "velocity") for var in var_list]
+            self._built = True
+
+    def update_step(self, gradient, variable):
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        momentum = self.momentum(self.iterations) if callable(self.momentum) else self.momentum
+        velocity = self.velocities[self._index_dict[self._var_key(variable)]]
+        gradient = tf.convert_to_tensor(gradient) + self.l2 * variable
+        velocity.assign(tf.cast(momentum, variable.dtype) * velocity + gradient)
+        variable.assign_sub(rate * velocity)
+
+    def get_config(self):
+        momentum = self.momentum
+        if isinstance(momentum, tf.keras.optimizers.schedules.LearningRateSchedule):
+            momentum = tf.keras.optimizers.schedules.serialize(momentum)
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        return {**super().get_config(), "learning_rate": rate, "momentum": momentum, "l2": self.l2}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        for key in ("learning_rate", "momentum"):
+            if isinstance(config[key], dict):
+                schedule = tf.keras.optimizers.schedules.deserialize(config[key], custom_objects)
+                config = {**config, key: schedule}
+        return cls(**config)
+
+
+@register
+class Adam(tf.keras.optimizers.Adam):
+    """Keras's Adam with weight decay that is added to the gradient.
+
+    # Arguments
+        l2: The weight decay.
+    """
+
+    def __init__(self, learning_rate=0.001, l2=0.0, name="Adam", **kwargs):
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable):
+        super().update_step(tf.convert_to_tensor(gradient) + self.l2 * variable, variable)
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}

@@ -1,0 +1,92 @@
+"""How a derived network is trained: loss, optimizer, learning rate and momentum over time.
+
+The named recipes of the papers are flag files, `larq_nas train --flagfile=bnas_cifar10`; this module turns their
+values into Keras objects.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from larq_nas import optimizers
+
+SCHEDULES = ("one_cycle", "restarts", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The settings of a training.
+
+    # Arguments
+        epochs: Number of epochs.
+        steps_per_epoch: Steps in an epoch.
+        schedule: `"one_cycle"`: learning rate up and momentum down, then back, then a tail down to a thousandth;
+            `"restarts"`: cosine to 0, again every `restart_epochs`; `"cosine"`: once.
+        learning_rate: The highest learning rate.
+        momentum: Momentum of SGD; `one_cycle` moves it between 0.95 and 0.85 instead.
+        weight_decay: Added to the gradient of every weight, times the weight.
+        label_smoothing: Probability that the training's targets spread over all classes.
+        clip_norm: Largest global norm of the gradients, those of binary kernels taken before `xnor_gradient`
+            rewrites them; 0 for no clipping.
+        restart_epochs: Epochs of a cosine of `"restarts"`.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    schedule: str = "one_cycle"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 3e-6
+    label_smoothing: float = 0.0
+    clip_norm: float = 0.0
+    restart_epochs: int = 50
+
+    def schedules(self):
+        """Learning rate and momentum, each a number or a schedule of steps.
+
+        # References
+            - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the shapes
+        """
+        steps = self.epochs * self.steps_per_epoch
+        cosine = tf.keras.optimizers.schedules
+        if self.schedule == "restarts":
+            period = self.restart_epochs * self.steps_per_epoch
+            return cosine.CosineDecayRestarts(self.learning_rate, period, t_mul=1.0), self.momentum
+        if self.schedule == "cosine":
+            return cosine.CosineDecay(self.learning_rate, steps), self.momentum
+        if self.schedule != "one_cycle":
+            raise ValueError(f"unknown schedule {self.schedule!r}; accepted: {', '.join(SCHEDULES)}")
+        low, cycle = 0.05 * self.learning_rate, int(0.9 * steps)
+        points = (0, cycle // 2, cycle, steps)
+        rate = optimizers.PiecewiseLinear(points, (low, self.learning_rate, low, 0.01 * low))
+        return rate, optimizers.PiecewiseLinear(points, (0.95, 0.85, 0.95, 0.95))
+
+    def optimizer(self) -> optimizers.SGD:
+        """The optimizer with its schedules."""
+        learning_rate, momentum = self.schedules()
+        return optimizers.SGD(learning_rate, momentum, l2=self.weight_decay)
+
+    def loss(self, classes: int):
+        """A loss of integer labels and probabilities; labels are smoothed in training only."""
+        if not self.label_smoothing:
+            return tf.keras.losses.SparseCategoricalCrossentropy()
+        return SmoothedCrossentropy(classes, self.label_smoothing)
+
+
+class SmoothedCrossentropy(tf.keras.losses.Loss):
+    """Cross entropy of integer labels with label smoothing.
+
+    # Arguments
+        classes: Number of classes.
+        label_smoothing: Probability that is spread over all classes.
+    """
+
+    def __init__(self, classes, label_smoothing, **kwargs):
+        super().__init__(**kwargs)
+        self.classes, self.label_smoothing = classes, label_smoothing
+
+    def call(self, y_true, y_pred):
+        targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.classes)
+        return tf.keras.losses.categorical_crossentropy(
+            targets, y_pred, label_smoothing=self.label_smoothing
+        )

@@ -1,0 +1,99 @@
+"""The supernet: a network of mixed operations, and the logits that mix them, trained in turn.
+
+```python
+from larq_nas import optimizers, supernet
+from larq_nas.methods import bnas
+
+model = supernet.Supernet(bnas, bnas.space(), input_shape=(32, 32, 3), classes=10)
+model.compile(
+    optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
+    architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, l2=1e-3),
+    loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+    metrics=["accuracy"],
+)
+model.fit(tf.data.Dataset.zip((first_half, second_half)), epochs=50)
+genotype = model.genotype()
+```
+"""
+
+import tensorflow as tf
+
+from larq_nas import networks
+from larq_nas.architecture import Architecture
+
+
+class Supernet(tf.keras.Model):
+    """A Keras model whose training step alternates between architecture and weights.
+
+    Each step takes two batches. The logits of the architecture descend on the loss of the second batch plus the
+    method's own loss; then the weights descend on the loss of the first batch (first order: neither step looks
+    through the other). Each step computes the gradients that it uses and no others.
+
+    # Arguments
+        method: A module of `larq_nas.methods`: `choice_weights`, `architecture_loss`, `entropy`, `derive`.
+        space: The search space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        method_options: Keyword arguments for the method's `architecture_loss`.
+    """
+
+    def __init__(self, method, space: Architecture, input_shape=(32, 32, 3), classes=10, **method_options):
+        super().__init__(name="supernet")
+        self.method, self.space, self.method_options = method, space, method_options
+        self.network = networks.build(space, input_shape, classes)
+        shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
+        self.logits = {
+            name: self.add_weight(
+                name=f"{name}_logits", shape=shape, initializer=tf.keras.initializers.RandomNormal(stddev=1e-3)
+            )
+            for name, shape in shapes.items()
+        }
+        self.epoch = tf.Variable(0, trainable=False, name="epoch")
+        self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
+
+    def compile(self, *args, architecture_optimizer=None, **kwargs):
+        """Configures training; `architecture_optimizer` updates the logits, `optimizer` the weights."""
+        super().compile(*args, **kwargs)
+        self.architecture_optimizer = architecture_optimizer
+        self.built = True
+        # Built before training, the optimizers' state is there to be restored into.
+        self.optimizer.build(self.network.trainable_variables)
+        self.architecture_optimizer.build(list(self.logits.values()))
+
+    def probabilities(self) -> dict:
+        """For each searched cell, the choice weights of shape `(edges, candidates)`."""
+        return {name: self.method.choice_weights(logits) for name, logits in self.logits.items()}
+
+    def genotype(self, **options) -> Architecture:
+        """The genotype that the method derives now; `options` go to its `derive`."""
+        values = {name: tensor.numpy() for name, tensor in self.probabilities().items()}
+        return self.method.derive(self.space, values, **options)
+
+    def call(self, inputs, training=None):
+        return self.network({"images": inputs, **self.probabilities()}, training=training)
+
+    def train_step(self, data):
+        weights_batch, architecture_batch = data
+        self._architecture_step(*architecture_batch)
+        self._weights_step(*weights_batch)
+        logs = {metric.name: metric.result() for metric in self.metrics}
+        return {**logs, "entropy": self.method.entropy(self.probabilities())}
+
+    def _architecture_step(self, images, labels):
+        logits = list(self.logits.values())
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(logits)
+            probabilities = self.probabilities()
+            predictions = self.network({"images": images, **probabilities}, training=True)
+            loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
+            loss += self.method.architecture_loss(probabilities, self.epoch, **self.method_options)
+        self.architecture_optimizer.apply_gradients(zip(tape.gradient(loss, logits), logits, strict=True))
+        self.architecture_loss.update_state(loss)
+
+    def _weights_step(self, images, labels):
+        probabilities = self.probabilities()
+        with tf.GradientTape() as tape:
+            predictions = self.network({"images": images, **probabilities}, training=True)
+            loss = self.compute_loss(images, labels, predictions)
+        self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
+        self.compute_metrics(images, labels, predictions, None)

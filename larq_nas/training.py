@@ -1,0 +1,226 @@
+"""Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
+
+import math
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas import callbacks, datasets, methods, networks, optimizers, quantizers, runs, supernet
+from larq_nas.architecture import Architecture
+
+
+def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=()):
+    """Fits a compiled model, from its last finished epoch on if it was interrupted.
+
+    # Arguments
+        model: A compiled model.
+        batches: A function from the number of the first epoch to the training batches from there on.
+        run: The run directory: `backup/`, `metrics.csv`, `logs/`.
+        epochs: Number of the epoch to end before.
+        steps_per_epoch: Batches in an epoch.
+        validation: Batches on which to evaluate after every epoch.
+        extra: Further callbacks, which act before the epoch counts as finished.
+
+    # Returns
+        The rows of `metrics.csv`.
+    """
+    first_epoch = resume_epoch(run)
+    run.drop_rows(first_epoch)
+    progress = callbacks.Progress(epochs, steps_per_epoch)
+    keras = tf.keras.callbacks
+    try:
+        model.fit(
+            batches(first_epoch),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation,
+            verbose=0,
+            callbacks=[
+                callbacks.FiniteLoss(),
+                *extra,
+                keras.TensorBoard(run.logs, profile_batch=0, write_graph=False),
+                keras.CSVLogger(run.metrics_csv, append=True),
+                progress,
+                # The last: what is backed up is finished, and its row is written.
+                keras.BackupAndRestore(run.backup, delete_checkpoint=False),
+            ],
+        )
+    finally:
+        progress.close()
+    return run.rows()
+
+
+def resume_epoch(run: runs.Run) -> int:
+    """The number of the first epoch that is not in the backup; 0 if there is none."""
+    checkpoint = tf.train.latest_checkpoint(run.backup / "chief")
+    if checkpoint is None:
+        return 0
+    return 1 + int(tf.train.load_variable(checkpoint, "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def search(method: str, space: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
+    """Searches a space and leaves `genotype.json` in the run directory.
+
+    The genotype is that of the epoch with the best accuracy on the half of the training split on which the
+    architecture was trained.
+
+    # Arguments
+        method: One of `methods.METHODS`.
+        space: The space.
+        data: The data set; its test split is not used.
+        run: The run directory.
+        settings: The flags of the command `search`.
+
+    # Returns
+        The genotype.
+    """
+    module = methods.get(method)
+    tf.keras.utils.set_random_seed(settings.seed)
+    steps = math.ceil(data.half_sizes[0] / settings.batch_size)
+    model = supernet.Supernet(
+        module,
+        space,
+        data.image_shape,
+        len(data.class_names),
+        strength=settings.diversity,
+        decay=settings.diversity_decay,
+        reduce_index_bug=settings.reduce_index_bug,
+    )
+    schedule = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
+    model.compile(
+        optimizer=optimizers.SGD(schedule, settings.momentum, l2=settings.weight_decay),
+        architecture_optimizer=optimizers.Adam(
+            settings.architecture_learning_rate,
+            beta_1=0.5,
+            epsilon=1e-8,
+            l2=settings.architecture_weight_decay,
+        ),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+
+    def batches(first_epoch):
+        halves = [
+            datasets.training_batches(
+                data,
+                examples,
+                size,
+                settings.batch_size,
+                epochs=settings.epochs,
+                first_epoch=first_epoch,
+                seed=2 * settings.seed + half,
+                augmentation=settings.augmentation,
+            )
+            for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
+        ]
+        return tf.data.Dataset.zip(tuple(halves))
+
+    rows = fit(
+        model,
+        batches,
+        run,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        validation=datasets.evaluation_batches(data, data.halves[1], settings.batch_size),
+        extra=[callbacks.Epoch(), callbacks.Genotypes(run.genotypes, module.VARIANTS)],
+    )
+    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
+    for suffix in reversed(module.VARIANTS):
+        name = callbacks.Genotypes.file_name(best, suffix)
+        text = (run.genotypes / name).read_text(encoding="utf-8")
+        runs.write(run.path / f"genotype{suffix}.json", text)
+    return Architecture.load(run.genotype)
+
+
+class ClippedModel(tf.keras.Model):
+    """A functional model whose gradients are clipped before those of binary kernels are rewritten.
+
+    # Arguments
+        clip_norm: Largest global norm of the gradients.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the order
+    """
+
+    def __init__(self, *args, clip_norm, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clip_norm = clip_norm
+
+    def train_step(self, data):
+        images, labels = data
+        with quantizers.deferred_rewrite(), tf.GradientTape() as tape:
+            predictions = self(images, training=True)
+            loss = self.compute_loss(images, labels, predictions)
+        variables = self.trainable_variables
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), self.clip_norm)
+        pairs = [(_rewrite(g, variable), variable) for g, variable in zip(gradients, variables, strict=True)]
+        self.optimizer.apply_gradients(pairs)
+        return self.compute_metrics(images, labels, predictions, None)
+
+
+def _rewrite(gradient, variable):
+    if isinstance(getattr(variable, "quantizer", None), quantizers.XnorKernel):
+        return quantizers.xnor_gradient(variable.latent_variable, gradient)
+    return gradient
+
+
+def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings) -> tf.keras.Model:
+    """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
+
+    # Arguments
+        architecture: The genotype.
+        data: The data set.
+        run: The run directory.
+        recipe: A `recipes.Recipe`.
+        settings: The flags of the command `train`.
+
+    # Returns
+        The trained network.
+    """
+    tf.keras.utils.set_random_seed(settings.seed)
+    classes = len(data.class_names)
+    model = networks.build(architecture, data.image_shape, classes, drop_path=settings.drop_path > 0)
+    if recipe.clip_norm:
+        model = ClippedModel(model.input, model.output, clip_norm=recipe.clip_norm)
+    optimizer = recipe.optimizer()
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, recipe.loss(classes), metrics=["accuracy"])
+
+    def batches(first_epoch):
+        return datasets.training_batches(
+            data,
+            data.train,
+            data.train_size,
+            settings.batch_size,
+            epochs=recipe.epochs,
+            first_epoch=first_epoch,
+            seed=settings.seed,
+            augmentation=settings.augmentation,
+        )
+
+    extra = [callbacks.LinearDropPath(settings.drop_path, recipe.epochs)] if settings.drop_path else []
+    rows = fit(
+        model,
+        batches,
+        run,
+        epochs=recipe.epochs,
+        steps_per_epoch=recipe.steps_per_epoch,
+        extra=extra,
+    )
+    test = datasets.evaluation_batches(data, data.test, settings.batch_size)
+    _, accuracy = model.evaluate(test, verbose=0)
+    with runs.atomic(run.weights) as temporary:
+        model.save_weights(temporary)
+    runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
+    return model
+
+
+def costs(architecture: Architecture, image_shape, classes) -> dict:
+    """What Larq's profile says of a network: parameters, memory in bytes, multiply-accumulates."""
+    profile = lq.models.ModelProfile(networks.build(architecture, image_shape, classes))
+    return {
+        "parameters": profile.weight_count(trainable=True),
+        "bytes": profile.memory // 8,
+        "binary_macs": profile.op_count("mac", 1),
+        "float_macs": profile.op_count("mac", 32),
+    }
