@@ -16,23 +16,18 @@ path.write_bytes(conversion.bytes)
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
-import multiprocessing
 import tempfile
-import time
 
 import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_nas.converters import interpreter
+from larq_nas.converters.interpreter import ConversionError
 from larq_nas.operations import Zeroise
 
 PACKED, FLOAT, UNUSED = "packed", "float", "unused"
-
-
-class ConversionError(RuntimeError):
-    """A network cannot be converted, or its file is not what it should be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,19 +133,8 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
     return Conversion(content, Report(binary_convolutions, operators, len(content), ideal, differences))
 
 
-def _lce():
-    try:
-        import larq_compute_engine
-    except ImportError:
-        raise ConversionError(
-            "Larq Compute Engine is not installed, which only conversion and running a .tflite need: "
-            "pip install larq-compute-engine (there are wheels for Linux x86-64, macOS and Windows)"
-        ) from None
-    return larq_compute_engine
-
-
 def _to_flatbuffer(model) -> bytes:
-    lce = _lce()
+    lce = interpreter.require_lce()
     if len(model.inputs) != 1 or None in model.input_shape[1:]:
         raise ConversionError(f"the model's input {model.input_shape} is not one image of fixed size")
     if any(not np.isfinite(weights).all() for weights in model.get_weights()):
@@ -257,67 +241,6 @@ def _is_unused(layer) -> bool:
 
 
 def _compare(model, content, images):
-    expected, actual = model.predict(images, verbose=0), predict(content, images, processes=1)
+    expected, actual = model.predict(images, verbose=0), interpreter.predict(content, images, processes=1)
     agreement = np.mean(expected.argmax(axis=-1) == actual.argmax(axis=-1))
     return float(np.abs(expected - actual).max()), float(agreement)
-
-
-# --- running a file ------------------------------------------------------------------------------------------
-
-_interpreter = None
-
-
-def predict(content: bytes, images, processes=None) -> np.ndarray:
-    """Runs a `.tflite` on images with LCE's interpreter, with whichever of its kernels is faster here.
-
-    # Arguments
-        content: The file's content.
-        images: Normalized images of shape `(n, height, width, channels)`.
-        processes: How many processes share the images; one per CPU by default.
-
-    # Returns
-        The outputs, of shape `(n, classes)`.
-
-    # Raises
-        ConversionError: If LCE is missing or cannot run the file.
-    """
-    _lce()
-    images = np.ascontiguousarray(images, np.float32)
-    options = _fastest_kernel(content, images[0])
-    processes = min(processes or multiprocessing.cpu_count(), -(-len(images) // 64))
-    if processes <= 1:
-        _start(content, options)
-        return _run(images)
-    parts = np.array_split(images, processes)
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (content, options)) as pool:
-        return np.concatenate(list(pool.map(_run, parts)))
-
-
-def _fastest_kernel(content, image):
-    """LCE's default kernel is fast on ARM and slow elsewhere, the indirect one the other way round."""
-    seconds = {}
-    for indirect in (False, True):
-        _start(content, {"use_indirect_bgemm": indirect})
-        _run(image[None])
-        start = time.perf_counter()
-        _run(image[None])
-        seconds[indirect] = time.perf_counter() - start
-    return {"use_indirect_bgemm": min(seconds, key=seconds.get)}
-
-
-def _start(content, options):
-    global _interpreter
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
-
-    try:
-        _interpreter = Interpreter(content, **options)
-    except (RuntimeError, ValueError) as error:
-        raise ConversionError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
-
-
-def _run(images):
-    expected = tuple(_interpreter.input_shapes[0][1:])
-    if images.shape[1:] != expected:
-        raise ConversionError(f"the file takes images of shape {expected}, not {images.shape[1:]}")
-    return _interpreter.predict(images)

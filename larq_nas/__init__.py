@@ -28,6 +28,7 @@ _SUBMODULES = {
     "operations",
     "optimizers",
     "quantizers",
+    "quiet",
     "recipes",
     "runs",
     "supernet",

@@ -8,6 +8,7 @@ import traceback
 from absl import flags
 
 from larq_nas import flags as definitions
+from larq_nas import quiet
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -60,7 +61,8 @@ def _call(command, settings, names):
         from larq_nas import commands
 
         if command != "zoo":
-            _import_tensorflow()
+            with quiet.stderr():
+                import tensorflow  # noqa: F401
         function = commands.list_zoo if command == "zoo" else getattr(commands, command)
         function(settings, {name: getattr(settings, name) for name in names})
     except KeyboardInterrupt:
@@ -72,18 +74,6 @@ def _call(command, settings, names):
         _say(f"{command}: {_one_line(error)}")
         return EXIT_FAILED
     return 0
-
-
-def _import_tensorflow():
-    # It writes lines about missing accelerators to the process's stderr that no setting turns off.
-    with open(os.devnull, "wb") as null:
-        stderr = os.dup(2)
-        try:
-            os.dup2(null.fileno(), 2)
-            import tensorflow  # noqa: F401
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _one_line(error):

@@ -164,9 +164,7 @@ class Architecture:
 
         def edges(node):
             kept = sorted(generator.sample(range(len(node.edges)), node.keep))
-            return tuple(
-                Edge(node.edges[i].source, (generator.choice(node.edges[i].operations),)) for i in kept
-            )
+            return tuple(Edge(node.edges[i].source, (generator.choice(node.edges[i].operations),)) for i in kept)
 
         cells = tuple(
             Cell(cell.name, tuple(Node(edges(node), node.keep) for node in cell.nodes)) for cell in self.cells

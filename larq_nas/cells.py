@@ -142,9 +142,7 @@ def _fan_out(state, cell, filters, strides, rows, choice, name):
     edges = cell.edges
     if choice is not None:
         return mixed.MixedEdges(filters, edges[rows[0]].operations, rows, strides, name=name)([state, choice])
-    return [
-        operations.apply(edges[row].operations[0], state, filters, strides, f"{name}_edge{row}") for row in rows
-    ]
+    return [operations.apply(edges[row].operations[0], state, filters, strides, f"{name}_edge{row}") for row in rows]
 
 
 def _add(terms, name):

@@ -80,7 +80,7 @@ def convert(settings, flags: dict):
 
 def evaluate(settings, flags: dict):
     """Prints the test accuracy of a trained network and of its `.tflite`."""
-    from larq_nas.converters import tflite
+    from larq_nas.converters import interpreter
 
     run = runs.Run(settings.run_dir)
     file = pathlib.Path(settings.tflite) if settings.tflite else run.tflite
@@ -94,7 +94,7 @@ def evaluate(settings, flags: dict):
     result["keras_accuracy"] = float(np.mean(classes == labels))
     if file.is_file():
         images = np.concatenate([images for images, _ in batches])
-        outputs = tflite.predict(file.read_bytes(), images, settings.processes)
+        outputs = interpreter.predict(file.read_bytes(), images, settings.processes)
         result["tflite_accuracy"] = float(np.mean(outputs.argmax(axis=-1) == labels))
         result["agreement"] = float(np.mean(outputs.argmax(axis=-1) == classes))
     runs.write(run.path / "evaluation.json", result)

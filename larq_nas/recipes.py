@@ -87,6 +87,4 @@ class SmoothedCrossentropy(tf.keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.classes)
-        return tf.keras.losses.categorical_crossentropy(
-            targets, y_pred, label_smoothing=self.label_smoothing
-        )
+        return tf.keras.losses.categorical_crossentropy(targets, y_pred, label_smoothing=self.label_smoothing)

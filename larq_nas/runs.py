@@ -109,23 +109,30 @@ class Run:
             )
 
     def rows(self) -> list:
-        """The rows of `metrics.csv`, a dict per finished epoch."""
-        if not self.metrics_csv.exists():
-            return []
-        with open(self.metrics_csv, encoding="utf-8", newline="") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        """What `metrics.csv` says of each finished epoch: a dict of numbers."""
+        try:
+            # Keras writes NA where it has no value.
+            return [{k: float(v) for k, v in row.items() if v != "NA"} for row in self._table()]
+        except (TypeError, ValueError):
+            raise RunError(f"{self.metrics_csv}: broken; start again with --overwrite") from None
 
     def drop_rows(self, first_epoch: int):
         """Forgets the rows of epochs that are run again."""
-        rows = [row for row in self.rows() if row["epoch"] < first_epoch]
+        rows = [row for row in self._table() if int(row["epoch"]) < first_epoch]
         if not rows:
             self.metrics_csv.unlink(missing_ok=True)
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+        writer.writerows(rows)
         write(self.metrics_csv, text.getvalue())
+
+    def _table(self):
+        if not self.metrics_csv.exists():
+            return []
+        with open(self.metrics_csv, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
 
 def _environment():

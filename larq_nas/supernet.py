@@ -56,9 +56,8 @@ class Supernet(tf.keras.Model):
         super().compile(*args, **kwargs)
         self.architecture_optimizer = architecture_optimizer
         self.built = True
-        # Built before training, the optimizers' state is there to be restored into.
-        self.optimizer.build(self.network.trainable_variables)
         self.architecture_optimizer.build(list(self.logits.values()))
+        build_training_state(self, self.network)
 
     def probabilities(self) -> dict:
         """For each searched cell, the choice weights of shape `(edges, candidates)`."""
@@ -97,3 +96,19 @@ class Supernet(tf.keras.Model):
             loss = self.compute_loss(images, labels, predictions)
         self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
         self.compute_metrics(images, labels, predictions, None)
+
+
+def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
+    """Creates the variables of a compiled model's optimizer and metrics now and not in its first step.
+
+    A training step that creates variables is traced twice. And what exists can be restored into.
+
+    # Arguments
+        model: A compiled model.
+        network: The network whose weights `model.optimizer` trains.
+    """
+    model.optimizer.build(network.trainable_variables)
+    labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, *network.output_shape[1:]])
+    model.compiled_loss(labels, probabilities)
+    model.compiled_metrics.update_state(labels, probabilities)
+    model.reset_metrics()

@@ -182,9 +182,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     model = networks.build(architecture, data.image_shape, classes, drop_path=settings.drop_path > 0)
     if recipe.clip_norm:
         model = ClippedModel(model.input, model.output, clip_norm=recipe.clip_norm)
-    optimizer = recipe.optimizer()
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer, recipe.loss(classes), metrics=["accuracy"])
+    model.compile(recipe.optimizer(), recipe.loss(classes), metrics=["accuracy"])
+    supernet.build_training_state(model, model)
 
     def batches(first_epoch):
         return datasets.training_batches(

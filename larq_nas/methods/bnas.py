@@ -37,8 +37,7 @@ def space(layers=8, filters=16) -> Architecture:
         - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template)
     """
     nodes = tuple(
-        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES)
-        for index in range(NODES)
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
     )
     return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), _stages(3, 1)), filters, layers)
 
@@ -92,9 +91,7 @@ def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
     # References
         - [BNAS](https://arxiv.org/abs/2002.06963), section 4.3 (search objective)
     """
-    entropies = {
-        name: -tf.reduce_sum(tf.math.xlogy(values, values), axis=-1) for name, values in probabilities.items()
-    }
+    entropies = {name: -tf.reduce_sum(tf.math.xlogy(values, values), axis=-1) for name, values in probabilities.items()}
     if reduce_index_bug:
         entropies["reduce"] = tf.fill(tf.shape(entropies["reduce"]), entropies["reduce"][-1])
     return tf.reduce_mean(tf.concat(list(entropies.values()), axis=0))
