@@ -43,7 +43,7 @@ class MixedEdges(tf.keras.layers.Layer):
             operation = operations.OPERATIONS[name]
             if operation.kind == "convolution":
                 _, strides, dilation_rate = operations.strides_of(operation, self.strides)
-                self.convolutions[name] = operations.quant_conv(
+                self.convolutions[name] = operations.binary_conv(
                     self.filters * len(self.rows),
                     operation.kernel_size,
                     strides,
@@ -76,8 +76,8 @@ class MixedEdges(tf.keras.layers.Layer):
         total = 0
         for name, convolution in self.convolutions.items():
             subsampling, _, _ = operations.strides_of(operations.OPERATIONS[name], self.strides)
-            outputs = tf.nn.relu(convolution(binary[:, ::subsampling, ::subsampling]))
-            total += outputs * tf.repeat(weight[name], self.filters)
+            repeated = tf.repeat(weight[name], self.filters)
+            total += convolution(binary[:, ::subsampling, ::subsampling], weight=repeated)
         return total
 
     def get_config(self):

@@ -9,7 +9,7 @@ import dataclasses
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.quantizers import CentredClip, CentredUniform, XnorKernel, register
+from larq_nas.quantizers import CentredClip, CentredUniform, XnorSign, register, xnor_scale
 
 layers = tf.keras.layers
 
@@ -95,20 +95,51 @@ def strides_of(operation: Operation, strides: int) -> tuple[int, int, int]:
     return 1, strides, operation.dilation_rate
 
 
-def quant_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):
-    """A binary convolution as every network here uses it: XNOR kernel, `same` padding with ones, no bias."""
-    return lq.layers.QuantConv2D(
+@register
+class XnorConv2D(lq.layers.QuantConv2D):
+    """A binary convolution scaled by the mean magnitude of its latent kernel, per output channel.
+
+    The scale is applied behind the activation, which must therefore be positively homogeneous, as ReLU is: the
+    converter of Larq Compute Engine then fuses all of it into one operator.
+
+    # Arguments
+        kernel_quantizer: `XnorSign` by default; the others of Larq's `QuantConv2D` follow.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, channels)`.
+
+    # References
+        - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.2
+    """
+
+    def __init__(self, *args, kernel_quantizer=None, kernel_constraint=None, kernel_initializer=None, **kwargs):
+        super().__init__(
+            *args,
+            kernel_quantizer=kernel_quantizer or XnorSign(),
+            kernel_constraint=kernel_constraint or CentredClip(),
+            kernel_initializer=kernel_initializer or CentredUniform(),
+            **kwargs,
+        )
+
+    def call(self, inputs, weight=1.0):
+        # The latent kernel, also where Larq's quantized_scope shows the binary one.
+        latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
+        scale = tf.stop_gradient(xnor_scale(latent))
+        return super().call(inputs) * (scale * weight)
+
+
+def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):
+    """A binary convolution with ReLU as every network here uses it: `same` padding with ones, no bias."""
+    return XnorConv2D(
         filters,
         kernel_size,
         strides=strides,
         dilation_rate=dilation_rate,
         padding="same",
         pad_values=1.0,
+        activation="relu",
         use_bias=False,
         input_quantizer=input_quantizer,
-        kernel_quantizer=XnorKernel(),
-        kernel_constraint=CentredClip(),
-        kernel_initializer=CentredUniform(),
         name=name,
     )
 
@@ -133,9 +164,8 @@ def convolution_block(x, filters, operation: Operation, strides=1, affine=True, 
     if subsampling > 1:
         x = layers.MaxPooling2D(1, subsampling, name=f"{name}_subsample")(x)
     if binary:
-        x = quant_conv(filters, operation.kernel_size, strides, dilation_rate, name=f"{name}_conv")(x)
-    else:
-        x = float_conv(filters, operation.kernel_size, strides, name=f"{name}_conv")(x)
+        return binary_conv(filters, operation.kernel_size, strides, dilation_rate, name=f"{name}_conv")(x)
+    x = float_conv(filters, operation.kernel_size, strides, name=f"{name}_conv")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

@@ -1,20 +1,15 @@
 """Binarization that Larq does not have: XNOR kernels with their exact gradient.
 
-Larq's `magnitude_aware_sign` computes the same binary kernel but treats its scale as a constant in the backward
-pass. `XnorKernel` differentiates the scale too, and takes the mean-centring of the kernel into account, as the
-networks of BNAS were trained. It belongs together with the constraint `CentredClip` and the initializer
-`CentredUniform`, which keep the latent kernel centred and within [-1, 1].
+Larq's `magnitude_aware_sign` treats the scale of a binary kernel as a constant in the backward pass. `XnorSign`
+differentiates the scale too, and takes the mean-centring of the kernel into account, as the networks of BNAS were
+trained. The quantizer itself yields ±1, so that sums over them are exact in any precision; the scale is applied behind
+the convolution, by `operations.XnorConv2D`. The constraint `CentredClip` and the initializer `CentredUniform` keep the
+latent kernel centred and within [-1, 1].
 
 ```python
-import larq as lq
-from larq_nas import quantizers
+from larq_nas.operations import XnorConv2D
 
-layer = lq.layers.QuantConv2D(
-    16, 3, padding="same", pad_values=1.0, use_bias=False, input_quantizer="ste_sign",
-    kernel_quantizer=quantizers.XnorKernel(),
-    kernel_constraint=quantizers.CentredClip(),
-    kernel_initializer=quantizers.CentredUniform(),
-)
+layer = XnorConv2D(16, 3, padding="same", pad_values=1.0, use_bias=False, input_quantizer="ste_sign")
 ```
 """
 
@@ -33,7 +28,7 @@ _rewrite_deferred = False
 
 @contextlib.contextmanager
 def deferred_rewrite():
-    """Inside, `XnorKernel` hands on the gradient of the *binary* kernel; call `xnor_gradient` on it afterwards.
+    """Inside, `XnorSign` hands on the gradient of the scaled binary kernel; call `xnor_gradient` on it afterwards.
 
     This is for training that clips gradients before they are rewritten (BNAS on ImageNet). It acts where the
     forward pass is traced.
@@ -46,12 +41,24 @@ def deferred_rewrite():
         _rewrite_deferred = False
 
 
+def xnor_scale(kernel):
+    """The scale of a binary kernel: the mean magnitude of each output channel.
+
+    # Arguments
+        kernel: Latent kernel of shape `(height, width, channels, filters)`.
+
+    # Returns
+        A tensor of shape `(filters,)`, at least `MIN_SCALE`.
+    """
+    return tf.maximum(tf.reduce_mean(tf.abs(kernel), axis=[0, 1, 2]), MIN_SCALE)
+
+
 def _sign(kernel):
     return tf.where(kernel >= 0, tf.ones_like(kernel), -tf.ones_like(kernel))
 
 
 def xnor_gradient(kernel, gradient):
-    r"""The gradient of a latent kernel, given that of its binary form.
+    r"""The gradient of a latent kernel, given that of its scaled binary form.
 
     With \\(n\\) weights per output channel, \\(C\\) input channels and \\(\alpha\\) the scale of the channel:
 
@@ -59,7 +66,7 @@ def xnor_gradient(kernel, gradient):
 
     # Arguments
         kernel: Latent kernel of shape `(height, width, C, filters)`, centred and clipped.
-        gradient: Gradient of the binary kernel, of the same shape.
+        gradient: Gradient of the scaled binary kernel, of the same shape.
 
     # Returns
         A tensor of the same shape.
@@ -69,36 +76,36 @@ def xnor_gradient(kernel, gradient):
           and in that of BNAS, whose learning rate was tuned with it.
     """
     height, width, channels, _ = kernel.shape
-    count = height * width * channels
     sign = _sign(kernel)
-    scale = tf.reduce_mean(tf.abs(kernel), axis=[0, 1, 2], keepdims=True)
-    through_sign = scale * tf.where(tf.abs(kernel) <= 1, gradient, tf.zeros_like(gradient))
+    through_sign = xnor_scale(kernel) * tf.where(tf.abs(kernel) <= 1, gradient, tf.zeros_like(gradient))
     through_scale = sign * tf.reduce_mean(sign * gradient, axis=[0, 1, 2], keepdims=True)
-    return count * (1 - 1 / channels) * (through_sign + through_scale)
+    return height * width * (channels - 1) * (through_sign + through_scale)
 
 
 @tf.custom_gradient
-def xnor_kernel(kernel):
-    """Binarizes a kernel to its sign times the mean magnitude of its output channel.
+def xnor_sign(kernel):
+    """The sign of a kernel, to be scaled by `xnor_scale` behind the convolution.
 
     # Arguments
         kernel: Latent kernel of shape `(height, width, channels, filters)`.
 
     # Returns
-        The binary kernel; its gradient is `xnor_gradient`.
+        A tensor of ±1. Its gradient is `xnor_gradient`: it includes what reaches the kernel through the scale, so
+        the scale must be applied as a constant.
     """
-    scale = tf.reduce_mean(tf.abs(kernel), axis=[0, 1, 2], keepdims=True)
     deferred = _rewrite_deferred
 
     def backward(gradient):
+        # The convolution of ±1 has seen the scale as part of its upstream gradient.
+        gradient /= xnor_scale(kernel)
         return gradient if deferred else xnor_gradient(kernel, gradient)
 
-    return _sign(kernel) * tf.maximum(scale, MIN_SCALE), backward
+    return _sign(kernel), backward
 
 
 @register
-class XnorKernel(lq.quantizers.Quantizer):
-    """`xnor_kernel` as a Larq kernel quantizer.
+class XnorSign(lq.quantizers.Quantizer):
+    """`xnor_sign` as a Larq kernel quantizer.
 
     # References
         - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4
@@ -107,7 +114,7 @@ class XnorKernel(lq.quantizers.Quantizer):
     precision = 1
 
     def call(self, inputs):
-        return xnor_kernel(inputs)
+        return xnor_sign(inputs)
 
 
 def _centre(kernel):

@@ -159,7 +159,7 @@ class ClippedModel(tf.keras.Model):
 
 
 def _rewrite(gradient, variable):
-    if isinstance(getattr(variable, "quantizer", None), quantizers.XnorKernel):
+    if isinstance(getattr(variable, "quantizer", None), quantizers.XnorSign):
         return quantizers.xnor_gradient(variable.latent_variable, gradient)
     return gradient
 

@@ -1,0 +1,55 @@
+"""The supernet written plainly, an operation per edge: what the shared form must equal."""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import operations
+
+layers = tf.keras.layers
+
+
+class PerEdge(layers.Layer):
+    """`mixed.MixedEdges`, one edge and one operation after the other."""
+
+    def __init__(self, filters, candidates, rows, strides=1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.candidates, self.rows, self.strides = filters, list(candidates), list(rows), strides
+        self.branches = [[self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in self.rows]
+
+    def _branch(self, operation):
+        norm = operations.batch_normalization(affine=False)
+        if operation.kind == "none":
+            return [layers.Lambda(lambda x: x[:, :: self.strides, :: self.strides] * 0)]
+        if operation.kind != "convolution":
+            return [operations.pool(operation, self.strides), norm]
+        # Strided and dilated: the convolution without strides, every second pixel of it.
+        dilated = operation.dilation_rate > 1
+        conv = operations.binary_conv(
+            self.filters, operation.kernel_size, 1 if dilated else self.strides, operation.dilation_rate
+        )
+        subsample = [layers.Lambda(lambda x: x[:, :: self.strides, :: self.strides])] if dilated else []
+        return [norm, conv, *subsample]
+
+    def call(self, inputs):
+        x, choice = inputs
+        outputs = []
+        for row, branches in zip(self.rows, self.branches, strict=True):
+            total = 0
+            for index, branch in enumerate(branches):
+                y = x
+                for layer in branch:
+                    y = layer(y)
+                total += choice[row, index] * y
+            outputs.append(total)
+        return outputs
+
+    def convolution(self, name, edge):
+        """The convolution of an edge."""
+        return self.branches[edge][self.candidates.index(name)][1]
+
+    def copy_from(self, shared):
+        """Takes the weights of a built `MixedEdges`."""
+        for name, convolution in shared.convolutions.items():
+            kernels = np.split(convolution.get_weights()[0], len(self.rows), axis=-1)
+            for edge, kernel in enumerate(kernels):
+                self.convolution(name, edge).set_weights([kernel])

@@ -1,0 +1,98 @@
+import functools
+import json
+import subprocess
+import sys
+
+import pytest
+from absl import flags as absl_flags
+
+from larq_nas import datasets, flags, methods, recipes
+
+COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
+RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]
+# absl's flags are global to a process, so that each command is parsed in one of its own.
+CODE = """
+import json, sys
+from absl import flags
+from larq_nas import flags as definitions
+names = definitions.define(sys.argv[1])
+rest = flags.FLAGS(sys.argv[1:])[1:]
+settings = {name: flags.FLAGS[name] for name in names}
+values = {name: flag.value for name, flag in settings.items()}
+print(json.dumps([values, {n: getattr(f.parser, "enum_values", None) for n, f in settings.items()}, rest]))
+"""
+
+
+@functools.cache
+def parse(command, *words):
+    """Values by name, choices by name, and the words that are no flags."""
+    needed = ["--genotype=bnas_a"] if command == "train" else []
+    arguments = [sys.executable, "-c", CODE, command, *needed, *words]
+    return json.loads(subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def lines(command, name):
+    text = flags.recipe_path(command, name).read_text(encoding="utf-8").splitlines()
+    return [line for line in text if line and not line.startswith("#")]
+
+
+def test_recipes_are_found_by_command():
+    assert {"bnas_cifar10", "quickstart"} <= set(flags.recipes("search"))
+    assert {"bnas_cifar10", "bnas_imagenet", "quickstart"} <= set(flags.recipes("train"))
+    assert flags.recipes("zoo") == []
+
+
+@pytest.mark.parametrize(("command", "name"), RECIPES)
+def test_recipe_sets_what_it_says_with_the_flags_of_its_command(command, name):
+    values, _, rest = parse(command, f"--flagfile={flags.recipe_path(command, name)}")
+    assert rest == []
+    said = dict(line.removeprefix("--").split("=") for line in lines(command, name))
+    assert said and {key: type(values[key])(text) for key, text in said.items()} == {key: values[key] for key in said}
+
+
+@pytest.mark.parametrize(("command", "name"), RECIPES)
+def test_recipe_says_how_to_launch_it_and_a_published_one_its_paper(command, name):
+    text = flags.recipe_path(command, name).read_text(encoding="utf-8")
+    assert f"#   larq_nas {command} --flagfile={name}" in text
+    assert "https://arxiv.org/abs/" in text or name == "quickstart"
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_defaults_are_the_published_values_for_cifar10(command):
+    defaults, _, _ = parse(command, "--dataset=cifar10")
+    published, _, _ = parse(command, f"--flagfile={flags.recipe_path(command, 'bnas_cifar10')}")
+    assert defaults == published
+
+
+def test_choices_are_what_the_library_knows():
+    _, search, _ = parse("search")
+    _, train, _ = parse("train")
+    assert tuple(search["method"]) == methods.METHODS
+    assert tuple(search["augmentation"]) == tuple(train["augmentation"]) == datasets.AUGMENTATIONS
+    assert tuple(train["schedule"]) == recipes.SCHEDULES
+
+
+def test_data_set_is_the_embedded_one_by_default():
+    for command in ("search", "train"):
+        values, _, _ = parse(command)
+        assert (values["dataset"], values["data_dir"], values["overwrite"]) == ("digits", None, False)
+
+
+def test_commands_that_follow_each_other_share_their_default_directory():
+    directories = {command: parse(command)[0]["run_dir"] for command in ("search", "train", "convert", "evaluate")}
+    assert directories["train"] == directories["convert"] == directories["evaluate"] != directories["search"]
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_identity_of_a_run_leaves_out_flags_that_exist(command):
+    assert set(parse(command)[0]) >= flags.NOT_IDENTITY
+
+
+def test_define_leaves_other_flags_alone():
+    before = set(absl_flags.FLAGS)
+    names = flags.define("zoo")
+    try:
+        assert names == ["pattern"] and set(absl_flags.FLAGS) == before | {"pattern"}
+    finally:
+        for name in names:
+            delattr(absl_flags.FLAGS, name)

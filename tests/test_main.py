@@ -1,0 +1,253 @@
+import importlib.metadata
+import json
+import subprocess
+import sys
+
+import pytest
+
+from larq_nas import __main__ as main
+from larq_nas import flags, methods, zoo
+
+# Runs a command line, and fails where it loaded what makes an answer slow.
+LIGHT = """
+import sys
+from larq_nas.__main__ import main
+code = main(sys.argv[1:])
+heavy = {"tensorflow", "keras", "tf_keras", "larq", "larq_compute_engine", "tensorflow_datasets"} & set(sys.modules)
+assert not heavy, heavy
+sys.exit(code)
+"""
+# Shows the flags that a command gets, in place of running it; a word after its name makes it raise.
+FAKE = """
+import json, sys, types
+from larq_nas.__main__ import main
+def command(settings, flags):
+    {body}
+fake = types.ModuleType("larq_nas.commands")
+fake.search = fake.train = command
+sys.modules["larq_nas.commands"], sys.modules["tensorflow"] = fake, types.ModuleType("tensorflow")
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def python(folder, *arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Runs `larq_nas WORDS` in an empty folder."""
+    return lambda *words: python(tmp_path, "-m", "larq_nas", *words)
+
+
+@pytest.fixture
+def light(tmp_path):
+    return lambda *words: python(tmp_path, "-c", LIGHT, *words)
+
+
+@pytest.fixture
+def received(tmp_path):
+    """The flags with which a command is called."""
+
+    def received(*words):
+        result = python(tmp_path, "-c", FAKE.format(body="print(json.dumps(flags))"), *words)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    return received
+
+
+def fails(result, code, *fragments):
+    """One line on stderr, nothing on stdout."""
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("larq_nas: ") and result.stderr.count("\n") == 1, result.stderr
+    for fragment in fragments:
+        assert fragment in result.stderr
+
+
+# --- help ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_the_commands_without_tensorflow(light, word):
+    result = light(word)
+    assert result.returncode == 0, result.stderr
+    for command, text in main.COMMANDS.items():
+        assert f"{command} " in result.stdout and text in result.stdout
+
+
+def test_no_command_shows_the_help_and_is_an_error(cli):
+    result = cli()
+    assert result.returncode == 2
+    assert "usage: larq_nas COMMAND" in result.stdout
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--helpshort", "--helpfull"])
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_help_of_a_command_comes_without_tensorflow(light, command, word):
+    result = light(command, word)
+    assert result.returncode == 0, result.stderr
+    assert f"usage: larq_nas {command} " in result.stdout and "--verbosity" in result.stdout
+    for recipe in flags.recipes(command):
+        assert recipe in result.stdout
+
+
+def test_help_shows_defaults_choices_and_only_methods_that_exist(cli):
+    text = cli("search", "--help").stdout
+    assert f"--method <{'|'.join(methods.METHODS)}>: " in text
+    assert "--batch_size: examples per step (default: 64)" in text
+    assert "--augmentation <none|crop|crop_flip|imagenet>: " in text
+    assert "--genotype: " in cli("train", "--help").stdout
+
+
+def test_console_script_is_this_program():
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="larq_nas")
+    assert script.load() is main.run
+
+
+# --- bad words: 1 and 2 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("serch", "did you mean search?"), ("trian", "did you mean train?"), ("xyz", "commands: search, train, convert")],
+)
+def test_unknown_command_suggests_one(cli, word, hint):
+    fails(cli(word), 2, f"unknown command '{word}'", hint)
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["search", "--epoch=3"], ["'epoch'", "Did you mean: epochs"]),
+        (["search", "--genotype=bnas_a"], ["'genotype'"]),
+        (["search", "--flagfile=quikstart"], ["quikstart", "bnas_cifar10, quickstart"]),
+        (["zoo", "--flagfile=quickstart"], ["no recipe of zoo", "none"]),
+        (["zoo", "bnas_a"], ["unexpected 'bnas_a'", "--name=value"]),
+        (["zoo", "--pattern=bnas*", "bnas_a"], ["unexpected 'bnas_a'"]),
+        (["search", "--overwrite", "true"], ["unexpected 'true'"]),
+        (["search", "--epochs=0"], ["--epochs=0", "positive"]),
+        (["search", "--epochs=many"], ["--epochs=many"]),
+        (["search", "--epochs"], ["epochs"]),
+        (["search", "--learning_rate=-1"], ["--learning_rate=-1"]),
+        (["search", "--method=darts"], ["--method=darts", "|".join(methods.METHODS)]),
+        (["train"], ["--genotype"]),
+        (["zoo", "--verbosity=loud"], ["--verbosity=loud"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_flag_is_refused_in_one_line(cli, words, fragments):
+    fails(cli(*words), 1, f"larq_nas: {words[0]}: ", *fragments, f"see larq_nas {words[0]} --help")
+
+
+@pytest.mark.parametrize("content", ["--colour=red\n", "word\n", b"\xff\xfe\x00"], ids=["flag", "word", "binary"])
+def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
+    (tmp_path / "mine.flags").write_bytes(content if isinstance(content, bytes) else content.encode())
+    fails(cli("search", "--flagfile=mine.flags"), 1)
+
+
+# --- recipes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe"),
+    [
+        (["search"], "quickstart"),
+        (["search", "--dataset=folder:cats"], "quickstart"),
+        (["search", "--dataset=cifar10"], "bnas_cifar10"),
+        (["search", "--dataset=cifar10:3.0.2"], "bnas_cifar10"),
+        (["train", "--genotype=bnas_a"], "quickstart"),
+        (["train", "--genotype=bnas_a", "--dataset=cifar10"], "bnas_cifar10"),
+        (["train", "--genotype=bnas_d", "--dataset=imagenet2012"], "bnas_imagenet"),
+        (["train", "--genotype=bnas_d", "--dataset=imagenet2012:5.1.0"], "bnas_imagenet"),
+    ],
+    ids=" ".join,
+)
+def test_data_set_decides_the_recipe(received, words, recipe):
+    assert received(*words) == received(words[0], f"--flagfile={recipe}", *words[1:])
+
+
+def test_own_flags_win_over_the_recipe_of_the_data_set(received):
+    quickstart, own = received("search"), received("search", "--epochs=7", "--nooverwrite")
+    assert own == {**quickstart, "epochs": 7} != quickstart
+
+
+def test_own_flag_file_takes_the_place_of_the_recipe(received, tmp_path):
+    (tmp_path / "mine.flags").write_text("# mine\n--epochs=7\n")
+    published = received("search", "--dataset=cifar10")
+    assert received("search", "--flagfile=mine.flags") == {**published, "dataset": "digits", "epochs": 7}
+
+
+def test_folder_with_the_name_of_a_recipe_does_not_hide_it(received, tmp_path):
+    (tmp_path / "quickstart").mkdir()
+    assert received("search", "--flagfile=quickstart") == received("search")
+
+
+def test_recipe_may_stand_after_its_flag(received):
+    assert received("search", "--flagfile", "bnas_cifar10") == received("search", "--flagfile=bnas_cifar10")
+
+
+# --- failures: 3 ---------------------------------------------------------------------------------------------
+
+
+def test_missing_genotype_names_the_models_of_the_zoo(cli):
+    fails(cli("train", "--genotype=nope"), 3, "--genotype=nope: no such file", "bnas_a, bnas_b")
+
+
+def test_genotype_that_is_a_space_is_refused(cli, tmp_path):
+    text = zoo.genotype("bnas_a").to_json()
+    (tmp_path / "space.json").write_text(text.replace('"none"', '"none", "bin_conv_3x3"', 1))
+    fails(cli("train", "--genotype=space.json"), 3, "space.json: is a search space, not a genotype")
+
+
+def test_broken_genotype_is_refused_by_file_and_place(cli, tmp_path):
+    text = zoo.genotype("bnas_a").to_json()
+    (tmp_path / "mine.json").write_text(text.replace('"source": 1', '"source": 9', 1))
+    fails(cli("train", "--genotype=mine.json"), 3, "mine.json: cells.normal.nodes[0].edges[0].source: 9 is not")
+
+
+@pytest.mark.parametrize("command", ["convert", "evaluate"])
+def test_directory_that_holds_no_training_is_refused(cli, tmp_path, command):
+    fails(cli(command, "--run_dir=runs/none"), 3, "runs/none", "missing", "larq_nas train")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_pattern_that_no_model_matches_names_the_models(cli):
+    fails(cli("zoo", "--pattern=x*"), 3, "--pattern=x*", "bnas_a, bnas_b")
+
+
+def test_verbosity_1_shows_where(cli):
+    result = cli("zoo", "--pattern=x*", "--verbosity=1")
+    assert result.returncode == 3 and result.stdout == ""
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("larq_nas: zoo: --pattern=x*")
+
+
+def test_unforeseen_error_becomes_one_line_with_its_kind(tmp_path):
+    code = FAKE.format(body="raise OSError('disk\\\\n  full')")
+    fails(python(tmp_path, "-c", code, "search"), 3, "search: OSError: disk full", "--verbosity=1")
+
+
+def test_interruption_says_how_to_go_on(tmp_path):
+    code = FAKE.format(body="raise KeyboardInterrupt")
+    fails(python(tmp_path, "-c", code, "train", "--genotype=x"), 3, "train: interrupted; the same command goes on")
+
+
+# --- zoo -----------------------------------------------------------------------------------------------------
+
+
+def test_zoo_lists_eight_models_without_tensorflow(light):
+    result = light("zoo")
+    assert result.returncode == 0 and result.stderr == ""
+    header, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert header[:3] == ["model", "parameters", "MB"]
+    assert [row[0] for row in rows] == [f"bnas_{letter}" for letter in "abcdefgh"]
+    assert [row[1] for row in rows[:3]] == ["5,578,252", "10,945,744", "42,360,532"]
+    # A size that was not filled in would show as 0.
+    assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_zoo_lists_what_a_pattern_matches(cli):
+    rows = cli("zoo", "--pattern=bnas_[ab]").stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["bnas_a", "bnas_b"]

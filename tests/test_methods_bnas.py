@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas.architecture import Architecture
+from larq_nas.methods import bnas
+
+EDGES, CANDIDATES = np.meshgrid(np.arange(14), np.arange(7), indexing="ij")
+LOGITS = {"normal": np.sin(0.7 * EDGES + 1.3 * CANDIDATES), "reduce": np.cos(0.5 * EDGES + 0.9 * CANDIDATES)}
+PROBABILITIES = {name: tf.nn.softmax(tf.constant(value)) for name, value in LOGITS.items()}
+
+
+def _edges(cell):
+    return " ".join(f"({edge.operations[0]},{edge.source})" for edge in cell.edges)
+
+
+def test_the_space_counts_two_of_the_edges_of_a_node_and_an_operation_on_each():
+    one_cell = (1 * 3 * 6 * 10) * 7**8
+    assert bnas.space().size == one_cell**2
+
+
+@pytest.mark.parametrize(("layers", "reductions"), [(20, (6, 13)), (16, (5, 10)), (11, (3, 7)), (8, (2, 5)), (3, (1, 2))])
+def test_reductions_stand_at_a_third_and_two_thirds(layers, reductions):
+    cells = [
+        reduction
+        for stage in bnas.space(layers, 4).stages
+        for reduction in [True] * (stage.reduction is not None) + [False] * stage.depths[0]
+    ]
+    assert len(cells) == layers
+    assert tuple(np.flatnonzero(cells)) == reductions
+
+
+def test_too_few_layers_are_refused():
+    with pytest.raises(ValueError, match="layers=2"):
+        bnas.space(layers=2)
+
+
+def test_scaling_keeps_the_cells():
+    genotype = bnas.space().sample(0)
+    scaled = bnas.scale(genotype, filters=36, layers=20)
+    assert scaled.cells == genotype.cells and scaled.stages[0].widths == (36,)
+    assert bnas.scale(scaled) == scaled
+
+
+def test_entropy_is_the_mean_over_all_edges():
+    assert float(bnas.entropy(PROBABILITIES)) == pytest.approx(1.7422715964, abs=1e-9)
+    assert float(bnas.entropy(PROBABILITIES, reduce_index_bug=True)) == pytest.approx(1.7422036411, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "fading"), [(0, 1), (1, 0.878209), (5, 0.522385), (10, 0.272886), (30, 0.020321), (49, 0.001723)]
+)
+def test_the_diversity_regulariser_fades_with_the_epochs(epoch, fading):
+    probabilities = {name: tf.cast(value, tf.float32) for name, value in PROBABILITIES.items()}
+    loss = float(bnas.architecture_loss(probabilities, tf.constant(epoch)))
+    assert loss == pytest.approx(-1.7422715964 * fading, rel=1e-4)
+
+
+def test_the_regulariser_rewards_entropy():
+    logits = {name: tf.Variable(tf.cast(value, tf.float32)) for name, value in LOGITS.items()}
+    with tf.GradientTape() as tape:
+        probabilities = {name: bnas.choice_weights(value) for name, value in logits.items()}
+        before, loss = bnas.entropy(probabilities), bnas.architecture_loss(probabilities, 0)
+    for variable, gradient in zip(logits.values(), tape.gradient(loss, list(logits.values())), strict=True):
+        variable.assign_sub(gradient)
+    assert bnas.entropy({name: bnas.choice_weights(value) for name, value in logits.items()}) > before
+
+
+def test_derivation_without_preference_against_zeroise():
+    genotype = bnas.derive(bnas.space(), PROBABILITIES, gamma=1.0)
+    assert genotype.decided
+    assert _edges(genotype.cell("normal")) == (
+        "(bin_conv_5x5,0) (max_pool_3x3,1) (bin_dil_conv_5x5,2) (bin_conv_3x3,0) "
+        "(bin_dil_conv_3x3,1) (bin_dil_conv_3x3,0) (bin_dil_conv_5x5,4) (bin_conv_5x5,0)"
+    )
+    assert _edges(genotype.cell("reduce")) == (
+        "(none,0) (bin_conv_5x5,1) (bin_conv_5x5,0) (bin_conv_3x3,2) "
+        "(bin_dil_conv_3x3,2) (bin_dil_conv_5x5,0) (avg_pool_3x3,0) (max_pool_3x3,2)"
+    )
+
+
+def test_gamma_makes_zeroise_prove_itself():
+    plain, gamma = (bnas.derive(bnas.space(), PROBABILITIES, gamma=value) for value in (1.0, 3.0))
+    assert gamma.cell("normal") == plain.cell("normal")
+    assert _edges(gamma.cell("reduce")).startswith("(bin_conv_5x5,1) (bin_conv_5x5,0) ")
+    assert gamma.cell("reduce").nodes[1:] == plain.cell("reduce").nodes[1:]
+
+
+def test_ties_go_to_the_lower_index():
+    uniform = {name: np.full((14, 7), 1 / 7) for name in LOGITS}
+    genotype = bnas.derive(bnas.space(), uniform)
+    assert _edges(genotype.cell("normal")) == " ".join(["(none,0) (none,1)"] * 4)
+
+
+def test_a_derived_genotype_travels_as_json():
+    genotype = bnas.derive(bnas.space(), PROBABILITIES)
+    assert Architecture.from_json(genotype.to_json()) == genotype

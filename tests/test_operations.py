@@ -1,0 +1,102 @@
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import architecture, operations, quantizers
+
+
+def _model(**options):
+    layer = operations.XnorConv2D(
+        4, 3, padding="same", pad_values=1.0, use_bias=False, input_quantizer="ste_sign", **options
+    )
+    return tf.keras.Sequential([tf.keras.layers.Input((6, 6, 8)), layer])
+
+
+def _images(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_every_operation_has_a_definition():
+    assert tuple(operations.OPERATIONS) == architecture.OPERATIONS
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_the_scaled_convolution_equals_one_with_a_scaled_kernel(activation):
+    model, x = _model(activation=activation), _images(2, 6, 6, 8)
+    kernel = model.get_weights()[0]
+    scaled = np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean(axis=(0, 1, 2))
+    padded = np.pad(np.where(x >= 0, 1, -1), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1)
+    expected = tf.nn.conv2d(padded.astype(np.float32), scaled.astype(np.float32), 1, "VALID")
+    expected = tf.nn.relu(expected) if activation else expected
+    np.testing.assert_allclose(model(x), expected, atol=1e-5)
+    with lq.context.quantized_scope(True):
+        np.testing.assert_allclose(model(x), expected, atol=1e-5)
+
+
+def test_its_gradient_is_the_exact_one_of_the_scaled_kernel():
+    model, x = _model(activation="relu"), tf.constant(_images(2, 6, 6, 8))
+    kernel = model.layers[0].kernel.latent_variable
+    with tf.GradientTape(persistent=True) as tape:
+        loss = tf.reduce_sum(tf.sin(model(x)))
+        scaled = tf.stop_gradient(quantizers.xnor_sign(kernel) * quantizers.xnor_scale(kernel))
+        tape.watch(scaled)
+        padded = tf.pad(lq.quantizers.ste_sign(x), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0)
+        # Sums of scaled values round; below, none is 0 where the sum of integers is not.
+        plain = tf.reduce_sum(tf.sin(tf.nn.relu(tf.nn.conv2d(padded, scaled, 1, "VALID") - 1e-6)))
+    expected = quantizers.xnor_gradient(kernel, tape.gradient(plain, scaled))
+    np.testing.assert_allclose(tape.gradient(loss, kernel), expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_training_keeps_the_kernel_clipped(eager):
+    model = _model()
+    model.compile(tf.keras.optimizers.SGD(0.1), "mse", run_eagerly=eager)
+    before = model.get_weights()[0]
+    model.fit(_images(4, 6, 6, 8), np.ones((4, 6, 6, 4), np.float32), verbose=0)
+    after = model.get_weights()[0]
+    assert not np.allclose(before, after)
+    assert np.abs(after).max() <= 1
+
+
+def test_saved_layers_are_loaded_by_name(tmp_path):
+    model = _model(activation="relu")
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.layers[0].kernel_quantizer, quantizers.XnorSign)
+    x = _images(2, 6, 6, 8)
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
+    registered = [tf.keras.utils.get_registered_name(c) for c in (operations.XnorConv2D, operations.Zeroise)]
+    assert registered == ["larq_nas>XnorConv2D", "larq_nas>Zeroise"]
+
+
+@pytest.mark.parametrize("size", [8, 7])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, kernel_size):
+    images = tf.keras.layers.Input((size, size, 4))
+    operation = operations.Operation("convolution", kernel_size, dilation_rate=2)
+    strided, plain = (
+        tf.keras.Model(images, operations.convolution_block(images, 6, operation, strides, name=f"s{strides}"))
+        for strides in (2, 1)
+    )
+    plain.set_weights(strided.get_weights())
+    x = _images(2, size, size, 4)
+    np.testing.assert_allclose(strided(x), plain(x)[:, ::2, ::2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", architecture.OPERATIONS)
+@pytest.mark.parametrize("strides", [1, 2])
+def test_every_operation_gives_the_same_shape(name, strides):
+    images = tf.keras.layers.Input((7, 7, 4))
+    assert operations.apply(name, images, 4, strides, "x").shape == (None, -(-7 // strides), -(-7 // strides), 4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_zeroise_is_zero_and_so_is_its_gradient(training):
+    x = tf.constant(_images(2, 5, 5, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = operations.Zeroise(2)(x, training=training)
+    assert y.shape == (2, 3, 3, 3) and not np.any(y)
+    gradient = tape.gradient(y, x)
+    assert not training or (gradient is not None and not np.any(gradient))

@@ -1,0 +1,120 @@
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import mixed, optimizers, supernet
+from larq_nas.methods import bnas
+from reference import PerEdge
+
+
+def _supernet(seed=0, filters=2, layers=3):
+    tf.keras.utils.set_random_seed(seed)
+    model = supernet.Supernet(bnas, bnas.space(layers, filters), input_shape=(8, 8, 1), classes=4)
+    model.compile(
+        optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
+        architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _batches(count=3, size=8):
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(2, count * size, 8, 8, 1)).astype(np.float32)
+    labels = generator.integers(0, 4, size=(2, count * size))
+    halves = [tf.data.Dataset.from_tensor_slices(half).batch(size) for half in zip(images, labels, strict=True)]
+    return tf.data.Dataset.zip(tuple(halves))
+
+
+def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch):
+    shared = _supernet()
+    with monkeypatch.context() as patch:
+        patch.setattr(mixed, "MixedEdges", PerEdge)
+        plain = _supernet(seed=1)
+    pairs = [
+        (layer, plain.network.get_layer(layer.name))
+        for layer in shared.network.layers
+        if isinstance(layer, mixed.MixedEdges)
+    ]
+    for layer in shared.network.layers:
+        twin = plain.network.get_layer(layer.name)
+        if isinstance(twin, PerEdge):
+            twin.copy_from(layer)
+        else:
+            twin.set_weights(layer.get_weights())
+    for name, logits in shared.logits.items():
+        plain.logits[name].assign(logits)
+    for model in (shared, plain):
+        for weights_batch, architecture_batch in _batches():
+            model._architecture_step(*architecture_batch)
+            model._weights_step(*weights_batch)
+    for name, logits in shared.logits.items():
+        np.testing.assert_allclose(plain.logits[name], logits, atol=1e-4)
+    assert len(pairs) == 15
+    for layer, twin in pairs:
+        for name, convolution in layer.convolutions.items():
+            kernels = np.split(convolution.get_weights()[0], len(twin.rows), axis=-1)
+            for edge, kernel in enumerate(kernels):
+                np.testing.assert_allclose(twin.convolution(name, edge).get_weights()[0], kernel, atol=1e-4)
+
+
+def test_a_step_moves_logits_and_weights():
+    model = _supernet()
+    logits = {name: value.numpy() for name, value in model.logits.items()}
+    weights = [value.numpy() for value in model.network.trainable_variables]
+    history = model.fit(_batches(), verbose=0).history
+    assert all(np.abs(model.logits[name].numpy() - before).max() > 1e-4 for name, before in logits.items())
+    moved = [not np.array_equal(a, b) for a, b in zip(weights, model.network.trainable_variables, strict=True)]
+    assert all(moved)
+    assert {"loss", "accuracy", "entropy", "architecture_loss"} <= set(history)
+    assert 0 < history["entropy"][0] <= bnas.MAX_ENTROPY + 1e-6
+
+
+def test_each_step_changes_only_what_it_trains(monkeypatch):
+    model = _supernet()
+    images, labels = tf.zeros([2, 8, 8, 1]), tf.zeros([2], tf.int64)
+    trained = model.network.trainable_variables
+    weights, logits = [w.numpy() for w in trained], [v.numpy() for v in model.logits.values()]
+    model._architecture_step(images, labels)
+    assert all(np.array_equal(a, b) for a, b in zip(weights, trained, strict=True))
+    after = [v.numpy() for v in model.logits.values()]
+    assert not any(np.array_equal(a, b) for a, b in zip(logits, after, strict=True))
+    model._weights_step(images, labels)
+    assert all(np.array_equal(a, b) for a, b in zip(after, model.logits.values(), strict=True))
+
+
+def test_the_training_step_is_traced_once(monkeypatch):
+    traces = []
+    original = supernet.Supernet._weights_step
+    monkeypatch.setattr(
+        supernet.Supernet, "_weights_step", lambda self, *batch: traces.append(1) or original(self, *batch)
+    )
+    _supernet().fit(_batches(), epochs=2, verbose=0)
+    assert len(traces) == 1
+
+
+def test_no_kernel_gradient_is_computed_in_the_architecture_step():
+    model = _supernet()
+
+    @tf.function
+    def step(images, labels):
+        model._architecture_step(images, labels)
+
+    function = step.get_concrete_function(tf.TensorSpec([2, 8, 8, 1]), tf.TensorSpec([2], tf.int64))
+    graph = function.graph
+    # What an output, a state change or another operation reads is computed; the rest is pruned.
+    needed, queue = set(), [op for op in graph.get_operations() if op.type.startswith(("Assign", "ResourceApply"))]
+    while queue:
+        operation = queue.pop()
+        if operation.name not in needed:
+            needed.add(operation.name)
+            queue += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    kernel_gradients = [op for op in graph.get_operations() if op.type == "Conv2DBackpropFilter"]
+    assert not [op.name for op in kernel_gradients if op.name in needed]
+
+
+def test_the_supernet_predicts_and_derives_a_genotype():
+    model = _supernet()
+    assert model(tf.zeros([2, 8, 8, 1])).shape == (2, 4)
+    genotype = model.genotype(gamma=3.0)
+    assert genotype.decided and genotype.stages == model.space.stages
