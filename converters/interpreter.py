@@ -73,10 +73,11 @@ def _fastest_kernel(content, image):
 
 def _start(content, options):
     global _loaded
-    with quiet.stderr():
-        from larq_compute_engine.tflite.python.interpreter import Interpreter
     try:
-        _loaded = Interpreter(content, **options), content
+        with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
+            from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+            _loaded = Interpreter(content, **options), content
     except (RuntimeError, ValueError) as error:
         raise ConversionError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
 

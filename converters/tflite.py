@@ -22,6 +22,7 @@ import tempfile
 import larq as lq
 import numpy as np
 import tensorflow as tf
+from flatbuffers import flexbuffers
 
 from larq_nas.converters import interpreter
 from larq_nas.converters.interpreter import ConversionError
@@ -173,21 +174,24 @@ def _read(content):
             if name in ("LceBconv2d", "CONV_2D"):
                 kernel = graph.tensors[operator.inputs[1]]
                 data = model.buffers[kernel.buffer].data
-                data = b"" if data is None else np.asarray(data, np.uint8).tobytes()
-                kernels[name][_packed(data, kernel.shape) if name == "CONV_2D" else data] += 1
+                if data is not None:
+                    negative = _negative(name, np.asarray(data, np.uint8), kernel.shape, operator)
+                    kernels[name][_key(negative)] += 1
     return dict(operators.most_common()), kernels
 
 
-def _packed(data, shape):
-    """A float kernel of the file, of the shape (filters, height, width, channels), as LCE would pack its signs."""
-    values = np.frombuffer(data, np.float32)
-    return _pack(values.reshape(shape)) if values.size == np.prod(shape) else b""
+def _negative(name, data, shape, operator):
+    """Where a kernel of the file is negative, in the shape (filters, height, width, channels)."""
+    if name == "CONV_2D":
+        return data.view(np.float32).reshape(shape) < 0
+    channels = flexbuffers.Loads(bytes(bytearray(operator.customOptions)))["channels_in"]
+    return np.unpackbits(data.reshape(*shape[:3], -1), axis=-1, bitorder="little")[..., :channels] > 0
 
 
-def _pack(kernel) -> bytes:
-    padding = -kernel.shape[-1] % 32
-    bits = np.pad(kernel < 0, [(0, 0)] * (kernel.ndim - 1) + [(0, padding)])
-    return np.packbits(bits, axis=-1, bitorder="little").tobytes()
+def _key(negative):
+    # LCE inverts a filter if the threshold behind it asks for that: two filters are one if all their bits differ.
+    bits = negative.reshape(len(negative), -1)
+    return negative.shape, np.packbits(bits ^ bits[:, :1]).tobytes()
 
 
 def binary_layers(model) -> list:
@@ -206,7 +210,7 @@ def _audit(model, kernels):
     for layer in binary_layers(model):
         with lq.context.quantized_scope(True):
             kernel = np.array(layer.get_weights()[0])
-        bits = _pack(np.moveaxis(kernel, -1, 0))
+        bits = _key(np.moveaxis(kernel, -1, 0) < 0)
         status, reason = PACKED, ""
         if packed[bits]:
             packed[bits] -= 1

@@ -43,7 +43,11 @@ def _use_keras_2():
     # which Keras that is, and reads this variable to do so (a no-op on TensorFlow 2.15, which has only Keras 2).
     tensorflow = sys.modules.get("tensorflow")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    if tensorflow is not None and not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
+    if tensorflow is None:
+        return
+    # `import tensorflow.keras.x` goes where TensorFlow was told on its own import, `tf.keras.x` where it is told now.
+    decided = getattr(tensorflow, "_tf_uses_legacy_keras", True) or tensorflow.__version__.startswith("2.15.")
+    if not decided or not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
         raise ImportError(
             "larq_nas needs Keras 2, but `tf.keras` is already Keras 3 in this process: import larq_nas before "
             "tensorflow, or set the environment variable TF_USE_LEGACY_KERAS=1."

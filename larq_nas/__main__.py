@@ -49,7 +49,7 @@ def main(argv) -> int:
         return 0
     try:
         settings = _parse(command, words)
-    except flags.Error as error:
+    except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
         return EXIT_BAD_FLAGS
     return _call(command, settings, names)
@@ -84,6 +84,10 @@ def _one_line(error):
 
 
 def _parse(command, words):
+    words = list(words)
+    for index, word in reversed(list(enumerate(words[:-1]))):
+        if word.lstrip("-") == "flagfile" and word.startswith("-"):
+            words[index : index + 2] = [f"{word}={words[index + 1]}"]
     words = [_find_recipe(command, word) for word in words]
     if any(word.startswith(("--flagfile", "-flagfile")) for word in words):
         return _read(command, words)
@@ -104,15 +108,18 @@ def _read(command, words):
 
 
 def _default_recipe(command, settings):
-    if command not in ("search", "train") or settings.dataset == "cifar10":
+    if command not in ("search", "train"):
+        return None
+    dataset = settings.dataset.partition(":")[0]
+    if dataset == "cifar10":
         return None  # The defaults are the recipe of CIFAR-10.
-    name = {"imagenet2012": "bnas_imagenet"}.get(settings.dataset, "quickstart")
+    name = {"imagenet2012": "bnas_imagenet"}.get(dataset, "quickstart")
     return name if name in definitions.recipes(command) else None
 
 
 def _find_recipe(command, word):
     prefix, equals, name = word.partition("=")
-    if prefix.lstrip("-") != "flagfile" or not equals or os.path.exists(name):
+    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(name):
         return word
     if name in definitions.recipes(command):
         return f"--flagfile={definitions.recipe_path(command, name)}"

@@ -209,6 +209,8 @@ class Architecture:
         """Reads an architecture from a JSON file; `ArchitectureError` names the file and the place in it."""
         path = pathlib.Path(path)
         try:
+            if path.exists() and not path.is_file():
+                raise ArchitectureError("not a file")
             if path.stat().st_size > MAX_JSON_BYTES:
                 raise ArchitectureError(f"larger than {MAX_JSON_BYTES:,} bytes, which no genotype is")
             return cls.from_json(path.read_text(encoding="utf-8"))
@@ -254,8 +256,8 @@ def _require(condition: bool, where: str, problem: str):
 def _show(value) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python refuses to print integers of more than 4,300 digits.
-        return "a huge number"
+    except (ValueError, RecursionError):  # More than 4,300 digits, or too deep to print.
+        return "a huge value"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -299,7 +301,7 @@ def _validate(architecture: Architecture):
             _check_name(stage.reduction, f"{where}.reduction", names)
         _check_candidates(stage.widths, f"{where}.widths", 1, _MAX_WIDTH)
         _check_candidates(stage.depths, f"{where}.depths", 0, _MAX_CELLS)
-        used |= ({stage.cell} if max(stage.depths) else set()) | {stage.reduction}
+        used |= {stage.cell, stage.reduction}
         total += max(stage.depths) + (stage.reduction is not None)
     for name in names:
         _require(name in used, f"cells.{name}", "no stage uses it")

@@ -28,8 +28,10 @@ class DropPath(layers.Layer):
     def __init__(self, rate=0.0, **kwargs):
         super().__init__(**kwargs)
         variable = tf.Variable(rate, trainable=False, dtype=tf.float32)
-        # Held by a function, the rate is no weight: networks with and without drop path share weight files.
+        # Held by a function, the rate is no weight: networks with and without drop path share weight files. Saving
+        # must find it all the same.
         self._rate = lambda: variable
+        self._track_trackable(variable, "rate")
 
     def set_rate(self, rate: float):
         """Sets the probability of a sample to be dropped."""

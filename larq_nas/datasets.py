@@ -112,7 +112,8 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None) -> Imag
         most = sum(size for _, size in parts[:2])
         if not 2 <= train_examples <= most:
             raise DatasetError(f"--train_examples={train_examples}: {name} has 2 to {most:,} of them")
-        counts = (train_examples - train_examples // 2, train_examples // 2)
+        first = min(max(train_examples - train_examples // 2, train_examples - parts[1][1]), parts[0][1])
+        counts = (first, train_examples - first)
         parts = [(part.take(n), min(n, size)) for (part, size), n in zip(parts, counts, strict=False)] + [parts[2]]
     if image_size is not None:
         # Images of one size are resized here, once; others stay whole for the random crops of a training.
@@ -156,10 +157,10 @@ def _tfds(name, data_dir):
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
-        close = difflib.get_close_matches(name, ["digits", *tfds.list_builders()], n=3)
+        close = difflib.get_close_matches(name.lower(), ["digits", *tfds.list_builders()], n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see the TFDS catalogue."
         raise DatasetError(f"unknown data set {name!r}; {hint} A folder is folder:PATH") from None
-    except (AssertionError, ValueError, RuntimeError) as error:
+    except (AssertionError, ImportError, ValueError, RuntimeError) as error:
         raise DatasetError(f"{name}: {_first_line(error)}") from None
     if not builder.is_prepared():
         _prepare(name, builder)
@@ -172,15 +173,23 @@ def _prepare(name, builder):
         # TFDS would try again for minutes before it says that there is no network.
         if not any(proxy in os.environ for proxy in ("https_proxy", "HTTPS_PROXY")):
             socket.getaddrinfo("www.tensorflow.org", 443)
-        builder.download_and_prepare()
     except OSError:
         raise DatasetError(f"{name} is not prepared in {builder.data_dir}, and no network; {advice}") from None
+    try:
+        builder.download_and_prepare()
     except Exception as error:
         reason = _first_line(error)
         raise DatasetError(f"{name}: could not be prepared in {builder.data_dir} ({reason}); {advice}") from None
 
 
+def _has_labels(builder, split):
+    # TFDS labels the examples of a split whose labels are secret with -1.
+    return all(label >= 0 for _, label in _supervised(builder, split).take(1))
+
+
 def _tfds_parts(name, builder):
+    import tensorflow_datasets as tfds
+
     features, splits = builder.info.features, builder.info.splits
     missing = {"image", "label"} - set(features)
     if missing:
@@ -188,7 +197,9 @@ def _tfds_parts(name, builder):
             f"{name} has no {' and no '.join(sorted(missing))}; its features are {', '.join(features)}, "
             "and a classifier needs image and label"
         )
-    held_out = next((split for split in ("test", "validation") if split in splits), None)
+    if not isinstance(features["label"], tfds.features.ClassLabel):
+        raise DatasetError(f"{name}: its label is {type(features['label']).__name__}, and a classifier needs one class")
+    held_out = next((s for s in ("test", "validation") if s in splits and _has_labels(builder, s)), None)
     if "train" not in splits or held_out is None:
         raise DatasetError(f"{name} has the splits {', '.join(splits)}; needed are train and test or validation")
 
@@ -215,9 +226,9 @@ def _folder(path):
         raise DatasetError(f"folder:{path}: there is no such folder")
     suffixes = (".jpg", ".jpeg", ".png")
     files = {
-        sub.name: sorted(file for file in sub.iterdir() if file.suffix.lower() in suffixes)
+        sub.name: sorted(file for file in sub.iterdir() if file.suffix.lower() in suffixes and file.is_file())
         for sub in sorted(path.iterdir())
-        if sub.is_dir()
+        if sub.is_dir() and not sub.name.startswith(".")
     }
     if len(files) < 2:
         raise DatasetError(f"folder:{path}: needs a sub-folder per class and at least two; has {len(files)}")
@@ -249,13 +260,15 @@ def _decoded_shapes(builder, split):
     shapes = set()
     files = builder.as_dataset(split, decoders={"image": tfds.decode.SkipDecoding()})
     try:
-        for shape in builder.as_dataset(split).map(lambda e: tf.shape(e["image"])[:2], tf.data.AUTOTUNE):
+        for shape in builder.as_dataset(split).map(
+            lambda e: tf.reshape(tf.shape(e["image"])[:-1], [2]), tf.data.AUTOTUNE
+        ):
             shapes.add(tuple(shape.numpy().tolist()))
     except tf.errors.InvalidArgumentError:
         for example in files.as_numpy_iterator():
             try:
-                tf.io.decode_image(example["image"], channels=3)
-            except tf.errors.InvalidArgumentError:
+                tf.ensure_shape(tf.io.decode_image(example["image"], channels=3), (None, None, 3))
+            except (ValueError, tf.errors.InvalidArgumentError):
                 link = pathlib.Path(example["image/filename"].decode())
                 raise DatasetError(f"{link.resolve()}: not readable as a JPEG or PNG image") from None
         raise

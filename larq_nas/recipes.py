@@ -9,6 +9,7 @@ import dataclasses
 import tensorflow as tf
 
 from larq_nas import optimizers
+from larq_nas.quantizers import register
 
 SCHEDULES = ("one_cycle", "restarts", "cosine")
 
@@ -67,12 +68,13 @@ class Recipe:
         return optimizers.SGD(learning_rate, momentum, l2=self.weight_decay)
 
     def loss(self, classes: int):
-        """A loss of integer labels and probabilities; labels are smoothed in training only."""
+        """A loss of integer labels and probabilities."""
         if not self.label_smoothing:
             return tf.keras.losses.SparseCategoricalCrossentropy()
         return SmoothedCrossentropy(classes, self.label_smoothing)
 
 
+@register
 class SmoothedCrossentropy(tf.keras.losses.Loss):
     """Cross entropy of integer labels with label smoothing.
 
@@ -88,3 +90,6 @@ class SmoothedCrossentropy(tf.keras.losses.Loss):
     def call(self, y_true, y_pred):
         targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.classes)
         return tf.keras.losses.categorical_crossentropy(targets, y_pred, label_smoothing=self.label_smoothing)
+
+    def get_config(self):
+        return {**super().get_config(), "classes": self.classes, "label_smoothing": self.label_smoothing}

@@ -87,16 +87,20 @@ class Run:
         """
         lines = [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
         try:
-            if overwrite and self.flags.exists():
+            if overwrite and self._holds_run():
                 shutil.rmtree(self.path)
-            if self.flags.exists():
+            if self._holds_run():
                 self._check_same(lines)
             elif self.path.exists() and any(self.path.iterdir()):
                 raise RunError(f"{self.path}: holds files but no run of larq_nas; choose another --run_dir")
-            write(self.environment, _environment())
             write(self.flags, "\n".join(lines) + "\n")
+            write(self.environment, _environment())
         except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror}; choose another --run_dir") from None
+            raise RunError(f"{self.path}: {error.strerror or error}; choose another --run_dir") from None
+
+    def _holds_run(self):
+        # Other programs have a flags.txt, too.
+        return self.flags.exists() and self.flags.read_bytes().startswith(b"# larq_nas ")
 
     def _check_same(self, lines):
         old = self.flags.read_text(encoding="utf-8").splitlines()
@@ -118,7 +122,10 @@ class Run:
 
     def drop_rows(self, first_epoch: int):
         """Forgets the rows of epochs that are run again."""
-        rows = [row for row in self._table() if int(row["epoch"]) < first_epoch]
+        try:
+            rows = [row for row in self._table() if int(row["epoch"]) < first_epoch]
+        except (KeyError, TypeError, ValueError):
+            raise RunError(f"{self.metrics_csv}: broken; start again with --overwrite") from None
         if not rows:
             self.metrics_csv.unlink(missing_ok=True)
             return

@@ -216,10 +216,12 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
 
 def costs(architecture: Architecture, image_shape, classes) -> dict:
     """What Larq's profile says of a network: parameters, memory in bytes, multiply-accumulates."""
-    profile = lq.models.ModelProfile(networks.build(architecture, image_shape, classes))
+    model = networks.build(architecture, image_shape, classes)
+    profile = lq.models.ModelProfile(model)
     return {
-        "parameters": profile.weight_count(trainable=True),
-        "bytes": profile.memory // 8,
+        # Larq's count leaves the parameters of BatchNorm out.
+        "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
+        "bytes": -(-profile.memory // 8),
         "binary_macs": profile.op_count("mac", 1),
         "float_macs": profile.op_count("mac", 32),
     }

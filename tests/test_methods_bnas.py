@@ -19,7 +19,9 @@ def test_the_space_counts_two_of_the_edges_of_a_node_and_an_operation_on_each():
     assert bnas.space().size == one_cell**2
 
 
-@pytest.mark.parametrize(("layers", "reductions"), [(20, (6, 13)), (16, (5, 10)), (11, (3, 7)), (8, (2, 5)), (3, (1, 2))])
+@pytest.mark.parametrize(
+    ("layers", "reductions"), [(20, (6, 13)), (16, (5, 10)), (11, (3, 7)), (8, (2, 5)), (3, (1, 2))]
+)
 def test_reductions_stand_at_a_third_and_two_thirds(layers, reductions):
     cells = [
         reduction

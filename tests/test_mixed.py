@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import PerEdge
 
 from larq_nas import mixed
 from larq_nas.architecture import OPERATIONS
-from reference import PerEdge
 
 
 def _pair(strides, candidates=OPERATIONS, filters=3, rows=(0, 2, 3), size=8):

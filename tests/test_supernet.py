@@ -1,9 +1,9 @@
 import numpy as np
 import tensorflow as tf
+from reference import PerEdge
 
 from larq_nas import mixed, optimizers, supernet
 from larq_nas.methods import bnas
-from reference import PerEdge
 
 
 def _supernet(seed=0, filters=2, layers=3):

@@ -37,14 +37,14 @@ _CIFAR = ("CIFAR-10", (32, 32, 3), 10)
 _IMAGENET = ("ImageNet", (224, 224, 3), 1000)
 
 VARIANTS = {
-    "bnas_a": Variant(*_CIFAR, "92.70 top-1", 5_578_252, 0),
-    "bnas_b": Variant(*_CIFAR, "93.76 top-1", 10_945_744, 0),
-    "bnas_c": Variant(*_CIFAR, "94.43 top-1", 42_360_532, 0),
-    "bnas_d": Variant(*_IMAGENET, "57.69 top-1, 79.89 top-5", 28_407_560, 0),
-    "bnas_e": Variant(*_IMAGENET, "58.76 top-1, 80.61 top-5", 31_997_890, 0),
-    "bnas_f": Variant(*_IMAGENET, "58.99 top-1, 80.85 top-5", 39_781_442, 0),
-    "bnas_g": Variant(*_IMAGENET, "59.81 top-1, 81.61 top-5", 37_343_287, 0),
-    "bnas_h": Variant(*_IMAGENET, "63.51 top-1, 83.91 top-5", 160_016_936, 0),
+    "bnas_a": Variant(*_CIFAR, "92.70 top-1", 5_578_252, 4_071_538),
+    "bnas_b": Variant(*_CIFAR, "93.76 top-1", 10_945_744, 11_711_808),
+    "bnas_c": Variant(*_CIFAR, "94.43 top-1", 42_360_532, 34_626_862),
+    "bnas_d": Variant(*_IMAGENET, "57.69 top-1, 79.89 top-5", 28_407_560, 18_096_672),
+    "bnas_e": Variant(*_IMAGENET, "58.76 top-1, 80.61 top-5", 31_997_890, 20_143_118),
+    "bnas_f": Variant(*_IMAGENET, "58.99 top-1, 80.85 top-5", 39_781_442, 21_175_086),
+    "bnas_g": Variant(*_IMAGENET, "59.81 top-1, 81.61 top-5", 37_343_287, 23_350_538),
+    "bnas_h": Variant(*_IMAGENET, "63.51 top-1, 83.91 top-5", 160_016_936, 70_008_992),
 }
 
 

@@ -1,0 +1,109 @@
+"""The commands as a user types them, one after the other, in one directory."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
+
+
+def _run(directory, *words, code=0):
+    command = [sys.executable, "-m", "larq_nas", *words]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """Where a search, a training and a conversion have run."""
+    path = tmp_path_factory.mktemp("user")
+    for words in (
+        ["search", "--method=bnas", *SMALL],
+        ["train", "--genotype=runs/search/genotype.json", *SMALL],
+        ["convert"],
+    ):
+        done = _run(path, *words)
+        artefact = done.stdout.splitlines()[-1]
+        assert (path / artefact).is_file(), f"the last line {artefact!r} names the artefact"
+        assert done.stderr == ""
+    return path
+
+
+def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
+    done = _run(directory, "search", *SMALL, "--run_dir=runs/other", "--seed=1")
+    for part in ("normal cell", "reduce cell", "parameters", "binary and", "entropy", "val_accuracy", "none:"):
+        assert part in done.stdout
+
+
+def test_the_run_directory_holds_what_it_promises(directory):
+    search = {path.name for path in (directory / "runs/search").iterdir()}
+    assert search >= {"flags.txt", "environment.json", "genotype.json", "genotype-gamma3.json", "genotypes"}
+    train = {path.name for path in (directory / "runs/train").iterdir()}
+    assert train >= {"genotype.json", "weights.h5", "metrics.json", "metrics.csv", "logs", "dataset.json"}
+    assert train >= {"model.tflite", "model.report.json"}
+    # A backup is of use only until the run has ended.
+    assert "backup" not in search | train
+
+
+def test_a_finished_command_shows_its_result_again(directory):
+    before = (directory / "runs/train/weights.h5").stat().st_mtime_ns
+    done = _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL)
+    assert "test accuracy" in done.stdout and "epoch" not in done.stdout
+    assert (directory / "runs/train/weights.h5").stat().st_mtime_ns == before
+
+
+def test_other_flags_in_the_same_directory_are_refused_by_name(directory):
+    done = _run(directory, "search", *SMALL, "--seed=7", code=3)
+    assert "--seed" in done.stderr and "--overwrite" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_evaluate_measures_keras_and_file_alike(directory):
+    _run(directory, "evaluate", "--max_examples=100", "--processes=2")
+    result = json.loads((directory / "runs/train/evaluation.json").read_text())
+    assert result["examples"] == 100
+    assert result["agreement"] >= 0.98
+    assert abs(result["keras_accuracy"] - result["tflite_accuracy"]) <= 0.02
+
+
+def test_the_report_accounts_for_every_binary_convolution(directory):
+    report = json.loads((directory / "runs/train/model.report.json").read_text())
+    assert report["all_packed"] is True
+    assert report["operators"]["LceBconv2d"] == sum(c["status"] == "packed" for c in report["binary_convolutions"])
+    assert set(report["differences"]) == {"random", "real"}
+    assert report["preprocessing"]["image_shape"] == [8, 8, 1]
+    assert (directory / "runs/train/model.tflite").stat().st_size == report["file_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--genotype=nope.json"], "nope.json: no such file, and no model of the zoo"),
+        (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),
+        (["convert", "--run_dir=runs/search"], "must be the directory of a finished larq_nas train"),
+        (["evaluate", "--tflite=nope.tflite"], "nope.tflite: no such file"),
+        (["evaluate", "--tflite=runs/train/flags.txt"], "cannot run this file"),
+        (["search", "--dataset=folder:nowhere", "--run_dir=runs/x"], "nowhere: there is no such folder"),
+        (["search", "--train_examples=99999", "--run_dir=runs/x"], "--train_examples=99999"),
+    ],
+)
+def test_wrong_input_is_one_line_that_says_what_to_do(directory, words, said):
+    done = _run(directory, *words, code=3)
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_broken_weights_are_named(directory):
+    weights = directory / "runs/train/weights.h5"
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[: len(content) // 2])
+        assert "weights.h5: not the weights of" in _run(directory, "convert", code=3).stderr
+    finally:
+        weights.write_bytes(content)
+
+
+def test_a_model_of_the_zoo_is_trained_by_name(directory):
+    done = _run(directory, "train", "--genotype=bnas_a", *SMALL, "--run_dir=runs/zoo")
+    assert done.stdout.splitlines()[-1] == "runs/zoo/weights.h5"

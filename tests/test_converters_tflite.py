@@ -1,0 +1,170 @@
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import networks, zoo
+from larq_nas.architecture import OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas.converters import interpreter, tflite
+from larq_nas.methods import bnas
+
+layers = tf.keras.layers
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    tf.keras.utils.set_random_seed(0)
+
+
+def _trained(model, seed=0):
+    """A model with the moving statistics and parameters of something trained: no value is exactly 0."""
+    generator = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers_with_statistics):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(generator.normal(0.3, 0.3, shape))
+            layer.moving_variance.assign(generator.uniform(0.5, 1.5, shape))
+            if layer.gamma is not None:
+                layer.gamma.assign(generator.normal(1, 0.3, shape))
+                layer.beta.assign(generator.normal(0, 0.3, shape))
+    return model
+
+
+layers_with_statistics = layers.BatchNormalization
+
+
+def _conv(filters=32, **options):
+    options = {"padding": "same", "pad_values": 1.0, "input_quantizer": "ste_sign", **options}
+    quantizer = options.pop("kernel_quantizer", "ste_sign")
+    return lq.layers.QuantConv2D(
+        filters, 3, use_bias=False, kernel_quantizer=quantizer, kernel_constraint="weight_clip", **options
+    )
+
+
+def _sequential(*parts, shape=(8, 8, 32)):
+    return tf.keras.Sequential([layers.Input(shape), *parts, layers.GlobalAveragePooling2D()])
+
+
+def test_all_binary_convolutions_of_bnas_a_are_packed():
+    conversion = tflite.convert(_trained(zoo.bnas_a()))
+    report = conversion.report
+    assert report.all_packed and not report.count(tflite.FLOAT)
+    # Two preprocess convolutions feed only Zeroise; stem and two shortcuts are float by design.
+    assert [c.name for c in report.binary_convolutions if c.status == tflite.UNUSED] == [
+        "cell06_preprocess1_conv",
+        "cell13_preprocess1_conv",
+    ]
+    assert report.count(tflite.PACKED) == report.operators["LceBconv2d"] == 74
+    assert report.operators["CONV_2D"] == 3
+    assert report.file_bytes == len(conversion.bytes) < 1.1 * report.ideal_bytes
+    # In a deep binary network the rounding of a sum near 0 turns signs behind it.
+    difference, agreement = report.differences["random"]
+    assert difference < 0.05 and agreement == 1
+    assert report.to_dict()["all_packed"] is True
+    assert "74 packed, 0 float, 2 unused" in str(report)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_is_packed_and_exact_normal_and_strided(operation):
+    nodes = (Node((Edge(0, (operation,)), Edge(1, (operation,))), 2),)
+    cells = (Cell("normal", nodes), Cell("reduce", nodes))
+    stages = (Stage("normal", (12,), (2,)), Stage("normal", (20,), (1,), "reduce"))
+    model = _trained(networks.build(Architecture("bnas", cells, stages), (10, 10, 3)))
+    samples = np.random.default_rng(1).normal(size=(16, 10, 10, 3))
+    report = tflite.convert(model, samples=samples).report
+    assert report.all_packed
+    binary = 2 * 4 * (1 + ("conv" in operation))
+    assert len(report.binary_convolutions) == binary
+    for difference, agreement in report.differences.values():
+        assert difference < 1e-4 and agreement == 1
+    if operation == "none":
+        assert not {"ZEROS_LIKE", "FILL"} & set(report.operators)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_genotypes_are_packed_and_agree(seed):
+    model = _trained(networks.build(bnas.space(3, 6).sample(seed), (8, 8, 1)), seed)
+    report = tflite.convert(model).report
+    assert report.all_packed
+    assert report.differences["random"][0] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ((_conv, {"pad_values": -1.0}), "pads with -1.0"),
+        ((_conv, {"groups": 2, "filters": 16}), "groups"),
+        ((_conv, {"kernel_quantizer": "magnitude_aware_sign"}), "channel of its kernel is zero"),
+        ((_conv, {"input_quantizer": "ste_heaviside"}), "does not recognise its input"),
+    ],
+)
+def test_a_float_fallback_is_an_error_that_says_why(parts, reason):
+    function, options = parts
+    layer = function(**options)
+    model = _sequential(layer)
+    if options.get("kernel_quantizer"):
+        kernel = layer.get_weights()[0]
+        kernel[..., 3] = 0
+        layer.set_weights([kernel])
+    with pytest.raises(tflite.ConversionError, match=f"1 of 1 binary convolutions.*{reason}.*allow_float_fallback"):
+        tflite.convert(model)
+    report = tflite.convert(model, allow_float_fallback=True).report
+    assert not report.all_packed and report.binary_convolutions[0].status == tflite.FLOAT
+    assert reason in str(report)
+
+
+def test_a_dead_output_channel_is_packed():
+    model = _trained(networks.build(bnas.scale(zoo.genotype("bnas_a"), 8, 3), (8, 8, 1)))
+    layer = next(layer for layer in model.layers if "edge" in layer.name and "conv" in layer.name)
+    kernel = layer.get_weights()[0]
+    kernel[..., 2] = 0
+    layer.set_weights([kernel])
+    assert tflite.convert(model).report.all_packed
+
+
+def test_a_miscompiled_file_shows_in_the_differences():
+    # LCE computes symmetric padding before a strided convolution wrongly.
+    model = _sequential(layers.ZeroPadding2D(1), layers.Conv2D(8, 3, 2), shape=(8, 8, 3))
+    assert tflite.convert(model).report.differences["random"][0] > 0.01
+
+
+def test_a_grouped_file_that_cannot_run_is_refused():
+    with pytest.raises(tflite.ConversionError, match="cannot run"):
+        tflite.convert(_sequential(_conv(filters=64, groups=2), shape=(8, 8, 64)))
+
+
+def test_bad_models_are_refused():
+    with pytest.raises(tflite.ConversionError, match="not one image of fixed size"):
+        tflite.convert(tf.keras.Sequential([layers.Input((None, None, 3)), layers.GlobalAveragePooling2D()]))
+    model = _sequential(_conv())
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    with pytest.raises(tflite.ConversionError, match="not finite"):
+        tflite.convert(model)
+
+
+def test_nested_models_are_audited():
+    inner = tf.keras.Sequential([layers.Input((8, 8, 32)), _conv()])
+    report = tflite.convert(_sequential(inner)).report
+    assert report.count(tflite.PACKED) == 1
+
+
+@pytest.fixture(scope="module")
+def converted():
+    model = _trained(networks.build(bnas.space(3, 4).sample(0), (8, 8, 1)))
+    return model, tflite.convert(model).bytes
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_and_several_processes_predict_what_keras_does(converted, processes):
+    model, content = converted
+    images = np.random.default_rng(0).normal(size=(130, 8, 8, 1)).astype(np.float32)
+    outputs = interpreter.predict(content, images, processes)
+    np.testing.assert_allclose(outputs, model.predict(images, verbose=0), atol=1e-3)
+
+
+def test_a_file_that_is_no_tflite_and_images_of_another_size_are_refused(converted):
+    images = np.zeros((2, 8, 8, 1), np.float32)
+    with pytest.raises(interpreter.ConversionError, match="cannot run this file"):
+        interpreter.predict(b"no flatbuffer", images)
+    with pytest.raises(interpreter.ConversionError, match=r"takes images of shape \(8, 8, 1\), not \(9, 8, 1\)"):
+        interpreter.predict(converted[1], np.zeros((2, 9, 8, 1), np.float32))

@@ -1,0 +1,141 @@
+import ast
+import graphlib
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Folder in the repository -> where it is installed.
+FOLDERS = {
+    "larq_nas": "larq_nas",
+    "zoo": "larq_nas.zoo",
+    "flags": "larq_nas.flags",
+    "converters": "larq_nas.converters",
+}
+# Who may import whom: a module, or the modules of a package, only what stands before.
+ORDER = [
+    "architecture",
+    "runs",
+    "quiet",
+    "quantizers",
+    "operations",
+    "mixed",
+    "cells",
+    "networks",
+    "supernet",
+    "optimizers",
+    "methods",
+    "datasets",
+    "recipes",
+    "callbacks",
+    "training",
+    "zoo",
+    "converters",
+    "flags",
+    "commands",
+    "__main__",
+]
+# These answer at once, or run where TensorFlow is not needed.
+LIGHT = ["architecture", "runs", "quiet", "zoo", "flags", "methods", "commands", "__main__", "converters.interpreter"]
+
+
+def sources():
+    """Module name -> path of every file of the package."""
+    modules = {}
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
+            modules[".".join(parts).removesuffix(".__init__")] = path
+    return modules
+
+
+MODULES = sources()
+
+
+def imports(module):
+    """What a module imports, at its top or in a function."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import does not survive `package_dir`"
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                is_value = name.startswith("larq_nas.") and name not in MODULES
+                yield node.module if is_value else name
+
+
+def room(module):
+    return module.split(".")[1]
+
+
+def own(module):
+    return {name for name in imports(module) if name.split(".")[0] == "larq_nas"}
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {room(module) for module in MODULES if module != "larq_nas"} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"larq_nas"}))
+def test_module_imports_only_what_stands_before_it(module):
+    for name in own(module):
+        assert name in MODULES, f"{module} imports {name}"
+        assert name != "larq_nas", f"{module} imports the whole package, which hides from whom it takes what"
+        before = ORDER.index(room(name)) < ORDER.index(room(module))
+        assert before or room(name) == room(module), f"{module} imports {name}, which stands after it"
+
+
+def test_package_itself_imports_none_of_its_modules():
+    assert own("larq_nas") == set()
+
+
+def test_no_circles():
+    # Raises CycleError, which names them.
+    order = list(graphlib.TopologicalSorter({module: own(module) for module in MODULES}).static_order())
+    assert len(order) == len(MODULES)
+
+
+def test_methods_do_not_know_each_other():
+    methods = {module for module in MODULES if module.startswith("larq_nas.methods.")}
+    assert methods
+    assert {module: own(module) & methods - {module} for module in methods} == dict.fromkeys(methods, set())
+
+
+def test_only_the_lazy_packages_import_by_name():
+    # What is imported by name would pass the checks above unseen.
+    by_name = {module for module in MODULES if {"importlib", "importlib.import_module"} & set(imports(module))}
+    assert by_name == {"larq_nas", "larq_nas.methods"}
+    assert not any("__import__(" in path.read_text(encoding="utf-8") for path in MODULES.values())
+
+
+def test_flags_imports_absl_only():
+    foreign = {name.split(".")[0] for name in imports("larq_nas.flags")} - sys.stdlib_module_names
+    assert foreign == {"absl"}
+
+
+@pytest.mark.parametrize("module", ["architecture", "runs", "quiet"])
+def test_ground_floor_needs_only_the_standard_library(module):
+    assert {name.split(".")[0] for name in imports(f"larq_nas.{module}")} <= sys.stdlib_module_names
+
+
+def test_absl_flags_are_read_by_the_command_line_only():
+    readers = {module for module in MODULES if "absl.flags" in imports(module)}
+    assert readers == {"larq_nas.flags", "larq_nas.__main__"}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_module_loads_without_tensorflow(module):
+    code = f"import sys, larq_nas.{module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert f"larq_nas.{module}" in loaded
+    assert not {"tensorflow", "keras", "tf_keras", "larq", "larq_compute_engine"} & set(loaded)
+
+
+def test_no_file_names_a_path_outside_the_package():
+    # Absolute paths and those that climb out of a folder exist on the machine of their author only.
+    recipes = (ROOT / "flags").rglob("*.flags")
+    for path in [*MODULES.values(), *recipes, *(ROOT / "zoo").rglob("*.json")]:
+        assert not re.findall(r"(?:^|[\s\"'=(`])(?:/\w[\w/.-]*|~/|\.\./)[\w/.-]*", path.read_text(encoding="utf-8"))

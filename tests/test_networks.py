@@ -1,0 +1,182 @@
+import collections
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import cells, networks, zoo
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.methods import bnas
+
+# Trainable parameters, cell by cell, then of stem and head; counted by the authors' code.
+PARAMETERS = {
+    "bnas_a": (
+        [31680, 33048, *[34416] * 4, 187776, 208224, *[136224] * 5, 748800, 831168, *[542016] * 5],
+        2922,
+        5770,
+    ),
+    "bnas_b": (
+        [99328, 103552, *[107776] * 2, 591872, 656896, *[428544] * 2, 2363392, 2624512, *[1709056] * 2],
+        5190,
+        10250,
+    ),
+    "bnas_c": (
+        [281664, 293544, *[305424] * 3, 1683072, 1868832, *[1217376] * 3, 6725376, 7470144, *[4860864] * 4],
+        8754,
+        17290,
+    ),
+    "bnas_d": (
+        [337152, 317056, *[329728] * 2, 1035008, 1543680, *[1314816] * 2, 4134400, 6167552, *[5251072] * 2],
+        19488 + 36992,
+        1025000,
+    ),
+    "bnas_e": (None, None, None),
+    "bnas_f": (
+        [380528, 357816, *[372096] * 3, 1168240, 1742432, *[1484032] * 3, 4666976, 6962112, *[5927424] * 3],
+        21930 + 41752,
+        1089000,
+    ),
+    "bnas_g": (
+        [450512, 423576, 440448, 1383208, 2063120, *[1757056] * 2, 5526320, 8244192, *[7018752] * 2],
+        25863 + 49432,
+        1185000,
+    ),
+    "bnas_h": (
+        [
+            *[1346048, 1264896, *[1314816] * 3, 4134400, 6167552, *[5251072] * 3],
+            *[16526336, 24655872, *[20987904] * 4],
+        ],
+        75840 + 147712,
+        2049000,
+    ),
+}
+TOTALS = {
+    "bnas_a": 5_578_252,
+    "bnas_b": 10_945_744,
+    "bnas_c": 42_360_532,
+    "bnas_d": 28_407_560,
+    "bnas_e": 31_997_890,
+    "bnas_f": 39_781_442,
+    "bnas_g": 37_343_287,
+    "bnas_h": 160_016_936,
+}
+
+
+def _counts(model):
+    counts = collections.Counter()
+    for layer in model.layers:
+        part = re.match("cell[0-9]+|stem|classifier|", layer.name)[0]
+        counts[part] += sum(weight.shape.num_elements() for weight in layer.trainable_weights)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("bnas_c", "bnas_g", "bnas_h") else ()) for n in TOTALS]
+)
+def test_parameters_are_those_of_the_authors_cell_by_cell(name):
+    counts = _counts(getattr(zoo, name)())
+    assert sum(counts.values()) == TOTALS[name]
+    expected, stem, head = PARAMETERS[name]
+    if expected is not None:
+        assert [counts[f"cell{index:02}"] for index in range(len(expected))] == expected
+        assert (counts["stem"], counts["classifier"]) == (stem, head)
+
+
+def test_the_published_supernet_counts_its_parameters():
+    counts = _counts(networks.build(bnas.space(8, 16)))
+    cell_counts = [245248, 245504, 1011968, 997376, 983040, 4047360, 3989504, 3932160]
+    assert [counts[f"cell{index:02}"] for index in range(8)] == cell_counts
+    assert (counts["stem"], counts["classifier"], sum(counts.values())) == (1302, 2570, 15_456_032)
+
+
+@pytest.fixture(scope="module")
+def small_a():
+    """BNAS-A with fewer filters and cells."""
+    return networks.build(bnas.scale(zoo.genotype("bnas_a"), filters=8, layers=8), (16, 16, 3))
+
+
+def test_zeroise_silences_nodes_and_dead_layers_have_zero_gradient(small_a):
+    # Nodes 4 and 5 add nothing but zeros, so before the first reduction the upper half of each output is 0.
+    inner = tf.keras.Model(small_a.input, [small_a.get_layer(f"cell0{i}_concat").output for i in range(2)])
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    for output in inner(images, training=True):
+        assert np.any(output[..., :16]) and not np.any(output[..., 16:])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(small_a(images, training=True) ** 2)
+    names = [v.name for v in small_a.trainable_variables]
+    gradients = dict(zip(names, tape.gradient(loss, small_a.trainable_variables), strict=True))
+    dead = [n for n in gradients if re.match("cell0[25]_preprocess1", n)]
+    assert len(dead) == 6
+    assert all(gradients[name] is not None and not np.any(gradients[name]) for name in dead)
+    assert np.any(gradients["cell01_preprocess1_conv/kernel:0"])
+
+
+def test_the_imagenet_cell_has_no_dead_parameters():
+    model = networks.build(bnas.scale(zoo.genotype("bnas_d"), filters=8, layers=3), (128, 128, 3), classes=7)
+    images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(images, training=True)[:, 0])
+    names = [v.name for v in model.trainable_variables]
+    gradients = zip(names, tape.gradient(loss, model.trainable_variables), strict=True)
+    assert [name for name, gradient in gradients if not np.any(gradient)] == []
+
+
+def test_the_size_of_the_image_decides_the_stem():
+    genotype = bnas.scale(zoo.genotype("bnas_d"), filters=4, layers=3)
+    for size, expected in ((224, 7), (32, 8), (127, 32)):
+        assert networks.build(genotype, (size, size, 3), include_top=False).output_shape == (
+            None,
+            expected,
+            expected,
+            64,
+        )
+
+
+@pytest.mark.parametrize("size", [(8, 8, 1), (9, 7, 3), (2, 2, 3), (1, 1, 1)])
+def test_any_image_size_works(size):
+    model = networks.build(bnas.space(3, 2).sample(0), size, classes=3)
+    assert model(np.zeros((2, *size), np.float32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (None, None, 3), (0, 32, 3), (32.0, 32, 3)])
+def test_a_bad_input_shape_is_named(shape):
+    with pytest.raises(networks.NetworkError, match=re.escape(str(shape))):
+        networks.build(zoo.genotype("bnas_a"), shape)
+
+
+def test_a_space_of_widths_is_no_bnas_space():
+    cell = Cell("normal", (Node((Edge(0, ("none",)),), 1),))
+    space = Architecture("bnas", (cell,), (Stage("normal", (4, 8), (1,)),))
+    with pytest.raises(networks.NetworkError, match="one width and one depth"):
+        networks.build(space)
+
+
+def test_edges_with_different_candidates_are_refused():
+    node = Node((Edge(0, ("none", "max_pool_3x3")), Edge(1, ("none", "bin_conv_3x3"))), 2)
+    space = Architecture("bnas", (Cell("normal", (node,)),), (Stage("normal", (4,), (1,)),))
+    with pytest.raises(networks.NetworkError, match="cells.normal: .* 2 different lists"):
+        networks.build(space)
+
+
+def test_drop_path_follows_every_operation_and_adds_no_weights():
+    genotype = bnas.space(3, 2).sample(0)
+    plain, dropping = (networks.build(genotype, (8, 8, 1), drop_path=value) for value in (False, True))
+    assert sum(isinstance(layer, cells.DropPath) for layer in dropping.layers) == 3 * 8
+    dropping.set_weights(plain.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_array_equal(plain(x), dropping(x))
+
+
+def test_a_network_is_saved_and_loaded_whole(tmp_path):
+    model = networks.build(bnas.space(3, 2).sample(1), (8, 8, 1), drop_path=True)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    for name in ("model.keras", "model"):
+        model.save(tmp_path / name)
+        np.testing.assert_allclose(tf.keras.models.load_model(tmp_path / name)(x), model(x), atol=1e-6)
+
+
+def test_the_skip_carries_the_previous_cell_and_the_first_cell_has_none():
+    names = {layer.name for layer in zoo.bnas_a().layers}
+    assert "cell00_skip" not in names and "cell01_skip" in names
+    assert [n for n in sorted(names) if n.endswith("shortcut_conv")] == ["cell06_shortcut_conv", "cell13_shortcut_conv"]

@@ -1,0 +1,139 @@
+import argparse
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import callbacks, datasets, networks, quantizers, recipes, runs, training
+from larq_nas.architecture import Architecture
+from larq_nas.methods import bnas
+
+SEARCH = argparse.Namespace(
+    **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
+    **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
+    **{"architecture_weight_decay": 1e-3, "diversity": 1.0, "diversity_decay": 7.7},
+    **{"reduce_index_bug": False, "augmentation": "crop"},
+)
+TRAIN = argparse.Namespace(seed=0, batch_size=32, drop_path=0.0, augmentation="crop")
+SPACE = bnas.space(3, 2)
+
+
+class Killed(Exception):
+    pass
+
+
+def _killed_in(epoch, monkeypatch):
+    """Stops the process's training in the middle of an epoch, as a kill would."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.epoch == epoch and batch == 1:
+            raise Killed
+
+    monkeypatch.setattr(callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits", train_examples=128)
+
+
+def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatch):
+    whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
+    training.search("bnas", SPACE, digits, whole, SEARCH)
+    with monkeypatch.context() as patch:
+        _killed_in(2, patch)
+        with pytest.raises(Killed):
+            training.search("bnas", SPACE, digits, broken, SEARCH)
+    assert training.resume_epoch(broken) == 2 and not broken.genotype.exists()
+    # As if the kill had come between the row and the backup of an epoch: the row is written again, not twice.
+    with open(broken.metrics_csv, "a", encoding="utf-8") as file:
+        file.write(broken.metrics_csv.read_text(encoding="utf-8").splitlines()[-1].replace("1,", "2,", 1) + "\n")
+    training.search("bnas", SPACE, digits, broken, SEARCH)
+    assert [row["epoch"] for row in broken.rows()] == [0, 1, 2]
+    for a, b in zip(whole.rows(), broken.rows(), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    assert broken.genotype.read_text() == whole.genotype.read_text()
+
+
+def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_path, digits):
+    run = runs.Run(tmp_path)
+    genotype = training.search("bnas", SPACE, digits, run, SEARCH)
+    accuracy = [row["val_accuracy"] for row in run.rows()]
+    best = accuracy.index(max(accuracy))
+    for suffix in ("", "-gamma3"):
+        text = (tmp_path / f"genotype{suffix}.json").read_text()
+        assert text == (run.genotypes / f"epoch-{best:03}{suffix}.json").read_text()
+    assert genotype == Architecture.load(run.genotype) and genotype.decided
+    assert len(list(run.genotypes.iterdir())) == 6
+    assert {"loss", "accuracy", "entropy", "architecture_loss", "val_loss"} <= set(run.rows()[0])
+    assert list(run.logs.rglob("events.out.tfevents.*"))
+
+
+def test_a_search_never_reads_the_test_split(tmp_path, digits):
+    def refuse():
+        raise AssertionError("the test split was read")
+        yield
+
+    spec = tf.data.DatasetSpec(digits.test.element_spec).element_spec
+    test = tf.data.Dataset.from_generator(refuse, output_signature=spec)
+    data = datasets.Images(**{**vars(digits), "test": test})
+    settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 1})
+    assert training.search("bnas", SPACE, data, runs.Run(tmp_path), settings).decided
+
+
+def _recipe(data, epochs=2, **options):
+    return recipes.Recipe(epochs, math.ceil(data.train_size / TRAIN.batch_size), learning_rate=0.01, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}])
+def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypatch, options):
+    genotype, recipe = SPACE.sample(0), _recipe(digits, 3, **options)
+    whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
+    expected = training.train(genotype, digits, whole, recipe, TRAIN)
+    with monkeypatch.context() as patch:
+        _killed_in(1, patch)
+        with pytest.raises(Killed):
+            training.train(genotype, digits, broken, recipe, TRAIN)
+    actual = training.train(genotype, digits, broken, recipe, TRAIN)
+    for a, b in zip(expected.get_weights(), actual.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    model = networks.build(genotype, digits.image_shape, 10)
+    model.load_weights(broken.weights)
+    metrics = json.loads(broken.metrics.read_text())
+    batches = datasets.evaluation_batches(digits, digits.test, 64).as_numpy_iterator()
+    correct = sum((model.predict_on_batch(x).argmax(axis=-1) == y).sum() for x, y in batches)
+    assert metrics["test_accuracy"] == pytest.approx(correct / 360, abs=1e-6)
+    assert metrics["test_examples"] == 360
+
+
+def test_clipped_training_clips_before_the_gradients_are_rewritten():
+    network = networks.build(SPACE.sample(0), (8, 8, 1), classes=3)
+    model = training.ClippedModel(network.input, network.output, clip_norm=0.5)
+    sgd = tf.keras.optimizers.SGD(1.0)
+    model.compile(sgd, tf.keras.losses.SparseCategoricalCrossentropy(), run_eagerly=True)
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+    y = np.array([0, 1, 2, 0])
+    given = []
+    sgd.apply_gradients = lambda pairs: given.extend(pairs)
+    model.train_on_batch(x, y)
+    with quantizers.deferred_rewrite(), tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
+    gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, model.trainable_variables), 0.5)
+    assert norm > 0.5
+    rewritten = 0
+    for (actual, variable), clipped in zip(given, gradients, strict=True):
+        if hasattr(variable, "latent_variable"):
+            clipped = quantizers.xnor_gradient(variable.latent_variable, clipped)
+            rewritten += 1
+        np.testing.assert_allclose(actual, clipped, rtol=1e-3, atol=1e-4)
+    assert rewritten >= 6
+
+
+def test_costs_count_parameters_and_operations():
+    genotype = bnas.scale(SPACE.sample(0), 4, 3)
+    model = networks.build(genotype, (8, 8, 1), 10)
+    costs = training.costs(genotype, (8, 8, 1), 10)
+    assert costs["parameters"] == sum(v.shape.num_elements() for v in model.trainable_variables)
+    assert costs["bytes"] < 4 * costs["parameters"] and costs["binary_macs"] > 0 and costs["float_macs"] > 0
