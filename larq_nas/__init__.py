@@ -20,6 +20,7 @@ _SUBMODULES = {
     "callbacks",
     "cells",
     "converters",
+    "costs",
     "datasets",
     "flags",
     "methods",

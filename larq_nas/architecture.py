@@ -6,6 +6,7 @@ lists more edges than it keeps, a stage lists widths and depths. Where nothing i
 `decided`: that is a genotype. Both are frozen, hashable, and travel as JSON.
 
 ```python
+from larq_nas.architecture import Architecture
 from larq_nas.methods import bnas
 
 space = bnas.space(layers=8, filters=16)

@@ -19,7 +19,7 @@ class CommandError(ValueError):
 
 def search(settings, flags: dict):
     """Searches a space; leaves `genotype.json`."""
-    from larq_nas import methods, training
+    from larq_nas import costs, methods, training
 
     run = runs.Run(settings.run_dir)
     space = methods.get(settings.method).space(settings.layers, settings.filters)
@@ -30,13 +30,13 @@ def search(settings, flags: dict):
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = Architecture.load(run.genotype)
     print(genotype)
-    _print_costs(training.costs(genotype, data.image_shape, len(data.class_names)))
+    _print_costs(costs.count(genotype, data.image_shape, len(data.class_names)))
     print(run.genotype)
 
 
 def train(settings, flags: dict):
     """Trains the network of a genotype; leaves `weights.h5`."""
-    from larq_nas import recipes, training
+    from larq_nas import costs, recipes, training
     from larq_nas.methods import bnas
 
     architecture = bnas.scale(_genotype(settings.genotype), settings.filters, settings.layers)
@@ -55,7 +55,7 @@ def train(settings, flags: dict):
             restart_epochs=settings.restart_epochs,
         )
         runs.write(run.genotype, architecture.to_json())
-        _print_costs(training.costs(architecture, data.image_shape, len(data.class_names)))
+        _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
         training.train(architecture, data, run, recipe, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
@@ -165,8 +165,8 @@ def _test_batches(data, batch_size, most):
     return datasets.evaluation_batches(data, examples, batch_size).as_numpy_iterator()
 
 
-def _print_costs(costs):
+def _print_costs(counts):
     print(
-        f"{costs['parameters']:,} parameters, {costs['bytes']:,} bytes, "
-        f"{costs['binary_macs']:,} binary and {costs['float_macs']:,} float multiply-accumulates"
+        f"{counts['parameters']:,} parameters, {counts['bytes']:,} bytes, "
+        f"{counts['binary_macs']:,} binary and {counts['float_macs']:,} float multiply-accumulates"
     )

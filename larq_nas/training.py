@@ -2,7 +2,6 @@
 
 import math
 
-import larq as lq
 import tensorflow as tf
 
 from larq_nas import callbacks, datasets, methods, networks, optimizers, quantizers, runs, supernet
@@ -77,6 +76,24 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     module = methods.get(method)
     tf.keras.utils.set_random_seed(settings.seed)
     steps = math.ceil(data.half_sizes[0] / settings.batch_size)
+    rows = fit(
+        _supernet(module, space, data, settings, steps),
+        lambda first_epoch: _search_batches(data, settings, first_epoch),
+        run,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        validation=datasets.evaluation_batches(data, data.halves[1], settings.batch_size),
+        extra=[callbacks.Epoch(), callbacks.Genotypes(run.genotypes, module.VARIANTS)],
+    )
+    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
+    for suffix in reversed(module.VARIANTS):
+        name = callbacks.Genotypes.file_name(best, suffix)
+        text = (run.genotypes / name).read_text(encoding="utf-8")
+        runs.write(run.path / f"genotype{suffix}.json", text)
+    return Architecture.load(run.genotype)
+
+
+def _supernet(module, space, data, settings, steps):
     model = supernet.Supernet(
         module,
         space,
@@ -98,38 +115,24 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
         loss=tf.keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
     )
+    return model
 
-    def batches(first_epoch):
-        halves = [
-            datasets.training_batches(
-                data,
-                examples,
-                size,
-                settings.batch_size,
-                epochs=settings.epochs,
-                first_epoch=first_epoch,
-                seed=2 * settings.seed + half,
-                augmentation=settings.augmentation,
-            )
-            for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
-        ]
-        return tf.data.Dataset.zip(tuple(halves))
 
-    rows = fit(
-        model,
-        batches,
-        run,
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        validation=datasets.evaluation_batches(data, data.halves[1], settings.batch_size),
-        extra=[callbacks.Epoch(), callbacks.Genotypes(run.genotypes, module.VARIANTS)],
-    )
-    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
-    for suffix in reversed(module.VARIANTS):
-        name = callbacks.Genotypes.file_name(best, suffix)
-        text = (run.genotypes / name).read_text(encoding="utf-8")
-        runs.write(run.path / f"genotype{suffix}.json", text)
-    return Architecture.load(run.genotype)
+def _search_batches(data, settings, first_epoch):
+    halves = [
+        datasets.training_batches(
+            data,
+            examples,
+            size,
+            settings.batch_size,
+            epochs=settings.epochs,
+            first_epoch=first_epoch,
+            seed=2 * settings.seed + half,
+            augmentation=settings.augmentation,
+        )
+        for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
+    ]
+    return tf.data.Dataset.zip(tuple(halves))
 
 
 class ClippedModel(tf.keras.Model):
@@ -212,16 +215,3 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
         model.save_weights(temporary)
     runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
     return model
-
-
-def costs(architecture: Architecture, image_shape, classes) -> dict:
-    """What Larq's profile says of a network: parameters, memory in bytes, multiply-accumulates."""
-    model = networks.build(architecture, image_shape, classes)
-    profile = lq.models.ModelProfile(model)
-    return {
-        # Larq's count leaves the parameters of BatchNorm out.
-        "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
-        "bytes": -(-profile.memory // 8),
-        "binary_macs": profile.op_count("mac", 1),
-        "float_macs": profile.op_count("mac", 32),
-    }

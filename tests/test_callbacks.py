@@ -12,73 +12,6 @@ from larq_nas.architecture import Architecture
 from larq_nas.cells import DropPath
 from larq_nas.methods import bnas
 
-# --- drop path -----------------------------------------------------------------------------------------------
-
-
-def paths(count=4000, channels=3):
-    return tf.ones([count, 2, 2, channels])
-
-
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_drop_path_drops_whole_samples_and_keeps_the_mean(rate, compiled):
-    tf.random.set_seed(0)
-    layer = DropPath(rate)
-    outputs = (tf.function(layer) if compiled else layer)(paths(), training=True).numpy().reshape(4000, -1)
-    # A sample is dropped or scaled up, as a whole.
-    assert (outputs == outputs[:, :1]).all()
-    np.testing.assert_allclose(np.unique(outputs), [0, 1 / (1 - rate)], rtol=1e-6)
-    # Five standard deviations.
-    deviation = (rate * (1 - rate) / 4000) ** 0.5
-    assert np.mean(outputs == 0) == pytest.approx(rate, abs=5 * deviation)
-    assert outputs.mean() == pytest.approx(1, abs=5 * deviation / (1 - rate))
-
-
-def test_drop_path_draws_anew_for_every_call_and_layer():
-    one, other, inputs = DropPath(0.5), DropPath(0.5), paths(64)
-    outputs = [layer(inputs, training=True).numpy().tobytes() for layer in (one, one, other)]
-    assert len(set(outputs)) == 3
-
-
-@pytest.mark.parametrize("options", [{}, {"training": False}])
-def test_drop_path_does_nothing_in_inference(options):
-    np.testing.assert_array_equal(DropPath(0.9)(paths(50), **options), paths(50))
-
-
-def test_drop_path_of_rate_0_does_nothing_in_training():
-    np.testing.assert_array_equal(DropPath()(paths(50), training=True), paths(50))
-
-
-def test_drop_path_passes_no_gradient_to_what_it_dropped():
-    tf.random.set_seed(0)
-    inputs = tf.Variable(paths(50))
-    with tf.GradientTape() as tape:
-        outputs = DropPath(0.5)(inputs, training=True)
-    np.testing.assert_array_equal(tape.gradient(outputs, inputs), outputs)
-
-
-def test_drop_path_adds_no_weights():
-    # So that weight files fit networks with and without it.
-    layer = DropPath(0.5)
-    model = tf.keras.Sequential([tf.keras.layers.Conv2D(2, 1, input_shape=(2, 2, 3)), layer])
-    assert layer.weights == []
-    assert len(model.weights) == 2
-
-
-def test_drop_path_takes_a_new_rate_into_a_traced_step():
-    layer, inputs = DropPath(0.0), paths(200)
-    step = tf.function(lambda x: layer(x, training=True))
-    assert np.all(step(inputs) == 1)
-    layer.set_rate(0.5)
-    assert 0 < np.mean(step(inputs) == 0) < 1
-
-
-def test_drop_path_survives_its_configuration():
-    layer = DropPath(0.1, name="drop")
-    layer.set_rate(0.25)
-    again = DropPath.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config() == {**layer.get_config(), "rate": 0.25, "name": "drop"}
-
 
 class Rates(tf.keras.callbacks.Callback):
     """Notes the rates of all `DropPath` layers in every epoch's first step."""
@@ -100,7 +33,7 @@ def test_linear_drop_path_rises_from_0_in_every_layer_and_so_after_a_restart(fir
     model.compile("sgd", "mse")
     rates = Rates()
     model.fit(
-        paths(4),
+        tf.ones([4, 2, 2, 3]),
         tf.zeros([4, 2, 2, 2]),
         initial_epoch=first_epoch,
         epochs=5,

@@ -26,6 +26,7 @@ ORDER = [
     "cells",
     "networks",
     "supernet",
+    "costs",
     "optimizers",
     "methods",
     "datasets",

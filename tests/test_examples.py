@@ -1,0 +1,46 @@
+"""The examples of the README and of the docstrings, as a user would paste them."""
+
+import importlib
+import inspect
+import pathlib
+import re
+
+import pytest
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def _blocks(text):
+    return re.findall(r"```python\n(.*?)```", inspect.cleandoc(text), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = _blocks(README.read_text(encoding="utf-8"))
+    assert len(blocks) == 3
+    for block in blocks:
+        # The last block converts a model that stands above it: any will do, and this one is small.
+        exec(block.replace("zoo.bnas_a()", "zoo.bnas_a(input_shape=(8, 8, 3))"), names)
+    assert (tmp_path / "model.tflite").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["", "architecture", "networks", "quantizers", "datasets", "zoo", "converters.tflite"])
+def test_the_example_of_a_module_runs(name, tmp_path):
+    module = importlib.import_module(f"larq_nas.{name}".rstrip("."))
+    (block,) = _blocks(module.__doc__)
+    if "tflite" in name:
+        block = "import larq_nas\nmodel = larq_nas.zoo.bnas_a(input_shape=(8, 8, 3))\n" + block
+    exec(block, {"path": tmp_path / "model.tflite"})
+
+
+@pytest.mark.slow
+def test_the_example_of_the_supernet_runs():
+    supernet = importlib.import_module("larq_nas.supernet")
+    (block,) = _blocks(supernet.__doc__)
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensors((tf.zeros([4, 32, 32, 3]), tf.zeros([4], tf.int64)))
+    block = block.replace("bnas.space()", "bnas.space(3, 2)").replace("epochs=50", "epochs=1")
+    exec(block, {"tf": tf, "first_half": data, "second_half": data})
