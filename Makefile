@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Search, train, convert and evaluate on the embedded digits: a .tflite in about five minutes.
 demo: $(VENV)/installed
 	$(BIN)/larq_nas search --method=bnas --run_dir=runs/demo-search
-	$(BIN)/larq_nas train --genotype=runs/demo-search/genotype.json --run_dir=runs/demo
+	$(BIN)/larq_nas train --genotype=runs/demo-search/genotype.json --filters=12 --run_dir=runs/demo
 	$(BIN)/larq_nas convert --run_dir=runs/demo
 	$(BIN)/larq_nas evaluate --run_dir=runs/demo
 

@@ -13,7 +13,15 @@ from larq_nas import quiet
 
 
 class ConversionError(RuntimeError):
-    """A network cannot be converted, or its file is not what it should be."""
+    """A network cannot be converted, or its file is not what it should be.
+
+    # Arguments
+        report: The report on the file, if there is one.
+    """
+
+    def __init__(self, message, report=None):
+        super().__init__(message)
+        self.report = report
 
 
 def require_lce():

@@ -119,19 +119,21 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
     """
     content = _to_flatbuffer(model)
     operators, kernels = _read(content)
-    binary_convolutions = tuple(_audit(model, kernels))
-    fallen = [c for c in binary_convolutions if c.status == FLOAT]
+    ideal = -(-lq.models.ModelProfile(model).memory // 8)
+    report = Report(tuple(_audit(model, kernels)), operators, len(content), ideal, {})
+    fallen = [c for c in report.binary_convolutions if c.status == FLOAT]
     if fallen and not allow_float_fallback:
+        reasons = "; ".join(f"{c.name}: {c.reason}" for c in fallen[:3]) + ("; …" if len(fallen) > 3 else "")
         raise ConversionError(
-            f"{len(fallen)} of {len(binary_convolutions)} binary convolutions are not bit-packed, the first is "
-            f"{fallen[0].name}: {fallen[0].reason}. Accept it with allow_float_fallback"
+            f"{len(fallen)} of {len(report.binary_convolutions)} binary convolutions are not bit-packed ({reasons}). "
+            "Accept it with allow_float_fallback",
+            report,
         )
     inputs = {"random": np.random.default_rng(0).normal(size=(8, *model.input_shape[1:])).astype(np.float32)}
     if samples is not None:
         inputs["real"] = np.asarray(samples, np.float32)
     differences = {name: _compare(model, content, images) for name, images in inputs.items()}
-    ideal = -(-lq.models.ModelProfile(model).memory // 8)
-    return Conversion(content, Report(binary_convolutions, operators, len(content), ideal, differences))
+    return Conversion(content, dataclasses.replace(report, differences=differences))
 
 
 def _to_flatbuffer(model) -> bytes:

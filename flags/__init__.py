@@ -71,7 +71,7 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
 def _search():
     flags.DEFINE_enum("method", "bnas", ["bnas"], "the search method")
     flags.DEFINE_integer("layers", 8, "cells of the supernet", lower_bound=3)
-    flags.DEFINE_integer("filters", 16, "filters of a node in the first stage", lower_bound=1)
+    flags.DEFINE_integer("filters", 16, "filters of a node in the first stage", lower_bound=2)
     _fit(64, 50, 0.025, 0.9, 3e-4)
     flags.DEFINE_float("final_learning_rate", 0.001, "learning rate of the last epoch", lower_bound=0)
     flags.DEFINE_float("architecture_learning_rate", 3e-4, "learning rate of the logits", lower_bound=0)
@@ -87,7 +87,7 @@ def _search():
 def _train():
     flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
-    flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=1)
+    flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
     _fit(256, 600, 0.05, 0.9, 3e-6)
     flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine"], "learning rate over time")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
@@ -98,6 +98,7 @@ def _train():
 
 def _trained_run():
     flags.DEFINE_string("run_dir", "runs/train", "the directory of a finished training")
+    flags.DEFINE_string("data_dir", None, "where TFDS finds its data sets; as in the training by default")
 
 
 def _convert():
@@ -106,7 +107,6 @@ def _convert():
 
 def _evaluate():
     flags.DEFINE_string("tflite", None, "a .tflite file; the run's model.tflite, if there is one, by default")
-    flags.DEFINE_string("data_dir", None, "where TFDS finds its data sets; as in the training by default")
     flags.DEFINE_integer("max_examples", None, "evaluate only so many test examples", lower_bound=1)
     flags.DEFINE_integer("processes", None, "processes that run the .tflite; one per CPU by default", lower_bound=1)
     flags.DEFINE_integer("batch_size", 256, "examples per step of the Keras network", lower_bound=1)

@@ -5,8 +5,9 @@ import os
 import sys
 import traceback
 
-from absl import flags
+from absl import flags, logging
 
+import larq_nas
 from larq_nas import flags as definitions
 from larq_nas import quiet
 
@@ -60,13 +61,20 @@ def _call(command, settings, names):
     try:
         from larq_nas import commands
 
+        if not settings["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)
         if command != "zoo":
+            larq_nas.check_tensorflow()
             with quiet.stderr():
-                import tensorflow  # noqa: F401
+                import tensorflow
+            # Its warnings speak of TensorFlow's own insides.
+            tensorflow.get_logger().setLevel("ERROR")
         function = commands.list_zoo if command == "zoo" else getattr(commands, command)
         function(settings, {name: getattr(settings, name) for name in names})
     except KeyboardInterrupt:
-        _say(f"{command}: interrupted; the same command goes on after the last finished epoch")
+        again = " without --overwrite" if "overwrite" in names and settings.overwrite else ""
+        goes_on = f"; the same command{again} goes on after the last finished epoch" if "overwrite" in names else ""
+        _say(f"{command}: interrupted{goes_on}")
         return EXIT_FAILED
     except Exception as error:
         if settings.verbosity > 0:
@@ -79,7 +87,7 @@ def _call(command, settings, names):
 def _one_line(error):
     # Errors that were raised for the user say it all; others gain the name of their kind.
     text = " ".join(str(error).split())
-    ours = type(error).__module__.startswith("larq_nas")
+    ours = type(error).__module__.startswith("larq_nas") or "larq_nas needs" in text
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 
@@ -97,6 +105,7 @@ def _parse(command, words):
         return settings
     for name in list(settings):
         settings[name].unparse()
+    print(f"recipe {default}; choose another with --flagfile")
     return _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words])
 
 
@@ -144,6 +153,10 @@ def _command_usage(command, names):
     lines.append("  --verbosity: 0 shows what is being done, 1 the traceback of an error, too")
     recipes = definitions.recipes(command)
     if recipes:
+        lines.append(
+            "\nWithout --flagfile, cifar10 uses the defaults shown, imagenet2012 the recipe bnas_imagenet if the "
+            "command has it, other data the recipe quickstart."
+        )
         lines.append(f"  --flagfile: a file of flags, or one of the recipes {', '.join(recipes)}")
     return "\n".join(lines)
 

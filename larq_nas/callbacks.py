@@ -10,13 +10,6 @@ from larq_nas import runs
 from larq_nas.cells import DropPath
 
 
-class Epoch(tf.keras.callbacks.Callback):
-    """Tells a `Supernet` the number of the epoch, on which its method's loss depends."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.model.epoch.assign(epoch)
-
-
 class LinearDropPath(tf.keras.callbacks.Callback):
     """Raises the rate of all `DropPath` layers in a straight line from 0 towards `rate`.
 

@@ -42,6 +42,11 @@ def train(settings, flags: dict):
     architecture = bnas.scale(_genotype(settings.genotype), settings.filters, settings.layers)
     run = runs.Run(settings.run_dir)
     data = _start(run, "train", settings, flags)
+    if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
+        raise CommandError(
+            f"{run.path}: holds a training of another genotype than {settings.genotype} is now; "
+            "choose another --run_dir, or start again with --overwrite"
+        )
     if not run.weights.exists():
         recipe = recipes.Recipe(
             epochs=settings.epochs,
@@ -65,14 +70,26 @@ def train(settings, flags: dict):
 
 def convert(settings, flags: dict):
     """Converts a trained network; leaves `model.tflite` and `model.report.json`."""
+    from larq_nas import datasets
     from larq_nas.converters import tflite
 
     run = runs.Run(settings.run_dir)
-    model, data = _trained(run, None)
-    samples = np.concatenate([images for images, _ in _test_batches(data, 32, 32)])
-    conversion = tflite.convert(model, samples=samples, allow_float_fallback=settings.allow_float_fallback)
-    preprocessing = data.describe()
-    runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": preprocessing})
+    model, description = _trained(run)
+    try:
+        data = _data(run, settings.data_dir)
+        samples = next(_test_batches(data, 32, 32))[0]
+    except datasets.DatasetError as error:
+        print(f"compared on random inputs only: {error}")
+        samples = None
+    # A refused conversion leaves its report, and no file of an earlier one.
+    run.tflite.unlink(missing_ok=True)
+    try:
+        conversion = tflite.convert(model, samples=samples, allow_float_fallback=settings.allow_float_fallback)
+    except tflite.ConversionError as error:
+        if error.report is not None:
+            runs.write(run.report, error.report.to_dict())
+        raise
+    runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": description})
     runs.write(run.tflite, conversion.bytes)
     print(conversion.report)
     print(run.tflite)
@@ -86,17 +103,24 @@ def evaluate(settings, flags: dict):
     file = pathlib.Path(settings.tflite) if settings.tflite else run.tflite
     if settings.tflite and not file.is_file():
         raise CommandError(f"--tflite={file}: no such file")
-    model, data = _trained(run, settings.data_dir)
-    batches = list(_test_batches(data, settings.batch_size, settings.max_examples))
-    labels = np.concatenate([labels for _, labels in batches])
-    result = {"examples": len(labels)}
-    classes = np.concatenate([model.predict_on_batch(images).argmax(axis=-1) for images, _ in batches])
-    result["keras_accuracy"] = float(np.mean(classes == labels))
-    if file.is_file():
-        images = np.concatenate([images for images, _ in batches])
-        outputs = interpreter.predict(file.read_bytes(), images, settings.processes)
-        result["tflite_accuracy"] = float(np.mean(outputs.argmax(axis=-1) == labels))
-        result["agreement"] = float(np.mean(outputs.argmax(axis=-1) == classes))
+    model, _ = _trained(run)
+    content = file.read_bytes() if file.is_file() else None
+    right = {"keras": 0, "tflite": 0, "both": 0}
+    examples = 0
+    for images, labels in _chunks(
+        _test_batches(_data(run, settings.data_dir), settings.batch_size, settings.max_examples)
+    ):
+        classes = model.predict(images, settings.batch_size, verbose=0).argmax(axis=-1)
+        right["keras"] += np.sum(classes == labels)
+        examples += len(labels)
+        if content is not None:
+            outputs = interpreter.predict(content, images, settings.processes).argmax(axis=-1)
+            right["tflite"] += np.sum(outputs == labels)
+            right["both"] += np.sum(outputs == classes)
+    result = {"examples": examples, "keras_accuracy": float(right["keras"] / examples)}
+    if content is not None:
+        result["tflite_accuracy"] = float(right["tflite"] / examples)
+        result["agreement"] = float(right["both"] / examples)
     runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
     print(run.path / "evaluation.json")
@@ -139,23 +163,34 @@ def _genotype(name):
     return architecture
 
 
-def _trained(run, data_dir):
-    """The trained network of a run, and its data set."""
-    from larq_nas import datasets, networks
+def _trained(run):
+    """The trained network of a run, and the description of its data set."""
+    from larq_nas import networks
 
-    for path in (run.flags, run.genotype, run.weights):
+    for path in (run.flags, run.genotype, run.dataset, run.weights):
         if not path.exists():
             raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
-    lines = run.flags.read_text(encoding="utf-8").splitlines()
-    flags = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
-    image_size = int(flags["image_size"]) if "image_size" in flags else None
-    data = datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
-    model = networks.build(Architecture.load(run.genotype), data.image_shape, len(data.class_names))
+    description = runs.read_json(run.dataset)
+    try:
+        shape, names = tuple(description["image_shape"]), description["class_names"]
+        model = networks.build(Architecture.load(run.genotype), shape, len(names))
+    except (KeyError, TypeError):
+        raise CommandError(f"{run.dataset}: not the description of a data set") from None
     try:
         model.load_weights(run.weights)
     except (ValueError, OSError, KeyError) as error:
         raise CommandError(f"{run.weights}: not the weights of {run.genotype} ({error})") from None
-    return model, data
+    return model, description
+
+
+def _data(run, data_dir):
+    """The data set that a run was trained on."""
+    from larq_nas import datasets
+
+    lines = run.flags.read_text(encoding="utf-8").splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+    image_size = int(flags["image_size"]) if "image_size" in flags else None
+    return datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
 
 
 def _test_batches(data, batch_size, most):
@@ -163,6 +198,19 @@ def _test_batches(data, batch_size, most):
 
     examples = data.test if most is None else data.test.take(most)
     return datasets.evaluation_batches(data, examples, batch_size).as_numpy_iterator()
+
+
+def _chunks(batches):
+    """Batches put together, up to half a gigabyte each: running a file starts processes each time."""
+    images, labels = [], []
+    for x, y in batches:
+        images.append(x)
+        labels.append(y)
+        if sum(part.nbytes for part in images) > 1 << 29:
+            yield np.concatenate(images), np.concatenate(labels)
+            images, labels = [], []
+    if images:
+        yield np.concatenate(images), np.concatenate(labels)
 
 
 def _print_costs(counts):

@@ -16,8 +16,10 @@ import atexit
 import dataclasses
 import difflib
 import functools
+import math
 import os
 import pathlib
+import shutil
 import socket
 import tempfile
 
@@ -32,7 +34,7 @@ NORMALIZATION = {
 AUGMENTATIONS = ("none", "crop", "crop_flip", "imagenet")
 
 _CACHE_BYTES = 1 << 30
-_SHUFFLE_BUFFER = 20_000
+_SHUFFLE_BYTES = 1 << 30
 
 
 class DatasetError(ValueError):
@@ -243,17 +245,20 @@ def _folder(path):
             split = ("test", "first", "second", "first", "second")[index % 5]
             target = pathlib.Path(staging.name, split, name)
             target.mkdir(parents=True, exist_ok=True)
-            (target / file.name).symlink_to(file.resolve())
+            try:
+                (target / file.name).symlink_to(file.resolve())
+            except OSError:  # Windows allows links to developers only.
+                shutil.copyfile(file, target / file.name)
     builder = tfds.ImageFolder(staging.name, shape=(None, None, 3))
     parts, shapes = [], set()
     for split in ("first", "second", "test"):
-        shapes |= _decoded_shapes(builder, split)
+        shapes |= _decoded_shapes(builder, split, path)
         parts.append((_supervised(builder, split), builder.info.splits[split].num_examples))
     shape = (*shapes.pop(), 3) if len(shapes) == 1 else (None, None, 3)
     return parts, shape, builder.info.features["label"].names
 
 
-def _decoded_shapes(builder, split):
+def _decoded_shapes(builder, split, path):
     """Decodes every image once, so that a broken one is named before the training and not in it."""
     import tensorflow_datasets as tfds
 
@@ -270,7 +275,8 @@ def _decoded_shapes(builder, split):
                 tf.ensure_shape(tf.io.decode_image(example["image"], channels=3), (None, None, 3))
             except (ValueError, tf.errors.InvalidArgumentError):
                 link = pathlib.Path(example["image/filename"].decode())
-                raise DatasetError(f"{link.resolve()}: not readable as a JPEG or PNG image") from None
+                file = path / link.parent.name / link.name
+                raise DatasetError(f"{file}: not readable as a JPEG or PNG image") from None
         raise
     return shapes
 
@@ -295,7 +301,7 @@ def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dat
 
 
 def training_batches(
-    images: Images, examples, size, batch_size, *, epochs, first_epoch=0, seed=0, augmentation="none"
+    images: Images, examples, size, batch_size, *, epochs, first_epoch=0, seed=0, augmentation="none", steps=None
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalized batches of all epochs, one epoch after the other.
 
@@ -311,23 +317,28 @@ def training_batches(
         first_epoch: Number of the epoch to start with.
         seed: Any integer.
         augmentation: One of `AUGMENTATIONS`.
+        steps: Batches per epoch, `ceil(size / batch_size)` by default; the first ones come again if there are fewer.
 
     # Returns
-        A data set of `ceil(size / batch_size)` batches per epoch.
+        A data set of `steps` batches per epoch.
     """
     augment = _augmentation(augmentation, images.image_shape)
+    steps = steps or -(-size // batch_size)
+    # All of a small set, and of large images as many as memory holds.
+    image_bytes = math.prod(length or 512 for length in examples.element_spec[0].shape)
+    buffer = min(size, max(1_000, _SHUFFLE_BYTES // image_bytes))
 
     def epoch_batches(epoch):
         # Of this graph alone: the order must not depend on the seed of the program.
         tf.compat.v1.set_random_seed(1)
         epoch_seed = seed * 1_000_003 + epoch
-        shuffled = examples.shuffle(min(size, _SHUFFLE_BUFFER), epoch_seed, reshuffle_each_iteration=False)
+        shuffled = examples.shuffle(buffer, epoch_seed, reshuffle_each_iteration=False)
 
         def prepare(index, example):
             image, label = example
             return augment(image, tf.stack([epoch_seed, index])), label
 
-        batches = shuffled.enumerate().map(prepare, tf.data.AUTOTUNE).batch(batch_size)
+        batches = shuffled.enumerate().map(prepare, tf.data.AUTOTUNE).batch(batch_size).repeat().take(steps)
         return batches.map(lambda x, y: (normalize(images, x), y), tf.data.AUTOTUNE)
 
     return tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
@@ -353,20 +364,22 @@ def _augmentation(name, shape):
         return tf.image.stateless_random_crop(tf.pad(_central(image, shape), pad), shape, seed)
 
     def crop_flip(image, seed):
-        return tf.image.stateless_random_flip_left_right(crop(image, seed), seed + 1)
+        seeds = tf.random.split(seed, 2)
+        return tf.image.stateless_random_flip_left_right(crop(image, seeds[0]), seeds[1])
 
     def imagenet(image, seed):
+        seeds = tf.random.split(seed, 6)
         whole = tf.constant([[[0.0, 0.0, 1.0, 1.0]]])
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(image), whole, seed, aspect_ratio_range=(3 / 4, 4 / 3), area_range=(0.08, 1.0)
-        )
+        ranges = {"aspect_ratio_range": (3 / 4, 4 / 3), "area_range": (0.08, 1.0), "min_object_covered": 0.0}
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(tf.shape(image), whole, seeds[0], **ranges)
         image = tf.ensure_shape(_resize(tf.slice(image, begin, size), (height, width)), shape)
-        image = tf.image.stateless_random_flip_left_right(image, seed + 1)
+        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
         if shape[2] == 3:
-            image = tf.image.stateless_random_brightness(image, 0.4, seed + 2)
-            image = tf.image.stateless_random_contrast(image, 0.6, 1.4, seed + 3)
-            image = tf.image.stateless_random_saturation(image, 0.6, 1.4, seed + 4)
-            image = tf.image.stateless_random_hue(image, 0.2, seed + 5)
+            brightness = tf.random.stateless_uniform([], seeds[2], 0.6, 1.4)
+            image = tf.cast(tf.clip_by_value(tf.cast(image, tf.float32) * brightness, 0, 255), tf.uint8)
+            image = tf.image.stateless_random_contrast(image, 0.6, 1.4, seeds[3])
+            image = tf.image.stateless_random_saturation(image, 0.6, 1.4, seeds[4])
+            image = tf.image.stateless_random_hue(image, 0.2, seeds[5])
         return image
 
     functions = {"none": lambda image, seed: _central(image, shape), "crop": crop, "crop_flip": crop_flip}

@@ -22,6 +22,13 @@ from larq_nas import networks
 from larq_nas.architecture import Architecture
 
 
+class _Epoch(tf.keras.callbacks.Callback):
+    """Tells a `Supernet` the number of the epoch, on which its method's loss depends."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.epoch.assign(epoch)
+
+
 class Supernet(tf.keras.Model):
     """A Keras model whose training step alternates between architecture and weights.
 
@@ -54,10 +61,20 @@ class Supernet(tf.keras.Model):
     def compile(self, *args, architecture_optimizer=None, **kwargs):
         """Configures training; `architecture_optimizer` updates the logits, `optimizer` the weights."""
         super().compile(*args, **kwargs)
+        if not isinstance(self.loss, tf.keras.losses.Loss):
+            raise ValueError(f"loss={self.loss!r}: a Supernet needs an object of tf.keras.losses")
         self.architecture_optimizer = architecture_optimizer
         self.built = True
         self.architecture_optimizer.build(list(self.logits.values()))
         build_training_state(self, self.network)
+
+    def fit(self, *args, callbacks=(), **kwargs):
+        return super().fit(*args, callbacks=[_Epoch(), *(callbacks or ())], **kwargs)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        del logs["architecture_loss"]  # A figure of the training alone.
+        return logs
 
     def probabilities(self) -> dict:
         """For each searched cell, the choice weights of shape `(edges, candidates)`."""

@@ -61,7 +61,8 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     """Searches a space and leaves `genotype.json` in the run directory.
 
     The genotype is that of the epoch with the best accuracy on the half of the training split on which the
-    architecture was trained.
+    architecture was trained, without augmentation. (The authors of BNAS augment there, too, and keep the genotype
+    from before the best epoch.)
 
     # Arguments
         method: One of `methods.METHODS`.
@@ -78,12 +79,12 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     steps = math.ceil(data.half_sizes[0] / settings.batch_size)
     rows = fit(
         _supernet(module, space, data, settings, steps),
-        lambda first_epoch: _search_batches(data, settings, first_epoch),
+        lambda first_epoch: _search_batches(data, settings, steps, first_epoch),
         run,
         epochs=settings.epochs,
         steps_per_epoch=steps,
         validation=datasets.evaluation_batches(data, data.halves[1], settings.batch_size),
-        extra=[callbacks.Epoch(), callbacks.Genotypes(run.genotypes, module.VARIANTS)],
+        extra=[callbacks.Genotypes(run.genotypes, module.VARIANTS)],
     )
     best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
     for suffix in reversed(module.VARIANTS):
@@ -118,7 +119,7 @@ def _supernet(module, space, data, settings, steps):
     return model
 
 
-def _search_batches(data, settings, first_epoch):
+def _search_batches(data, settings, steps, first_epoch):
     halves = [
         datasets.training_batches(
             data,
@@ -129,6 +130,7 @@ def _search_batches(data, settings, first_epoch):
             first_epoch=first_epoch,
             seed=2 * settings.seed + half,
             augmentation=settings.augmentation,
+            steps=steps,
         )
         for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
     ]
@@ -211,7 +213,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     )
     test = datasets.evaluation_batches(data, data.test, settings.batch_size)
     _, accuracy = model.evaluate(test, verbose=0)
+    runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
+    # The last: who finds weights finds a finished training.
     with runs.atomic(run.weights) as temporary:
         model.save_weights(temporary)
-    runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
     return model

@@ -1,8 +1,10 @@
 """The commands as a user types them, one after the other, in one directory."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -102,6 +104,40 @@ def test_broken_weights_are_named(directory):
         assert "weights.h5: not the weights of" in _run(directory, "convert", code=3).stderr
     finally:
         weights.write_bytes(content)
+
+
+def test_a_search_killed_by_the_system_goes_on_with_the_same_command(tmp_path):
+    words = ["search", *SMALL[:-1], "--epochs=3"]
+    process = subprocess.Popen([sys.executable, "-m", "larq_nas", *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    rows = tmp_path / "runs/search/metrics.csv"
+    while not (rows.exists() and len(rows.read_text().splitlines()) > 1):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "runs/search/genotype.json").exists()
+    assert _run(tmp_path, *words).stdout.splitlines()[-1] == "runs/search/genotype.json"
+    assert [line.split(",")[0] for line in rows.read_text().splitlines()] == ["epoch", "0", "1", "2"]
+
+
+def test_another_genotype_under_the_same_name_is_refused(directory):
+    genotype = directory / "runs/search/genotype.json"
+    content = genotype.read_text()
+    try:
+        genotype.write_text(content.replace("max_pool_3x3", "avg_pool_3x3").replace('"none"', '"max_pool_3x3"'))
+        done = _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, code=3)
+        assert "another genotype" in done.stderr and "--overwrite" in done.stderr
+    finally:
+        genotype.write_text(content)
+
+
+def test_a_network_is_converted_where_its_data_are_not(directory, tmp_path):
+    shutil.copytree(directory / "runs/train", tmp_path / "train")
+    flags = tmp_path / "train/flags.txt"
+    flags.write_text(flags.read_text().replace("--dataset=digits", "--dataset=folder:/nowhere"))
+    done = _run(tmp_path, "convert", "--run_dir=train")
+    assert "compared on random inputs only: folder:/nowhere" in done.stdout
+    assert set(json.loads((tmp_path / "train/model.report.json").read_text())["differences"]) == {"random"}
 
 
 def test_a_model_of_the_zoo_is_trained_by_name(directory):

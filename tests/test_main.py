@@ -126,7 +126,7 @@ def test_unknown_command_suggests_one(cli, word, hint):
     [
         (["search", "--epoch=3"], ["'epoch'", "Did you mean: epochs"]),
         (["search", "--genotype=bnas_a"], ["'genotype'"]),
-        (["search", "--flagfile=quikstart"], ["quikstart", "bnas_cifar10, quickstart"]),
+        (["search", "--flagfile=quikstart"], ["quikstart", "bnas_cifar10, cifar10_cpu, quickstart"]),
         (["zoo", "--flagfile=quickstart"], ["no recipe of zoo", "none"]),
         (["zoo", "bnas_a"], ["unexpected 'bnas_a'", "--name=value"]),
         (["zoo", "--pattern=bnas*", "bnas_a"], ["unexpected 'bnas_a'"]),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,6 +44,10 @@ def test_scaling_keeps_the_cells():
     scaled = bnas.scale(genotype, filters=36, layers=20)
     assert scaled.cells == genotype.cells and scaled.stages[0].widths == (36,)
     assert bnas.scale(scaled) == scaled
+    # A file may hold stages of its own, which stay if nothing is asked for.
+    stages = tuple(dataclasses.replace(stage, depths=(2,)) for stage in genotype.stages)
+    other = dataclasses.replace(genotype, stages=stages)
+    assert bnas.scale(other) == other
 
 
 def test_entropy_is_the_mean_over_all_edges():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 from reference import PerEdge
 
@@ -51,6 +52,10 @@ def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch)
     for name, logits in shared.logits.items():
         np.testing.assert_allclose(plain.logits[name], logits, atol=1e-4)
     assert len(pairs) == 15
+    for layer in shared.network.layers:
+        if not isinstance(layer, mixed.MixedEdges):
+            for a, b in zip(layer.get_weights(), plain.network.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-4, err_msg=layer.name)
     for layer, twin in pairs:
         for name, convolution in layer.convolutions.items():
             kernels = np.split(convolution.get_weights()[0], len(twin.rows), axis=-1)
@@ -118,3 +123,18 @@ def test_the_supernet_predicts_and_derives_a_genotype():
     assert model(tf.zeros([2, 8, 8, 1])).shape == (2, 4)
     genotype = model.genotype(gamma=3.0)
     assert genotype.decided and genotype.stages == model.space.stages
+
+
+def test_fit_tells_the_epoch_to_the_diversity_regulariser():
+    model = _supernet()
+    model._architecture_step = model._weights_step = lambda images, labels: None
+    seen = []
+    callback = tf.keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(int(model.epoch)))
+    model.fit(_batches(1), epochs=3, verbose=0, callbacks=[callback])
+    assert seen == [0, 1, 2]
+
+
+def test_a_loss_that_is_no_object_is_refused():
+    model = supernet.Supernet(bnas, bnas.space(3, 2), input_shape=(8, 8, 1), classes=4)
+    with pytest.raises(ValueError, match="loss='mse'"):
+        model.compile(optimizer="sgd", architecture_optimizer=optimizers.Adam(), loss="mse")

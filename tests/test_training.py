@@ -83,6 +83,20 @@ def test_a_search_never_reads_the_test_split(tmp_path, digits):
     assert training.search("bnas", SPACE, data, runs.Run(tmp_path), settings).decided
 
 
+@pytest.mark.parametrize("sizes", [(33, 32), (32, 33)])
+def test_halves_of_unequal_numbers_of_batches_make_whole_epochs(tmp_path, digits, sizes):
+    halves = tuple(half.take(size) for half, size in zip(digits.halves, sizes, strict=True))
+    data = datasets.Images(**{**vars(digits), "halves": halves, "half_sizes": sizes})
+    settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 4})
+    steps = math.ceil(sizes[0] / 32)
+    batches = list(training._search_batches(data, settings, steps, 0))
+    assert len(batches) == 4 * steps
+    resumed = list(training._search_batches(data, settings, steps, 2))
+    for a, b in zip(batches[2 * steps :], resumed, strict=True):
+        np.testing.assert_array_equal(a[0][0], b[0][0])
+        np.testing.assert_array_equal(a[1][0], b[1][0])
+
+
 def _recipe(data, epochs=2, **options):
     return recipes.Recipe(epochs, math.ceil(data.train_size / TRAIN.batch_size), learning_rate=0.01, **options)
 

@@ -54,6 +54,8 @@ def scale(architecture: Architecture, filters=None, layers=None) -> Architecture
     # Returns
         An architecture of the given size.
     """
+    if filters is None and layers is None:
+        return architecture
     if layers is None:
         layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
     filters = filters or architecture.stages[0].widths[0]
