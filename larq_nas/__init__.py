@@ -12,7 +12,6 @@ Submodules load on first use, so that `import larq_nas` itself does not import T
 import importlib
 import os
 import sys
-from importlib import metadata
 
 __version__ = "0.1.0"
 
@@ -35,10 +34,11 @@ _SUBMODULES = {
     "runs",
     "supernet",
     "training",
+    "versions",
     "zoo",
 }
 # These work without TensorFlow.
-_LIGHT = {"architecture", "converters", "flags", "methods", "quiet", "runs", "zoo"}
+_LIGHT = {"architecture", "converters", "flags", "methods", "quiet", "runs", "versions", "zoo"}
 __all__ = sorted(_SUBMODULES)
 
 
@@ -58,30 +58,13 @@ def _use_keras_2():
         )
 
 
-def check_tensorflow():
-    """Raises an `ImportError` that says what to install where TensorFlow or its Keras 2 is missing or another."""
-    found = {}
-    for package in ("tensorflow", "tf-keras"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "none"
-    tensorflow, keras = (version.split(".")[:2] for version in found.values())
-    if tensorflow != keras or tensorflow[0] != "2" or not 15 <= int(tensorflow[1]) <= 21:
-        versions = ", ".join(f"{package} {version}" for package, version in found.items())
-        raise ImportError(
-            f"larq_nas needs tensorflow and tf-keras of one minor version, 2.15 to 2.21; found {versions}: "
-            "pip install 'tensorflow>=2.15,<2.22' 'tf-keras>=2.15,<2.22'"
-        )
-
-
 _use_keras_2()
 
 
 def __getattr__(name):
     if name in _SUBMODULES:
         if name not in _LIGHT:
-            check_tensorflow()
+            importlib.import_module("larq_nas.versions").check_tensorflow()
         return importlib.import_module(f"larq_nas.{name}")
     raise AttributeError(f"module 'larq_nas' has no attribute '{name}'")
 

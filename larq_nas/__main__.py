@@ -7,9 +7,8 @@ import traceback
 
 from absl import flags, logging
 
-import larq_nas
 from larq_nas import flags as definitions
-from larq_nas import quiet
+from larq_nas import quiet, versions
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -64,7 +63,7 @@ def _call(command, settings, names):
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         if command != "zoo":
-            larq_nas.check_tensorflow()
+            versions.check_tensorflow()
             with quiet.stderr():
                 import tensorflow
             # Its warnings speak of TensorFlow's own insides.

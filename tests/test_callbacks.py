@@ -47,14 +47,6 @@ def test_linear_drop_path_rises_from_0_in_every_layer_and_so_after_a_restart(fir
 # --- epochs and genotypes ------------------------------------------------------------------------------------
 
 
-def test_epoch_tells_the_model_where_it_is():
-    model = types.SimpleNamespace(epoch=tf.Variable(0))
-    callback = callbacks.Epoch()
-    callback.set_model(model)
-    callback.on_epoch_begin(7)
-    assert int(model.epoch) == 7
-
-
 def test_genotypes_are_written_for_every_epoch_and_variant(tmp_path):
     space = bnas.space(layers=3, filters=2)
     derived = {1.0: space.sample(1), 3.0: space.sample(3)}

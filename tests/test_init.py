@@ -82,11 +82,3 @@ for act in (lambda: tflite.convert(model), lambda: tflite.interpreter.predict(b"
     convert, predict = result.stdout.splitlines()
     assert convert == predict
     assert "pip install larq-compute-engine" in convert
-
-
-@pytest.mark.parametrize("versions", [("2.14.0", "2.14.0"), ("2.19.0", "2.18.0"), ("2.22.0", "2.22.0"), ("3.0", "3.0")])
-def test_another_tensorflow_is_named_with_what_to_install(monkeypatch, versions):
-    installed = dict(zip(("tensorflow", "tf-keras"), versions, strict=True))
-    monkeypatch.setattr(larq_nas.metadata, "version", installed.__getitem__)
-    with pytest.raises(ImportError, match=f"found tensorflow {versions[0]}, tf-keras {versions[1]}: pip install"):
-        larq_nas.check_tensorflow()

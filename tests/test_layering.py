@@ -20,6 +20,7 @@ ORDER = [
     "architecture",
     "runs",
     "quiet",
+    "versions",
     "quantizers",
     "operations",
     "mixed",
@@ -40,7 +41,18 @@ ORDER = [
     "__main__",
 ]
 # These answer at once, or run where TensorFlow is not needed.
-LIGHT = ["architecture", "runs", "quiet", "zoo", "flags", "methods", "commands", "__main__", "converters.interpreter"]
+LIGHT = [
+    "architecture",
+    "runs",
+    "quiet",
+    "versions",
+    "zoo",
+    "flags",
+    "methods",
+    "commands",
+    "__main__",
+    "converters.interpreter",
+]
 
 
 def sources():
