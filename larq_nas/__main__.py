@@ -86,7 +86,7 @@ def _call(command, settings, names):
 def _one_line(error):
     # Errors that were raised for the user say it all; others gain the name of their kind.
     text = " ".join(str(error).split())
-    ours = type(error).__module__.startswith("larq_nas") or "larq_nas needs" in text
+    ours = type(error).__module__.startswith("larq_nas")
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 

@@ -51,13 +51,17 @@ class Genotypes(tf.keras.callbacks.Callback):
             runs.write(self.directory / self.file_name(epoch, suffix), genotype.to_json())
 
 
+class LossError(FloatingPointError):
+    """The loss of a training is no number any more."""
+
+
 class FiniteLoss(tf.keras.callbacks.Callback):
     """Ends a training with an error when the loss is no number any more."""
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
         if not loss == loss or abs(loss) == float("inf"):
-            raise FloatingPointError(f"the loss became {loss}; lower --learning_rate")
+            raise LossError(f"the loss became {loss}; lower --learning_rate")
 
 
 class Progress(tf.keras.callbacks.Callback):

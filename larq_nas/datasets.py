@@ -26,12 +26,13 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from larq_nas import augmentations
+
 # Mean and standard deviation per channel, of pixels in [0, 1].
 NORMALIZATION = {
     "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
     "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-AUGMENTATIONS = ("none", "crop", "crop_flip", "imagenet")
 
 _CACHE_BYTES = 1 << 30
 _SHUFFLE_BYTES = 1 << 30
@@ -119,7 +120,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None) -> Imag
         parts = [(part.take(n), min(n, size)) for (part, size), n in zip(parts, counts, strict=False)] + [parts[2]]
     if image_size is not None:
         # Images of one size are resized here, once; others stay whole for the random crops of a training.
-        resize = functools.partial(_resize, size=(image_size, image_size))
+        resize = functools.partial(augmentations.resize, size=(image_size, image_size))
         if None not in shape:
             parts = [(part.map(lambda x, y: (resize(x), y), tf.data.AUTOTUNE), size) for part, size in parts]
         cached, shape = None not in shape, (image_size, image_size, shape[2])
@@ -131,11 +132,6 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None) -> Imag
     first, second, test = (part for part, _ in parts)
     mean, std = NORMALIZATION.get(name.split(":")[0], ((0.5,) * shape[2],) * 2)
     return Images(name, (first, second), tuple(sizes[:2]), test, sizes[2], tuple(shape), tuple(names), mean, std)
-
-
-def _resize(image, size):
-    resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
 # --- sources -------------------------------------------------------------------------------------------------
@@ -294,7 +290,7 @@ def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dat
     """Normalized batches in order, each example once."""
 
     def prepare(image, label):
-        return _central(image, images.image_shape), label
+        return augmentations.central(image, images.image_shape), label
 
     batches = examples.map(prepare, tf.data.AUTOTUNE).batch(batch_size)
     return batches.map(lambda x, y: (normalize(images, x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -316,13 +312,13 @@ def training_batches(
         epochs: Number of the epoch to end before.
         first_epoch: Number of the epoch to start with.
         seed: Any integer.
-        augmentation: One of `AUGMENTATIONS`.
+        augmentation: One of `augmentations.NAMES`.
         steps: Batches per epoch, `ceil(size / batch_size)` by default; the first ones come again if there are fewer.
 
     # Returns
         A data set of `steps` batches per epoch.
     """
-    augment = _augmentation(augmentation, images.image_shape)
+    augment = augmentations.get(augmentation, images.image_shape)
     steps = steps or -(-size // batch_size)
     # All of a small set, and of large images as many as memory holds.
     image_bytes = math.prod(length or 512 for length in examples.element_spec[0].shape)
@@ -342,45 +338,3 @@ def training_batches(
         return batches.map(lambda x, y: (normalize(images, x), y), tf.data.AUTOTUNE)
 
     return tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
-
-
-def _central(image, shape):
-    """The central part of an image whose size is not that of the network's input: 224 of 256 pixels."""
-    if image.shape == shape:
-        return image
-    height, width = shape[:2]
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.reduce_max(tf.constant([height * 8 / 7, width * 8 / 7]) / size)
-    image = _resize(image, tf.cast(tf.math.ceil(size * scale), tf.int32))
-    return tf.ensure_shape(tf.image.resize_with_crop_or_pad(image, height, width), shape)
-
-
-def _augmentation(name, shape):
-    height, width, _ = shape
-
-    def crop(image, seed):
-        # An eighth on each side: 4 pixels of a CIFAR image.
-        pad = [[height // 8] * 2, [width // 8] * 2, [0, 0]]
-        return tf.image.stateless_random_crop(tf.pad(_central(image, shape), pad), shape, seed)
-
-    def crop_flip(image, seed):
-        seeds = tf.random.split(seed, 2)
-        return tf.image.stateless_random_flip_left_right(crop(image, seeds[0]), seeds[1])
-
-    def imagenet(image, seed):
-        seeds = tf.random.split(seed, 6)
-        whole = tf.constant([[[0.0, 0.0, 1.0, 1.0]]])
-        ranges = {"aspect_ratio_range": (3 / 4, 4 / 3), "area_range": (0.08, 1.0), "min_object_covered": 0.0}
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(tf.shape(image), whole, seeds[0], **ranges)
-        image = tf.ensure_shape(_resize(tf.slice(image, begin, size), (height, width)), shape)
-        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
-        if shape[2] == 3:
-            brightness = tf.random.stateless_uniform([], seeds[2], 0.6, 1.4)
-            image = tf.cast(tf.clip_by_value(tf.cast(image, tf.float32) * brightness, 0, 255), tf.uint8)
-            image = tf.image.stateless_random_contrast(image, 0.6, 1.4, seeds[3])
-            image = tf.image.stateless_random_saturation(image, 0.6, 1.4, seeds[4])
-            image = tf.image.stateless_random_hue(image, 0.2, seeds[5])
-        return image
-
-    functions = {"none": lambda image, seed: _central(image, shape), "crop": crop, "crop_flip": crop_flip}
-    return {**functions, "imagenet": imagenet}[name]

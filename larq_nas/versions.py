@@ -3,8 +3,12 @@
 from importlib import metadata
 
 
+class VersionError(ImportError):
+    """TensorFlow or its Keras 2 is missing or has another version; the message says what to install."""
+
+
 def check_tensorflow():
-    """Raises an `ImportError` that says what to install where TensorFlow or its Keras 2 is missing or another."""
+    """Raises a `VersionError` unless TensorFlow and tf-keras are versions that larq_nas works with."""
     found = {}
     for package in ("tensorflow", "tf-keras"):
         try:
@@ -14,7 +18,7 @@ def check_tensorflow():
     tensorflow, keras = (version.split(".")[:2] for version in found.values())
     if tensorflow != keras or tensorflow[0] != "2" or not 15 <= int(tensorflow[1]) <= 21:
         versions = ", ".join(f"{package} {version}" for package, version in found.items())
-        raise ImportError(
+        raise VersionError(
             f"larq_nas needs tensorflow and tf-keras of one minor version, 2.15 to 2.21; found {versions}: "
             "pip install 'tensorflow>=2.15,<2.22' 'tf-keras>=2.15,<2.22'"
         )

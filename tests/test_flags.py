@@ -6,7 +6,7 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from larq_nas import datasets, flags, methods, recipes
+from larq_nas import augmentations, flags, methods, recipes
 
 COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
 RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]
@@ -68,7 +68,7 @@ def test_choices_are_what_the_library_knows():
     _, search, _ = parse("search")
     _, train, _ = parse("train")
     assert tuple(search["method"]) == methods.METHODS
-    assert tuple(search["augmentation"]) == tuple(train["augmentation"]) == datasets.AUGMENTATIONS
+    assert tuple(search["augmentation"]) == tuple(train["augmentation"]) == augmentations.NAMES
     assert tuple(train["schedule"]) == recipes.SCHEDULES
 
 

@@ -30,6 +30,7 @@ ORDER = [
     "costs",
     "optimizers",
     "methods",
+    "augmentations",
     "datasets",
     "recipes",
     "callbacks",

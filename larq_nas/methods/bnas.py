@@ -13,8 +13,6 @@ larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 9
     - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), Kim, Singh, Choi, ECCV 2020
 """
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
@@ -153,8 +151,6 @@ def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
         cells.append(Cell(cell.name, tuple(nodes)))
     return Architecture(space.template, tuple(cells), space.stages)
 
-
-MAX_ENTROPY = math.log(len(OPERATIONS))
 
 # What a search writes: file name suffix -> options of `derive`.
 VARIANTS = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}

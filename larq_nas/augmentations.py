@@ -1,0 +1,62 @@
+"""What happens to an image before a network sees it, as functions of the image and a seed."""
+
+import tensorflow as tf
+
+NAMES = ("none", "crop", "crop_flip", "imagenet")
+
+
+def resize(image, size):
+    """Resizes an image of `uint8` to a height and width."""
+    resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
+def central(image, shape):
+    """The central part of an image whose size is not that of the network's input: 224 of 256 pixels."""
+    if image.shape == shape:
+        return image
+    height, width = shape[:2]
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.reduce_max(tf.constant([height * 8 / 7, width * 8 / 7]) / size)
+    image = resize(image, tf.cast(tf.math.ceil(size * scale), tf.int32))
+    return tf.ensure_shape(tf.image.resize_with_crop_or_pad(image, height, width), shape)
+
+
+def get(name: str, shape):
+    """The augmentation of a name.
+
+    # Arguments
+        name: One of `NAMES`.
+        shape: Height, width and channels of the result.
+
+    # Returns
+        A function of an image and a seed, an integer tensor of shape `(2,)`, to an image.
+    """
+    height, width, _ = shape
+
+    def crop(image, seed):
+        # An eighth on each side: 4 pixels of a CIFAR image.
+        pad = [[height // 8] * 2, [width // 8] * 2, [0, 0]]
+        return tf.image.stateless_random_crop(tf.pad(central(image, shape), pad), shape, seed)
+
+    def crop_flip(image, seed):
+        seeds = tf.random.split(seed, 2)
+        return tf.image.stateless_random_flip_left_right(crop(image, seeds[0]), seeds[1])
+
+    def imagenet(image, seed):
+        seeds = tf.random.split(seed, 6)
+        whole = tf.constant([[[0.0, 0.0, 1.0, 1.0]]])
+        ranges = {"aspect_ratio_range": (3 / 4, 4 / 3), "area_range": (0.08, 1.0), "min_object_covered": 0.0}
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(tf.shape(image), whole, seeds[0], **ranges)
+        image = tf.ensure_shape(resize(tf.slice(image, begin, size), (height, width)), shape)
+        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
+        if shape[2] == 3:
+            brightness = tf.random.stateless_uniform([], seeds[2], 0.6, 1.4)
+            image = tf.cast(tf.clip_by_value(tf.cast(image, tf.float32) * brightness, 0, 255), tf.uint8)
+            image = tf.image.stateless_random_contrast(image, 0.6, 1.4, seeds[3])
+            image = tf.image.stateless_random_saturation(image, 0.6, 1.4, seeds[4])
+            image = tf.image.stateless_random_hue(image, 0.2, seeds[5])
+        return image
+
+    functions = {"none": lambda image, seed: central(image, shape), "crop": crop, "crop_flip": crop_flip}
+    return {**functions, "imagenet": imagenet}[name]
