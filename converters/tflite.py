@@ -138,8 +138,9 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
 
 def _to_flatbuffer(model) -> bytes:
     lce = interpreter.require_lce()
-    if len(model.inputs) != 1 or None in model.input_shape[1:]:
-        raise ConversionError(f"the model's input {model.input_shape} is not one image of fixed size")
+    shapes = [tuple(tensor.shape) for tensor in model.inputs or ()]
+    if len(shapes) != 1 or None in shapes[0][1:]:
+        raise ConversionError(f"the model's inputs {shapes} are not one image of fixed size")
     if any(not np.isfinite(weights).all() for weights in model.get_weights()):
         raise ConversionError("the model has weights that are not finite")
     module = tf.Module()

@@ -134,7 +134,7 @@ def test_a_grouped_file_that_cannot_run_is_refused():
 
 
 def test_bad_models_are_refused():
-    with pytest.raises(tflite.ConversionError, match="not one image of fixed size"):
+    with pytest.raises(tflite.ConversionError, match="are not one image of fixed size"):
         tflite.convert(tf.keras.Sequential([layers.Input((None, None, 3)), layers.GlobalAveragePooling2D()]))
     model = _sequential(_conv())
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
