@@ -1,6 +1,7 @@
 """Runs a `.tflite` on this machine with the interpreter of Larq Compute Engine (LCE).
 
-This module does not import TensorFlow, so that the processes that run a file start quickly.
+This module imports neither TensorFlow nor LCE (which imports TensorFlow) itself, so that the processes that run a file
+can do so in silence.
 """
 
 import concurrent.futures
