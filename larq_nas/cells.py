@@ -74,7 +74,8 @@ def bnas(
         after_reduction: Whether the previous cell was a reduction cell.
         affine_after_reduction: Whether the preprocessing after a reduction has an affine BatchNorm.
         skip: Whether the inter-cell shortcut is added.
-        choice: Choice weights of shape `(edges, candidates)` if the cell is not decided.
+        choice: If the cell is not decided, for each state the choice weights of the edges that leave it, of shape
+            `(edges, candidates)`.
         drop_path: Whether a `DropPath` follows every operation.
         name: Prefix of the layers' names.
 
@@ -128,11 +129,12 @@ def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name):
     for source in range(len(inputs) + len(cell.nodes)):
         if source >= len(inputs):
             states.append(_add(terms[source - len(inputs)], f"{name}_node{source}"))
-        rows = [row for row, edge in enumerate(cell.edges) if edge.source == source]
+        rows = rows_of(cell, source)
         if not rows:
             continue
         stride = strides if source < len(inputs) else 1
-        outputs = _fan_out(states[source], cell, filters, stride, rows, choice, f"{name}_state{source}")
+        weights = choice and choice[source]
+        outputs = _fan_out(states[source], cell, filters, stride, rows, weights, f"{name}_state{source}")
         for row, output in zip(rows, outputs, strict=True):
             if drop_path:
                 output = DropPath(name=f"{name}_edge{row}_drop_path")(output)
@@ -140,10 +142,15 @@ def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name):
     return states
 
 
+def rows_of(cell: Cell, source: int) -> list[int]:
+    """Which of a cell's edges leave the state `source`."""
+    return [row for row, edge in enumerate(cell.edges) if edge.source == source]
+
+
 def _fan_out(state, cell, filters, strides, rows, choice, name):
     edges = cell.edges
     if choice is not None:
-        return mixed.MixedEdges(filters, edges[rows[0]].operations, rows, strides, name=name)([state, choice])
+        return mixed.MixedEdges(filters, edges[rows[0]].operations, len(rows), strides, name=name)([state, choice])
     return [operations.apply(edges[row].operations[0], state, filters, strides, f"{name}_edge{row}") for row in rows]
 
 

@@ -3,13 +3,37 @@
 A supernet evaluates every candidate on every edge. All edges that leave a state read the same tensor, and during a
 search BatchNorm has no trainable part, so the normalised and binarized tensor is the same for all of them, a pooled
 tensor is the same for all of them, and the convolutions of one kind are one convolution with more filters.
+
+What one state computes is a traced function of tensors, which all states of the same shape share. So the time that
+a search takes to start hardly grows with the number of cells.
 """
 
+import contextlib
+import functools
+
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from larq_nas import operations
-from larq_nas.quantizers import register
+from larq_nas.quantizers import CentredClip, CentredUniform, register, xnor_gradient, xnor_scale, xnor_sign
+
+_constants = frozenset()
+
+
+@contextlib.contextmanager
+def constant(*names):
+    """Inside, a `MixedEdges` has no gradient for what is named: `"kernel"`, `"choice"`.
+
+    A function's gradient is traced for all that it reads; this spares the half that a step does not use. It acts
+    where the forward pass is traced.
+    """
+    global _constants
+    previous, _constants = _constants, frozenset(names)
+    try:
+        yield
+    finally:
+        _constants = previous
 
 
 @register
@@ -21,65 +45,255 @@ class MixedEdges(tf.keras.layers.Layer):
     # Arguments
         filters: Channels of each output; those of the input, too.
         operations: Names of the candidates, the same for every edge.
-        rows: For each edge, its row in the choice weights.
+        edges: Number of edges.
         strides: 1 or 2.
 
     # Inputs
-        A tensor of shape `(batch, height, width, filters)` and the choice weights of the cell, of shape
-        `(edges of the cell, candidates)`.
+        A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
+        `(edges, candidates)`.
 
     # Returns
         A list of tensors of shape `(batch, height / strides, width / strides, filters)`, one per edge.
     """
 
-    def __init__(self, filters, operations, rows, strides=1, **kwargs):
+    def __init__(self, filters, operations, edges, strides=1, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.operations, self.rows, self.strides = filters, list(operations), list(rows), strides
+        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
 
     def build(self, input_shape):
-        self.normalization = operations.batch_normalization(affine=False, name="norm")
-        self.convolutions, self.pools, self.pool_normalizations = {}, {}, {}
-        for name in self.operations:
-            operation = operations.OPERATIONS[name]
-            if operation.kind == "convolution":
-                _, strides, dilation_rate = operations.strides_of(operation, self.strides)
-                self.convolutions[name] = operations.binary_conv(
-                    self.filters * len(self.rows),
-                    operation.kernel_size,
-                    strides,
-                    dilation_rate,
-                    input_quantizer=None,
-                    name=name,
-                )
-            elif operation.kind != "none":
-                self.pools[name] = operations.pool(operation, self.strides, name=name)
-                self.pool_normalizations[name] = operations.batch_normalization(False, name=f"{name}_norm")
+        convolutions, pools = _kinds(self.operations)
+        # The taps of all kernels stand in a row: one variable to binarize, update and constrain.
+        self.taps = tuple(operation.kernel_size**2 for _, operation in convolutions)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(sum(self.taps), self.filters, self.filters * self.edges),
+            initializer=_PackedKernels(self.taps),
+            constraint=CentredClip(),
+            experimental_autocast=False,
+        )
+        # Of the state itself, then of each pooled one.
+        options = {
+            "shape": (self.filters * (1 + len(pools)),),
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+            "experimental_autocast": False,
+        }
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **options)
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         x, choice = inputs
-        choice = tf.gather(choice, self.rows)
-        weight = {name: choice[:, index] for index, name in enumerate(self.operations)}
-        outputs = None
-        if self.convolutions:
-            outputs = tf.split(self._convolve(x, weight), len(self.rows), axis=-1)
-        for name, pool in self.pools.items():
-            pooled = self.pool_normalizations[name](pool(x))
-            terms = [pooled * scale for scale in tf.unstack(weight[name])]
-            outputs = terms if outputs is None else [a + b for a, b in zip(outputs, terms, strict=True)]
-        if outputs is None:
-            outputs = [x[:, :: self.strides, :: self.strides] * 0] * len(self.rows)
+        if set(self.operations) == {"none"}:
+            return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
+        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        ones, scales = _binarize(tf.convert_to_tensor(self.kernel), self.taps)
+        form = tuple(self.operations), self.strides, bool(training)
+        outputs, statistics = _mixed_edges(x, choice, ones, scales, statistics, form, _constants)
+        if training:
+            self.moving_mean.assign(statistics[0])
+            self.moving_variance.assign(statistics[1])
         return outputs
 
-    def _convolve(self, x, weight):
-        binary = lq.quantizers.ste_sign(self.normalization(x))
-        total = 0
-        for name, convolution in self.convolutions.items():
-            subsampling, _, _ = operations.strides_of(operations.OPERATIONS[name], self.strides)
-            repeated = tf.repeat(weight[name], self.filters)
-            total += convolution(binary[:, ::subsampling, ::subsampling], weight=repeated)
-        return total
-
     def get_config(self):
-        config = {key: getattr(self, key) for key in ("filters", "operations", "rows", "strides")}
+        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides")}
         return {**super().get_config(), **config}
+
+
+class _PackedKernels(tf.keras.initializers.Initializer):
+    def __init__(self, taps):
+        self.taps = taps
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        parts = [CentredUniform()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
+        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+
+
+def _kinds(names):
+    """Index and `Operation` of the convolutions among the candidates, then of the pools."""
+    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
+    convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
+    return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]
+
+
+# Not inlined, a function is optimized once and not at each of its calls.
+_traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def _binarize(kernel, taps):
+    """The packed kernels as ±1, and the scales of shape `(kinds, filters)`."""
+    scales = None
+
+    @tf.custom_gradient
+    def call(kernel):
+        nonlocal scales  # No output of `call`, they need no gradient.
+        ones, scales = _signs_and_scales(kernel, taps)
+        return ones, lambda gradient: _latent_gradient(kernel, gradient, taps)
+
+    return call(kernel), scales
+
+
+@_traced
+def _signs_and_scales(kernel, taps):
+    scales = [xnor_scale(part) for part in tf.split(kernel, taps)] if taps else []
+    return xnor_sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
+
+
+@_traced
+def _latent_gradient(kernel, gradient, taps):
+    pairs = zip(tf.split(kernel, taps), tf.split(gradient, taps), strict=True)
+    return tf.concat([xnor_gradient(part, of_part / xnor_scale(part)) for part, of_part in pairs], axis=0)
+
+
+def _mixed_edges(x, choice, ones, scales, statistics, form, constants):
+    """The outputs of all edges, and the moving mean and variance thereafter."""
+
+    moved = None
+
+    @tf.custom_gradient
+    def call(x, choice, ones):
+        nonlocal moved
+        outputs, moved, rectified = _forward(x, choice, ones, scales, statistics, form)
+
+        def backward(*gradients):
+            return _backward(x, choice, ones, scales, statistics, rectified, gradients, form, constants)
+
+        return outputs, backward
+
+    return call(x, choice, ones), moved
+
+
+@_traced
+def _forward(x, choice, ones, scales, statistics, form):
+    features, moved = _features(x, statistics, form)
+    terms, rectified = {name: [] for name in features}, []
+    for source, stride, kernel, weight in _convolutions(ones, scales, choice, form, x.dtype):
+        # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
+        bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
+        rectified.append(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias)))
+        terms[source].append(rectified[-1] * weight)
+    if "parities" in features:
+        terms["parities"] = [tf.batch_to_space(tf.add_n(terms["parities"]), [2, 2], _margins(x))]
+    if "pooled" in features:
+        terms["pooled"] = [tf.nn.conv2d(features["pooled"], _pool_kernel(choice, form, x), 1, "VALID")]
+    return tf.split(tf.add_n(sum(terms.values(), [])), choice.shape[0], axis=-1), moved, rectified
+
+
+@_traced
+def _backward(x, choice, ones, scales, statistics, rectified, gradients, form, constants):
+    """The gradients of `x`, `choice` and `ones`; what is cheap is computed again, and not kept from the forward pass."""
+    with tf.GradientTape() as tape:
+        tape.watch([x, choice])
+        features, _ = _features(x, statistics, form)
+        convolutions = _convolutions(ones, scales, choice, form, x.dtype)
+        targets = [*features.values(), *(weight for *_, weight in convolutions)]
+        if "pooled" in features:
+            pool_kernel = _pool_kernel(choice, form, x)
+            targets.append(pool_kernel)
+    gradient = tf.concat(gradients, axis=-1)
+    upstream = dict.fromkeys(features, gradient)
+    if "parities" in features:
+        upstream["parities"] = tf.space_to_batch(gradient, [2, 2], _margins(x))
+    to_features, to_weights, to_ones = {name: [] for name in features}, [], []
+    for (source, stride, kernel, weight), output in zip(convolutions, rectified, strict=True):
+        # The weights are multiplied to kernels and not to activations, which are larger.
+        masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
+        to_feature, to_kernel = _convolution_gradients(features[source], kernel * weight, masked, stride)
+        to_features[source].append(to_feature)
+        to_weights.append(tf.reduce_sum(upstream[source] * output, axis=[0, 1, 2]))
+        to_kernel = weight * (to_kernel + tf.reduce_sum(masked, axis=[0, 1, 2]))
+        to_ones.append(tf.reshape(to_kernel, [-1, *ones.shape[1:]]))
+    if "pooled" in features:
+        to_feature, to_kernel = _convolution_gradients(features["pooled"], pool_kernel, gradient, 1)
+        to_features["pooled"].append(to_feature)
+        to_weights.append(to_kernel)
+    to_targets = [tf.add_n(gradients) for gradients in to_features.values()] + to_weights
+    to_x, to_choice = tape.gradient(targets, [x, choice], to_targets)
+    to_ones = tf.concat(to_ones, axis=0) if to_ones else tf.zeros_like(ones)
+    # The gradients that are not wanted are not computed, since nothing reads them.
+    return to_x, None if "choice" in constants else to_choice, None if "kernel" in constants else to_ones
+
+
+def _convolution_gradients(x, kernel, gradient, strides):
+    options = {"out_backprop": gradient, "strides": [1, strides, strides, 1], "padding": "SAME"}
+    to_x = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options)
+    return to_x, tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options)
+
+
+def _features(x, statistics, form):
+    """What the operations read, by name, and the moving mean and variance thereafter."""
+    names, strides, training = form
+    convolutions, pools = _kinds(names)
+    sizes = [x.shape[-1], x.shape[-1] * len(pools)]
+    moving = list(zip(*(tf.split(statistic, sizes) for statistic in statistics), strict=True))
+    features = {}
+    if convolutions:
+        normalized, *moving[0] = _normalize(x, *moving[0], training)
+        # -2 or 0: what stands for a padded 1 is then 0.
+        shifted = lq.quantizers.ste_sign(normalized) - 1
+        sources = {_source(operation, strides)[0] for _, operation in convolutions}
+        if "all" in sources:
+            features["all"] = shifted
+        if "parities" in sources:
+            features["parities"] = tf.space_to_batch(shifted, [2, 2], _margins(x))
+        if "subsampled" in sources:
+            features["subsampled"] = shifted[:, ::strides, ::strides]
+    if pools:
+        functions = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}
+        pooled = [functions[operation.kind](x, operation.kernel_size, strides, "SAME") for _, operation in pools]
+        features["pooled"], *moving[1] = _normalize(tf.concat(pooled, axis=-1), *moving[1], training)
+    return features, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
+
+
+def _source(operation, strides):
+    """The feature that a convolution reads, and its strides.
+
+    A dilation of 2 is none within the pixels of one parity of row and column, which are sets of batches of their own.
+    """
+    if operation.dilation_rate == 1:
+        return "all", strides
+    return ("parities", 1) if strides == 1 else ("subsampled", 1)
+
+
+def _margins(x):
+    """What makes height and width even."""
+    return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
+
+
+def _normalize(x, mean, variance, training):
+    return tf.compat.v1.nn.fused_batch_norm(
+        x,
+        tf.ones_like(mean),
+        tf.zeros_like(mean),
+        mean,
+        variance,
+        epsilon=operations.BN_EPSILON,
+        is_training=training,
+        exponential_avg_factor=1 - operations.BN_MOMENTUM if training else 1.0,
+    )
+
+
+def _convolutions(ones, scales, choice, form, dtype):
+    """For every convolution the feature that it reads, its strides, its kernel of ±1, and the weights of its filters."""
+    names, strides, _ = form
+    convolutions, _ = _kinds(names)
+    if not convolutions:
+        return []
+    channels, filters = ones.shape[1:]
+    weights = tf.transpose(tf.gather(choice, [index for index, _ in convolutions], axis=1))
+    weights = tf.reshape(scales, [len(convolutions), choice.shape[0], -1]) * weights[:, :, tf.newaxis]
+    weights = tf.unstack(tf.cast(tf.reshape(weights, [-1, filters]), dtype))
+    parts = tf.split(tf.cast(ones, dtype), [operation.kernel_size**2 for _, operation in convolutions])
+    return [
+        (*_source(operation, strides), tf.reshape(part, [operation.kernel_size] * 2 + [channels, filters]), weight)
+        for (_, operation), part, weight in zip(convolutions, parts, weights, strict=True)
+    ]
+
+
+def _pool_kernel(choice, form, x):
+    """Weighting pools is a 1x1 convolution from their channels to those of the edges."""
+    _, pools = _kinds(form[0])
+    weight = tf.gather(choice, [index for index, _ in pools], axis=1)
+    kernel = tf.transpose(weight)[:, tf.newaxis, :, tf.newaxis] * np.eye(x.shape[-1], dtype=np.float32)[:, np.newaxis]
+    return tf.cast(tf.reshape(kernel, [1, 1, len(pools) * x.shape[-1], -1]), x.dtype)

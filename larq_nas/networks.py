@@ -57,7 +57,7 @@ def build(
     """
     images = _images(input_shape, input_tensor)
     choices = _choices(architecture)
-    x = TEMPLATES[architecture.template](architecture, images, choices, drop_path)
+    x = TEMPLATES[architecture.template](architecture, images, _by_state(architecture, choices), drop_path)
     if include_top:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dense(
@@ -99,6 +99,15 @@ def _choices(architecture):
         shape = (len(cell.edges), len(candidates.pop()))
         choices[cell.name] = layers.Input(batch_shape=shape, name=cell.name)
     return choices
+
+
+def _by_state(architecture, choices):
+    """For each searched cell, the choice weights of the edges that leave a state, taken out once for all its copies."""
+    states = {name: {edge.source for edge in architecture.cell(name).edges} for name in choices}
+    return {
+        name: {source: tf.gather(choices[name], cells.rows_of(architecture.cell(name), source)) for source in sources}
+        for name, sources in states.items()
+    }
 
 
 def _bnas(architecture, images, choices, drop_path):

@@ -68,9 +68,13 @@ class Zeroise(layers.Layer):
         return {**super().get_config(), "strides": self.strides}
 
 
+# The constants of BatchNorm in the papers.
+BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
+
+
 def batch_normalization(affine=True, name=None):
     """A `BatchNormalization` with the constants of the papers, with or without scale and offset."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, center=affine, scale=affine, name=name)
+    return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
 
 
 def pool(operation: Operation, strides=1, name=None):

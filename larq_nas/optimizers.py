@@ -79,7 +79,8 @@ class SGD(tf.keras.optimizers.Optimizer):
     """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
-        super().__init__(name=name, **kwargs)
+        # Keras's own weight decay, on by default, would subtract 0 from every weight.
+        super().__init__(name=name, **{"weight_decay": None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum, self.l2 = momentum, l2
 
@@ -89,13 +90,20 @@ class SGD(tf.keras.optimizers.Optimizer):
             self.velocities = [self.add_variable_from_reference(var, "velocity") for var in var_list]
             self._built = True
 
+    def apply_gradients(self, *args, **kwargs):
+        # A schedule is computed once for all variables.
+        self._momentum = self.momentum(self.iterations) if callable(self.momentum) else self.momentum
+        return super().apply_gradients(*args, **kwargs)
+
     def update_step(self, gradient, variable):
-        rate = tf.cast(self.learning_rate, variable.dtype)
-        momentum = self.momentum(self.iterations) if callable(self.momentum) else self.momentum
         velocity = self.velocities[self._index_dict[self._var_key(variable)]]
-        gradient = tf.convert_to_tensor(gradient) + self.l2 * variable
-        velocity.assign(tf.cast(momentum, variable.dtype) * velocity + gradient)
-        variable.assign_sub(rate * velocity)
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=tf.convert_to_tensor(gradient) + self.l2 * variable,
+            momentum=tf.cast(self._momentum, variable.dtype),
+        )
 
     def get_config(self):
         momentum = self.momentum

@@ -14,6 +14,7 @@ layer = XnorConv2D(16, 3, padding="same", pad_values=1.0, use_bias=False, input_
 """
 
 import contextlib
+import math
 
 import larq as lq
 import tensorflow as tf
@@ -50,11 +51,15 @@ def xnor_scale(kernel):
     # Returns
         A tensor of shape `(filters,)`, at least `MIN_SCALE`.
     """
-    return tf.maximum(tf.reduce_mean(tf.abs(kernel), axis=[0, 1, 2]), MIN_SCALE)
+    return tf.maximum(tf.reduce_mean(tf.abs(kernel), axis=_all_but_filters(kernel)), MIN_SCALE)
+
+
+def _all_but_filters(kernel):
+    return list(range(kernel.shape.rank - 1))
 
 
 def _sign(kernel):
-    return tf.where(kernel >= 0, tf.ones_like(kernel), -tf.ones_like(kernel))
+    return tf.where(kernel >= 0, 1.0, -1.0)
 
 
 def xnor_gradient(kernel, gradient):
@@ -75,11 +80,11 @@ def xnor_gradient(kernel, gradient):
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1; the factor n (1 - 1/C) is in its authors' code
           and in that of BNAS, whose learning rate was tuned with it.
     """
-    height, width, channels, _ = kernel.shape
+    *taps, channels, _ = kernel.shape
     sign = _sign(kernel)
-    through_sign = xnor_scale(kernel) * tf.where(tf.abs(kernel) <= 1, gradient, tf.zeros_like(gradient))
-    through_scale = sign * tf.reduce_mean(sign * gradient, axis=[0, 1, 2], keepdims=True)
-    return height * width * (channels - 1) * (through_sign + through_scale)
+    through_sign = xnor_scale(kernel) * tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
+    through_scale = sign * tf.reduce_mean(sign * gradient, axis=_all_but_filters(kernel), keepdims=True)
+    return math.prod(taps) * (channels - 1) * (through_sign + through_scale)
 
 
 @tf.custom_gradient
@@ -118,7 +123,7 @@ class XnorSign(lq.quantizers.Quantizer):
 
 
 def _centre(kernel):
-    return kernel - tf.reduce_mean(kernel, axis=2, keepdims=True)
+    return kernel - tf.reduce_mean(kernel, axis=-2, keepdims=True)
 
 
 @register

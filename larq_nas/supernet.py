@@ -18,7 +18,7 @@ genotype = model.genotype()
 
 import tensorflow as tf
 
-from larq_nas import networks
+from larq_nas import mixed, networks
 from larq_nas.architecture import Architecture
 
 
@@ -100,7 +100,8 @@ class Supernet(tf.keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
             probabilities = self.probabilities()
-            predictions = self.network({"images": images, **probabilities}, training=True)
+            with mixed.constant("kernel"):
+                predictions = self.network({"images": images, **probabilities}, training=True)
             loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
             loss += self.method.architecture_loss(probabilities, self.epoch, **self.method_options)
         self.architecture_optimizer.apply_gradients(zip(tape.gradient(loss, logits), logits, strict=True))
@@ -108,7 +109,7 @@ class Supernet(tf.keras.Model):
 
     def _weights_step(self, images, labels):
         probabilities = self.probabilities()
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, mixed.constant("choice"):
             predictions = self.network({"images": images, **probabilities}, training=True)
             loss = self.compute_loss(images, labels, predictions)
         self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)

@@ -11,10 +11,12 @@ layers = tf.keras.layers
 class PerEdge(layers.Layer):
     """`mixed.MixedEdges`, one edge and one operation after the other."""
 
-    def __init__(self, filters, candidates, rows, strides=1, **kwargs):
+    def __init__(self, filters, candidates, edges, strides=1, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.candidates, self.rows, self.strides = filters, list(candidates), list(rows), strides
-        self.branches = [[self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in self.rows]
+        self.filters, self.candidates, self.edges, self.strides = filters, list(candidates), edges, strides
+        self.branches = [
+            [self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)
+        ]
 
     def _branch(self, operation):
         norm = operations.batch_normalization(affine=False)
@@ -33,13 +35,13 @@ class PerEdge(layers.Layer):
     def call(self, inputs):
         x, choice = inputs
         outputs = []
-        for row, branches in zip(self.rows, self.branches, strict=True):
+        for edge, branches in enumerate(self.branches):
             total = 0
             for index, branch in enumerate(branches):
                 y = x
                 for layer in branch:
                     y = layer(y)
-                total += choice[row, index] * y
+                total += choice[edge, index] * y
             outputs.append(total)
         return outputs
 
@@ -49,7 +51,20 @@ class PerEdge(layers.Layer):
 
     def copy_from(self, shared):
         """Takes the weights of a built `MixedEdges`."""
-        for name, convolution in shared.convolutions.items():
-            kernels = np.split(convolution.get_weights()[0], len(self.rows), axis=-1)
-            for edge, kernel in enumerate(kernels):
-                self.convolution(name, edge).set_weights([kernel])
+        for name, kernel in kernels(shared, shared.kernel.numpy()).items():
+            for edge, part in enumerate(np.split(kernel, self.edges, axis=-1)):
+                self.convolution(name, edge).set_weights([part])
+
+
+def kernels(shared, values):
+    """Convolution name -> kernel, of the packed values of a `MixedEdges`."""
+    sizes = {
+        name: operations.OPERATIONS[name].kernel_size
+        for name in shared.operations
+        if operations.OPERATIONS[name].kind == "convolution"
+    }
+    parts = np.split(values, np.cumsum([size**2 for size in sizes.values()])[:-1])
+    return {
+        name: part.reshape(size, size, *part.shape[1:])
+        for (name, size), part in zip(sizes.items(), parts, strict=False)
+    }

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import PerEdge
+from reference import PerEdge, kernels
 
 from larq_nas import mixed, optimizers, supernet
 from larq_nas.methods import bnas
@@ -59,9 +59,8 @@ def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch)
             for a, b in zip(layer.get_weights(), plain.network.get_layer(layer.name).get_weights(), strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-4, err_msg=layer.name)
     for layer, twin in pairs:
-        for name, convolution in layer.convolutions.items():
-            kernels = np.split(convolution.get_weights()[0], len(twin.rows), axis=-1)
-            for edge, kernel in enumerate(kernels):
+        for name, packed in kernels(layer, layer.kernel.numpy()).items():
+            for edge, kernel in enumerate(np.split(packed, twin.edges, axis=-1)):
                 np.testing.assert_allclose(twin.convolution(name, edge).get_weights()[0], kernel, atol=1e-4)
 
 

@@ -1,0 +1,199 @@
+"""How soon a search starts and how fast it runs, beside the time that its convolutions alone would take.
+
+    python benchmarks/search_step.py --method=bnas --channels=16 --cells=8 --batch=16 --reference
+
+Measures the training step of a supernet in a process of its own, as `fit` runs it: the time until the first step is
+done, the median of the steps after it, the memory at its highest. The floor is the time that the step's convolutions
+would take at the rate of a product of two large matrices in 32 bits, which is measured between the steps.
+`--reference` measures the plain form, an operation per edge, in turn with the shared one.
+"""
+
+import json
+import multiprocessing
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+import larq_nas  # noqa: F401  (before TensorFlow)
+from larq_nas import methods, quiet
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("method", "bnas", methods.METHODS, "Method whose supernet is measured.")
+flags.DEFINE_integer("channels", 16, "Channels of a node in the first stage.", lower_bound=1)
+flags.DEFINE_multi_integer("cells", [8], "Number of cells; several make a table.", lower_bound=3)
+flags.DEFINE_multi_integer("batch", [16], "Images in each of a step's two batches; several make a table.", 1)
+flags.DEFINE_integer("image_size", 32, "Height and width of the images.", lower_bound=8)
+flags.DEFINE_integer("steps", 10, "Steps that are timed.", lower_bound=2)
+flags.DEFINE_string("precision", "float32", "Keras dtype policy.")
+flags.DEFINE_bool("reference", False, "Measure the plain form, an operation per edge, too.")
+flags.DEFINE_string("json", None, "File to write the figures to.")
+
+# Both halves of a step run the network and need the gradients of its tensors; one needs those of its kernels.
+PASSES = 5
+
+
+def main(_):
+    rows = []
+    for cells in FLAGS.cells:
+        for batch in FLAGS.batch:
+            rows += measure(cells, batch)
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(
+            *(f"{v:.3g}" if isinstance(v, float) else f"{v:,}" if type(v) is int else v for v in row.values())
+        )
+    Console(width=200).print(table)
+    if FLAGS.json:
+        pathlib.Path(FLAGS.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(cells, batch):
+    """The figures of one size, a row for each form."""
+    forms = ["shared", "per edge"] if FLAGS.reference else ["shared"]
+    context = multiprocessing.get_context("spawn")
+    settings = {name: FLAGS[name].value for name in ("method", "channels", "image_size", "precision")}
+    workers, results = [], []
+    for form in forms:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=run, args=(form, cells, batch, settings, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        results.append(ours.recv())
+        workers.append(ours)
+    # Step by step in turn, since the machine's speed drifts.
+    times = {form: [] for form in forms}
+    rates = []
+    for _ in range(FLAGS.steps):
+        rates.append(_ask(workers[0], "rate"))
+        for form, worker in zip(forms, workers, strict=True):
+            times[form].append(_ask(worker, "step"))
+    floor = PASSES * results[0].pop("forward_flops") / statistics.median(rates)
+    rows = []
+    for form, worker, result in zip(forms, workers, results, strict=True):
+        result.pop("forward_flops", None)
+        step = statistics.median(times[form])
+        row = {"form": form, "cells": cells, "batch": batch, **result}
+        row |= {
+            "seconds_per_step": step,
+            "images_per_second": 2 * batch / step,
+            "floor_ratio": step / floor,
+            "gflop_per_step": floor * statistics.median(rates) / 1e9,
+            "matmul_gflops": statistics.median(rates) / 1e9,
+            "peak_memory_gb": _ask(worker, "memory"),
+        }
+        rows.append(row)
+        worker.send("end")
+    return rows
+
+
+def _ask(worker, question):
+    worker.send(question)
+    return worker.recv()
+
+
+def run(form, cells, batch, settings, pipe):
+    """The process that holds one supernet: sends the figures of its start, then answers questions."""
+    with quiet.stderr():
+        import tensorflow as tf
+    tf.keras.utils.set_random_seed(0)
+    matrices = [tf.random.normal([2048, 2048]) for _ in range(2)]
+    product = tf.function(tf.matmul)
+    product(*matrices)
+
+    begin = time.perf_counter()
+    model = supernet(form, cells, settings)
+    size = settings["image_size"]
+    images, labels = tf.random.normal([batch, size, size, 3]), tf.random.uniform([batch], 0, 10, tf.int64)
+    batches = iter(tf.data.Dataset.from_tensors(((images, labels), (images, labels))).repeat())
+    built = time.perf_counter()
+    step = model.make_train_function()
+    graph = step.get_concrete_function(batches).graph
+    traced = time.perf_counter()
+    step(batches)
+    done = time.perf_counter()
+    pipe.send(
+        {
+            "build_seconds": built - begin,
+            "trace_seconds": traced - built,
+            "first_run_seconds": done - traced,
+            "seconds_to_first_step": done - begin,
+            "graph_nodes": nodes(graph),
+            "forward_flops": forward_flops(model.network, images),
+        }
+    )
+    del graph
+    while (question := pipe.recv()) != "end":
+        begin = time.perf_counter()
+        if question == "step":
+            step(batches)
+            pipe.send(time.perf_counter() - begin)
+        elif question == "rate":
+            product(*matrices).numpy()
+            pipe.send(2 * 2048**3 / (time.perf_counter() - begin))
+        else:
+            pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def supernet(form, cells, settings):
+    """A supernet with the optimizers of the method's published search."""
+    import tensorflow as tf
+
+    from larq_nas import mixed, optimizers, supernet
+
+    if form == "per edge":
+        sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
+        from reference import PerEdge
+
+        mixed.MixedEdges = PerEdge
+    tf.keras.mixed_precision.set_global_policy(settings["precision"])
+    method = methods.get(settings["method"])
+    space = method.space(cells, settings["channels"])
+    model = supernet.Supernet(method, space, (settings["image_size"], settings["image_size"], 3), 10)
+    model.compile(
+        optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
+        architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, epsilon=1e-8, l2=1e-3),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def nodes(graph) -> int:
+    """Nodes of a graph, those of the functions that it calls counted at every call."""
+    definition = graph.as_graph_def()
+    functions = {function.signature.name: function.node_def for function in definition.library.function}
+
+    def count(listed):
+        called = [attr.func.name for node in listed for attr in node.attr.values() if attr.HasField("func")]
+        return len(listed) + sum(count(functions[name]) for name in called if name in functions)
+
+    return count(definition.node)
+
+
+def forward_flops(network, images) -> int:
+    """Multiplications and additions of the convolutions of one forward pass."""
+    import tensorflow as tf
+
+    shapes = {
+        name: tf.zeros([len(images), *shape[1:]] if name == "images" else shape)
+        for name, shape in network.input_shape.items()
+    }
+    graph = tf.function(lambda inputs: network(inputs, training=True)).get_concrete_function(shapes).graph
+    total = 0
+    for operation in graph.get_operations():
+        if operation.type == "Conv2D":
+            height, width, channels, _ = operation.inputs[1].shape
+            total += 2 * operation.outputs[0].shape.num_elements() * height * width * channels
+    return total
+
+
+if __name__ == "__main__":
+    app.run(main)
