@@ -5,7 +5,8 @@
 Measures the training step of a supernet in a process of its own, as `fit` runs it: the time until the first step is
 done, the median of the steps after it, the memory at its highest. The floor is the time that the step's convolutions
 would take at the rate of a product of two large matrices in 32 bits, which is measured between the steps.
-`--reference` measures the plain form, an operation per edge, in turn with the shared one.
+`--reference` measures the plain form, an operation per edge, in turn with the shared one. Nodes are counted as they
+are optimized: a function that is not inlined counts once.
 """
 
 import json
@@ -34,8 +35,20 @@ flags.DEFINE_string("precision", "float32", "Keras dtype policy.")
 flags.DEFINE_bool("reference", False, "Measure the plain form, an operation per edge, too.")
 flags.DEFINE_string("json", None, "File to write the figures to.")
 
-# Both halves of a step run the network and need the gradients of its tensors; one needs those of its kernels.
-PASSES = 5
+COLUMNS = {
+    "form": "form",
+    "cells": "cells",
+    "batch": "batch",
+    "build_seconds": "build s",
+    "trace_seconds": "trace s",
+    "first_run_seconds": "first run s",
+    "seconds_to_first_step": "to first step s",
+    "graph_nodes": "nodes",
+    "seconds_per_step": "step s",
+    "images_per_second": "images/s",
+    "floor_ratio": "times the floor",
+    "peak_memory_gb": "peak GB",
+}
 
 
 def main(_):
@@ -44,15 +57,18 @@ def main(_):
         for batch in FLAGS.batch:
             rows += measure(cells, batch)
     table = Table()
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="right")
+    for header in COLUMNS.values():
+        table.add_column(header, justify="right")
     for row in rows:
-        table.add_row(
-            *(f"{v:.3g}" if isinstance(v, float) else f"{v:,}" if type(v) is int else v for v in row.values())
-        )
-    Console(width=200).print(table)
+        table.add_row(*(_show(row[name]) for name in COLUMNS))
+    Console(width=120).print(table)
+    print(f"matrix product: {statistics.median(row['matmul_gflops'] for row in rows):.0f} GFLOP/s")
     if FLAGS.json:
         pathlib.Path(FLAGS.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _show(value):
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
 def measure(cells, batch):
@@ -75,17 +91,18 @@ def measure(cells, batch):
         rates.append(_ask(workers[0], "rate"))
         for form, worker in zip(forms, workers, strict=True):
             times[form].append(_ask(worker, "step"))
-    floor = PASSES * results[0].pop("forward_flops") / statistics.median(rates)
+    flops = results[0].pop("flops")
+    floor = flops / statistics.median(rates)
     rows = []
     for form, worker, result in zip(forms, workers, results, strict=True):
-        result.pop("forward_flops", None)
+        result.pop("flops", None)
         step = statistics.median(times[form])
         row = {"form": form, "cells": cells, "batch": batch, **result}
         row |= {
             "seconds_per_step": step,
             "images_per_second": 2 * batch / step,
             "floor_ratio": step / floor,
-            "gflop_per_step": floor * statistics.median(rates) / 1e9,
+            "gflop_per_step": flops / 1e9,
             "matmul_gflops": statistics.median(rates) / 1e9,
             "peak_memory_gb": _ask(worker, "memory"),
         }
@@ -103,6 +120,8 @@ def run(form, cells, batch, settings, pipe):
     """The process that holds one supernet: sends the figures of its start, then answers questions."""
     with quiet.stderr():
         import tensorflow as tf
+    from larq_nas import estimates
+
     tf.keras.utils.set_random_seed(0)
     matrices = [tf.random.normal([2048, 2048]) for _ in range(2)]
     product = tf.function(tf.matmul)
@@ -126,7 +145,8 @@ def run(form, cells, batch, settings, pipe):
             "first_run_seconds": done - traced,
             "seconds_to_first_step": done - begin,
             "graph_nodes": nodes(graph),
-            "forward_flops": forward_flops(model.network, images),
+            # Those of the shared form are the floor of both.
+            "flops": 2 * estimates.PASSES * batch * estimates.work(model.network).macs if form == "shared" else None,
         }
     )
     del graph
@@ -158,7 +178,7 @@ def supernet(form, cells, settings):
     space = method.space(cells, settings["channels"])
     model = supernet.Supernet(method, space, (settings["image_size"], settings["image_size"], 3), 10)
     model.compile(
-        optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
+        optimizer=optimizers.SGD(optimizers.EpochCosine(0.025, 0.001, 50, 1563), momentum=0.9, l2=3e-4),
         architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, epsilon=1e-8, l2=1e-3),
         loss=tf.keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
@@ -167,32 +187,9 @@ def supernet(form, cells, settings):
 
 
 def nodes(graph) -> int:
-    """Nodes of a graph, those of the functions that it calls counted at every call."""
+    """Nodes of a graph and of the functions that it calls."""
     definition = graph.as_graph_def()
-    functions = {function.signature.name: function.node_def for function in definition.library.function}
-
-    def count(listed):
-        called = [attr.func.name for node in listed for attr in node.attr.values() if attr.HasField("func")]
-        return len(listed) + sum(count(functions[name]) for name in called if name in functions)
-
-    return count(definition.node)
-
-
-def forward_flops(network, images) -> int:
-    """Multiplications and additions of the convolutions of one forward pass."""
-    import tensorflow as tf
-
-    shapes = {
-        name: tf.zeros([len(images), *shape[1:]] if name == "images" else shape)
-        for name, shape in network.input_shape.items()
-    }
-    graph = tf.function(lambda inputs: network(inputs, training=True)).get_concrete_function(shapes).graph
-    total = 0
-    for operation in graph.get_operations():
-        if operation.type == "Conv2D":
-            height, width, channels, _ = operation.inputs[1].shape
-            total += 2 * operation.outputs[0].shape.num_elements() * height * width * channels
-    return total
+    return len(definition.node) + sum(len(function.node_def) for function in definition.library.function)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from flatbuffers import flexbuffers
 
+from larq_nas import precision
 from larq_nas.converters import interpreter
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.operations import Zeroise
@@ -105,7 +106,7 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
     """Converts a network to a `.tflite` for Larq Compute Engine, audits the file and runs it.
 
     # Arguments
-        model: A Keras model with one image input of fixed size.
+        model: A Keras model with one image input of fixed size. One of mixed precision is converted in 32 bits.
         samples: Real inputs of shape `(n, height, width, channels)` on which Keras and the file are compared,
             beside random ones.
         allow_float_fallback: Whether binary convolutions may become float ones.
@@ -117,6 +118,7 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
         ConversionError: If LCE is missing, the model cannot be converted, the file cannot be run, or a binary
             convolution is not bit-packed and `allow_float_fallback` is false.
     """
+    model = precision.float32(model)
     content = _to_flatbuffer(model)
     operators, kernels = _read(content)
     ideal = -(-lq.models.ModelProfile(model).memory // 8)

@@ -64,6 +64,9 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
     flags.DEFINE_float("momentum", momentum, "momentum of the weights", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("weight_decay", weight_decay, "weight decay, added to the gradient", lower_bound=0)
     flags.DEFINE_enum(
+        "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in how many bits layers compute"
+    )  # fmt: skip
+    flags.DEFINE_enum(
         "augmentation", "crop_flip", ["none", "crop", "crop_flip", "imagenet"], "what happens to training images"
     )
 

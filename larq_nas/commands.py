@@ -19,14 +19,15 @@ class CommandError(ValueError):
 
 def search(settings, flags: dict):
     """Searches a space; leaves `genotype.json`."""
-    from larq_nas import costs, methods, training
+    from larq_nas import costs, methods, precision, training
 
     run = runs.Run(settings.run_dir)
     space = methods.get(settings.method).space(settings.layers, settings.filters)
     data = _start(run, "search", settings, flags)
     if not run.genotype.exists():
         print(f"{space.size:.3g} genotypes; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
-        training.search(settings.method, space, data, run, settings)
+        with precision.policy(settings.precision):
+            training.search(settings.method, space, data, run, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = Architecture.load(run.genotype)
     print(genotype)
@@ -36,7 +37,7 @@ def search(settings, flags: dict):
 
 def train(settings, flags: dict):
     """Trains the network of a genotype; leaves `weights.h5`."""
-    from larq_nas import costs, recipes, training
+    from larq_nas import costs, precision, recipes, training
     from larq_nas.methods import bnas
 
     architecture = bnas.scale(_genotype(settings.genotype), settings.filters, settings.layers)
@@ -61,7 +62,8 @@ def train(settings, flags: dict):
         )
         runs.write(run.genotype, architecture.to_json())
         _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
-        training.train(architecture, data, run, recipe, settings)
+        with precision.policy(settings.precision):
+            training.train(architecture, data, run, recipe, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
     print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")

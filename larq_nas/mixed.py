@@ -57,7 +57,8 @@ class MixedEdges(tf.keras.layers.Layer):
     """
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):
-        super().__init__(**kwargs)
+        # Choice weights keep their 32 bits under mixed precision.
+        super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
 
     def build(self, input_shape):
@@ -84,7 +85,7 @@ class MixedEdges(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs, training=None):
-        x, choice = inputs
+        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
         if set(self.operations) == {"none"}:
             return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
@@ -182,7 +183,7 @@ def _forward(x, choice, ones, scales, statistics, form):
 
 @_traced
 def _backward(x, choice, ones, scales, statistics, rectified, gradients, form, constants):
-    """The gradients of `x`, `choice` and `ones`; what is cheap is computed again, and not kept from the forward pass."""
+    """The gradients of `x`, `choice` and `ones`; what is cheap is computed again and not kept."""
     with tf.GradientTape() as tape:
         tape.watch([x, choice])
         features, _ = _features(x, statistics, form)
@@ -201,8 +202,8 @@ def _backward(x, choice, ones, scales, statistics, rectified, gradients, form, c
         masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
         to_feature, to_kernel = _convolution_gradients(features[source], kernel * weight, masked, stride)
         to_features[source].append(to_feature)
-        to_weights.append(tf.reduce_sum(upstream[source] * output, axis=[0, 1, 2]))
-        to_kernel = weight * (to_kernel + tf.reduce_sum(masked, axis=[0, 1, 2]))
+        to_weights.append(_sum(upstream[source] * output, weight.dtype))
+        to_kernel = weight * (to_kernel + _sum(masked, weight.dtype))
         to_ones.append(tf.reshape(to_kernel, [-1, *ones.shape[1:]]))
     if "pooled" in features:
         to_feature, to_kernel = _convolution_gradients(features["pooled"], pool_kernel, gradient, 1)
@@ -210,7 +211,7 @@ def _backward(x, choice, ones, scales, statistics, rectified, gradients, form, c
         to_weights.append(to_kernel)
     to_targets = [tf.add_n(gradients) for gradients in to_features.values()] + to_weights
     to_x, to_choice = tape.gradient(targets, [x, choice], to_targets)
-    to_ones = tf.concat(to_ones, axis=0) if to_ones else tf.zeros_like(ones)
+    to_ones = tf.cast(tf.concat(to_ones, axis=0), ones.dtype) if to_ones else tf.zeros_like(ones)
     # The gradients that are not wanted are not computed, since nothing reads them.
     return to_x, None if "choice" in constants else to_choice, None if "kernel" in constants else to_ones
 
@@ -219,6 +220,11 @@ def _convolution_gradients(x, kernel, gradient, strides):
     options = {"out_backprop": gradient, "strides": [1, strides, strides, 1], "padding": "SAME"}
     to_x = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options)
     return to_x, tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options)
+
+
+def _sum(x, dtype):
+    """Per channel, and in 32 bits."""
+    return tf.cast(tf.reduce_sum(tf.cast(x, tf.float32), axis=[0, 1, 2]), dtype)
 
 
 def _features(x, statistics, form):
@@ -275,7 +281,7 @@ def _normalize(x, mean, variance, training):
 
 
 def _convolutions(ones, scales, choice, form, dtype):
-    """For every convolution the feature that it reads, its strides, its kernel of ±1, and the weights of its filters."""
+    """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' weights."""
     names, strides, _ = form
     convolutions, _ = _kinds(names)
     if not convolutions:

@@ -65,6 +65,7 @@ def build(
             activation="softmax",
             kernel_initializer=operations.uniform_kernel(),
             bias_initializer=operations.uniform_bias(x.shape[-1]),
+            dtype="float32",
             name="classifier",
         )(x)
     if input_tensor is not None:

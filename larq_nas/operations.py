@@ -125,11 +125,11 @@ class XnorConv2D(lq.layers.QuantConv2D):
             **kwargs,
         )
 
-    def call(self, inputs, weight=1.0):
+    def call(self, inputs):
         # The latent kernel, also where Larq's quantized_scope shows the binary one.
         latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
-        scale = tf.stop_gradient(xnor_scale(latent))
-        return super().call(inputs) * (scale * weight)
+        outputs = super().call(inputs)
+        return outputs * tf.cast(tf.stop_gradient(xnor_scale(latent)), outputs.dtype)
 
 
 def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):

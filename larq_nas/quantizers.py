@@ -49,8 +49,9 @@ def xnor_scale(kernel):
         kernel: Latent kernel of shape `(height, width, channels, filters)`.
 
     # Returns
-        A tensor of shape `(filters,)`, at least `MIN_SCALE`.
+        A tensor of shape `(filters,)` in 32 bits, at least `MIN_SCALE`.
     """
+    kernel = tf.cast(kernel, tf.float32)
     return tf.maximum(tf.reduce_mean(tf.abs(kernel), axis=_all_but_filters(kernel)), MIN_SCALE)
 
 
@@ -59,7 +60,8 @@ def _all_but_filters(kernel):
 
 
 def _sign(kernel):
-    return tf.where(kernel >= 0, 1.0, -1.0)
+    one = tf.ones([], kernel.dtype)
+    return tf.where(kernel >= 0, one, -one)
 
 
 def xnor_gradient(kernel, gradient):
@@ -74,17 +76,18 @@ def xnor_gradient(kernel, gradient):
         gradient: Gradient of the scaled binary kernel, of the same shape.
 
     # Returns
-        A tensor of the same shape.
+        A tensor of the shape and type of `gradient`, computed in 32 bits.
 
     # References
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1; the factor n (1 - 1/C) is in its authors' code
           and in that of BNAS, whose learning rate was tuned with it.
     """
     *taps, channels, _ = kernel.shape
+    dtype, kernel, gradient = gradient.dtype, tf.cast(kernel, tf.float32), tf.cast(gradient, tf.float32)
     sign = _sign(kernel)
     through_sign = xnor_scale(kernel) * tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
     through_scale = sign * tf.reduce_mean(sign * gradient, axis=_all_but_filters(kernel), keepdims=True)
-    return math.prod(taps) * (channels - 1) * (through_sign + through_scale)
+    return tf.cast(math.prod(taps) * (channels - 1) * (through_sign + through_scale), dtype)
 
 
 @tf.custom_gradient
@@ -102,7 +105,7 @@ def xnor_sign(kernel):
 
     def backward(gradient):
         # The convolution of ±1 has seen the scale as part of its upstream gradient.
-        gradient /= xnor_scale(kernel)
+        gradient /= tf.cast(xnor_scale(kernel), gradient.dtype)
         return gradient if deferred else xnor_gradient(kernel, gradient)
 
     return _sign(kernel), backward

@@ -18,7 +18,7 @@ genotype = model.genotype()
 
 import tensorflow as tf
 
-from larq_nas import mixed, networks
+from larq_nas import mixed, networks, precision
 from larq_nas.architecture import Architecture
 
 
@@ -63,7 +63,7 @@ class Supernet(tf.keras.Model):
         super().compile(*args, **kwargs)
         if not isinstance(self.loss, tf.keras.losses.Loss):
             raise ValueError(f"loss={self.loss!r}: a Supernet needs an object of tf.keras.losses")
-        self.architecture_optimizer = architecture_optimizer
+        self.architecture_optimizer = precision.scale_loss(architecture_optimizer)
         self.built = True
         self.architecture_optimizer.build(list(self.logits.values()))
         build_training_state(self, self.network)
@@ -104,7 +104,8 @@ class Supernet(tf.keras.Model):
                 predictions = self.network({"images": images, **probabilities}, training=True)
             loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
             loss += self.method.architecture_loss(probabilities, self.epoch, **self.method_options)
-        self.architecture_optimizer.apply_gradients(zip(tape.gradient(loss, logits), logits, strict=True))
+        gradients = precision.gradients(tape, loss, logits, self.architecture_optimizer)
+        self.architecture_optimizer.apply_gradients(zip(gradients, logits, strict=True))
         self.architecture_loss.update_state(loss)
 
     def _weights_step(self, images, labels):
@@ -112,7 +113,9 @@ class Supernet(tf.keras.Model):
         with tf.GradientTape() as tape, mixed.constant("choice"):
             predictions = self.network({"images": images, **probabilities}, training=True)
             loss = self.compute_loss(images, labels, predictions)
-        self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
+        weights = self.network.trainable_variables
+        gradients = precision.gradients(tape, loss, weights, self.optimizer)
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         self.compute_metrics(images, labels, predictions, None)
 
 

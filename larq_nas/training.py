@@ -4,7 +4,18 @@ import math
 
 import tensorflow as tf
 
-from larq_nas import callbacks, datasets, methods, networks, optimizers, quantizers, runs, supernet
+from larq_nas import (
+    callbacks,
+    datasets,
+    estimates,
+    methods,
+    networks,
+    optimizers,
+    precision,
+    quantizers,
+    runs,
+    supernet,
+)
 from larq_nas.architecture import Architecture
 
 
@@ -77,8 +88,15 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     module = methods.get(method)
     tf.keras.utils.set_random_seed(settings.seed)
     steps = math.ceil(data.half_sizes[0] / settings.batch_size)
+    model = _supernet(module, space, data, settings, steps)
+    validation_steps = math.ceil(data.half_sizes[1] / settings.batch_size)
+    expected = estimates.estimate(model.network, settings.batch_size)
+    print(
+        f"supernet of {expected.parameters:,} parameters: about {expected.bytes / 1e9:.1f} GB of memory and "
+        f"{expected.seconds_per_epoch(steps, validation_steps):,.0f} s per epoch of {steps:,} steps"
+    )
     rows = fit(
-        _supernet(module, space, data, settings, steps),
+        model,
         lambda first_epoch: _search_batches(data, settings, steps, first_epoch),
         run,
         epochs=settings.epochs,
@@ -157,7 +175,8 @@ class ClippedModel(tf.keras.Model):
             predictions = self(images, training=True)
             loss = self.compute_loss(images, labels, predictions)
         variables = self.trainable_variables
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), self.clip_norm)
+        gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         pairs = [(_rewrite(g, variable), variable) for g, variable in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients(pairs)
         return self.compute_metrics(images, labels, predictions, None)

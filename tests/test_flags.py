@@ -6,7 +6,7 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from larq_nas import augmentations, flags, methods, recipes
+from larq_nas import augmentations, flags, methods, precision, recipes
 
 COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
 RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]
@@ -69,6 +69,7 @@ def test_choices_are_what_the_library_knows():
     _, train, _ = parse("train")
     assert tuple(search["method"]) == methods.METHODS
     assert tuple(search["augmentation"]) == tuple(train["augmentation"]) == augmentations.NAMES
+    assert tuple(search["precision"]) == tuple(train["precision"]) == precision.POLICIES
     assert tuple(train["schedule"]) == recipes.SCHEDULES
 
 

@@ -1,0 +1,126 @@
+"""What a search will take: memory and time per epoch, said before its first step.
+
+The work of a network is counted from its layers, the machine's speed is measured in a fraction of a second, and the
+factors between the two were fitted to measured searches (`benchmarks/NOTES.md`).
+"""
+
+import dataclasses
+import resource
+import sys
+import time
+
+import tensorflow as tf
+
+from larq_nas import mixed
+
+# Both halves of a search step run the network and need the gradients of its tensors, one those of its kernels, too.
+PASSES = 5
+
+# What a step takes beside its convolutions: multiplications of two long vectors, for each element of an activation
+# and for each weight, and seconds for each state.
+PER_ELEMENT, PER_WEIGHT, SECONDS_PER_STATE = 18, 43, 2.2e-3
+# What a search adds to the memory that its process has: activations are kept for the backward pass.
+BYTES_PER_ELEMENT, BYTES_PER_WEIGHT, BYTES_AT_LEAST = 1.1, 16, 330e6
+# A validation batch runs forward only.
+VALIDATION = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the forward pass of one image computes.
+
+    # Arguments
+        macs: Multiply-accumulates of the convolutions.
+        elements: Elements of the tensors that layers and candidate operations put out.
+        states: Number of `MixedEdges` layers.
+    """
+
+    macs: int
+    elements: int
+    states: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a search will take.
+
+    # Arguments
+        parameters: Trained weights of the supernet.
+        bytes: Memory of the process at its highest.
+        seconds_per_step: Time of a step, once the first is done.
+    """
+
+    parameters: int
+    bytes: float
+    seconds_per_step: float
+
+    def seconds_per_epoch(self, steps: int, validation_steps: int) -> float:
+        """Time of an epoch after the first."""
+        return self.seconds_per_step * (steps + VALIDATION * validation_steps)
+
+
+def work(network: tf.keras.Model) -> Work:
+    """Counts the work of a supernet's network."""
+    macs = elements = states = 0
+    for layer in network.layers:
+        output = layer.output_shape[0] if isinstance(layer.output_shape, list) else layer.output_shape
+        if len(output) != 4:
+            continue
+        _, height, width, channels = output
+        if isinstance(layer, mixed.MixedEdges):
+            states += 1
+            channels *= layer.edges * (len(layer.taps) + 1)
+        kernels = [weight.shape for weight in layer.trainable_weights if weight.shape.rank > 1]
+        macs += height * width * sum(shape.num_elements() for shape in kernels)
+        elements += height * width * channels
+    return Work(macs, elements, states)
+
+
+def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
+    """Estimates what the search of a supernet will take on this machine.
+
+    # Arguments
+        network: The network of a `Supernet`.
+        batch_size: Images in each of a step's two batches.
+
+    # Returns
+        An `Estimate`; its memory is that of the process, which a GPU's is not part of.
+    """
+    counted = work(network)
+    layer = next(layer for layer in network.layers if isinstance(layer, mixed.MixedEdges))
+    dtype = tf.as_dtype(layer.compute_dtype)
+    _, height, width, filters = layer.input_shape[0]
+    x, kernel = tf.ones([batch_size, height, width, filters], dtype), tf.ones([5, 5, filters, 4 * filters], dtype)
+    convolution = _seconds(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), x, kernel) / (
+        height * width * kernel.shape.num_elements()
+    )
+    elements = batch_size * counted.elements
+    weights = sum(weight.shape.num_elements() for weight in network.trainable_weights)
+    seconds = PASSES * counted.macs * convolution
+    seconds += PER_ELEMENT * elements * _seconds_per_element(dtype)
+    seconds += PER_WEIGHT * weights * _seconds_per_element(tf.float32)
+    seconds += SECONDS_PER_STATE * counted.states
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    used += BYTES_AT_LEAST + BYTES_PER_ELEMENT * dtype.size * elements + BYTES_PER_WEIGHT * weights
+    return Estimate(weights, used, seconds)
+
+
+def _seconds_per_element(dtype):
+    vector = tf.ones([1 << 22], dtype)
+    return _seconds(lambda x: x * x, vector) / (1 << 22)
+
+
+def _seconds(function, *arguments):
+    """The time of an operation, without that of the call."""
+    return max(_shortest(function, *arguments) - _shortest(tf.identity, tf.zeros([])), 1e-6)
+
+
+def _shortest(function, *arguments):
+    # Of some runs: others share the machine, too.
+    function, times = tf.function(function), []
+    for _ in range(12):
+        begin = time.perf_counter()
+        function(*arguments)
+        tf.test.experimental.sync_devices()
+        times.append(time.perf_counter() - begin)
+    return min(times)
