@@ -147,6 +147,12 @@ def rows_of(cell: Cell, source: int) -> list[int]:
     return [row for row, edge in enumerate(cell.edges) if edge.source == source]
 
 
+def by_state(cell: Cell, choice) -> dict:
+    """For each state, the rows of a cell's choice weights for the edges that leave it."""
+    sources = sorted({edge.source for edge in cell.edges})
+    return {source: mixed.Rows(rows_of(cell, source), name=f"{cell.name}_state{source}")(choice) for source in sources}
+
+
 def _fan_out(state, cell, filters, strides, rows, choice, name):
     edges = cell.edges
     if choice is not None:

@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas import operations
-from larq_nas.quantizers import CentredClip, CentredUniform, register, xnor_gradient, xnor_scale, xnor_sign
+from larq_nas.quantizers import CentredClip, CentredUniform, latent_gradient, register, sign, xnor_scale
 
 _constants = frozenset()
+_binarized = None
 
 
 @contextlib.contextmanager
@@ -34,6 +35,36 @@ def constant(*names):
         yield
     finally:
         _constants = previous
+
+
+@contextlib.contextmanager
+def binarized_once():
+    """Inside, kernels are binarized once for all forward passes, between which they must not change."""
+    global _binarized
+    previous, _binarized = _binarized, {}
+    try:
+        yield
+    finally:
+        _binarized = previous
+
+
+@register
+class Rows(tf.keras.layers.Layer):
+    """Some rows of choice weights.
+
+    # Arguments
+        rows: Their indices.
+    """
+
+    def __init__(self, rows, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.rows = list(rows)
+
+    def call(self, inputs):
+        return tf.gather(inputs, self.rows)
+
+    def get_config(self):
+        return {**super().get_config(), "rows": self.rows}
 
 
 @register
@@ -89,13 +120,19 @@ class MixedEdges(tf.keras.layers.Layer):
         if set(self.operations) == {"none"}:
             return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        ones, scales = _binarize(tf.convert_to_tensor(self.kernel), self.taps)
+        kernel = tf.convert_to_tensor(self.kernel)
         form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _mixed_edges(x, choice, ones, scales, statistics, form, _constants)
+        outputs, statistics = _mixed_edges(x, choice, kernel, self._binary(kernel), statistics, form, _constants)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
+
+    def _binary(self, kernel):
+        store = {} if _binarized is None else _binarized
+        if id(self) not in store:
+            store[id(self)] = _binarize(tf.stop_gradient(kernel), self.taps)
+        return store[id(self)]
 
     def get_config(self):
         config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides")}
@@ -122,54 +159,35 @@ def _kinds(names):
 _traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
+@_traced
 def _binarize(kernel, taps):
     """The packed kernels as ±1, and the scales of shape `(kinds, filters)`."""
-    scales = None
-
-    @tf.custom_gradient
-    def call(kernel):
-        nonlocal scales  # No output of `call`, they need no gradient.
-        ones, scales = _signs_and_scales(kernel, taps)
-        return ones, lambda gradient: _latent_gradient(kernel, gradient, taps)
-
-    return call(kernel), scales
-
-
-@_traced
-def _signs_and_scales(kernel, taps):
     scales = [xnor_scale(part) for part in tf.split(kernel, taps)] if taps else []
-    return xnor_sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
+    return sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
 
 
-@_traced
-def _latent_gradient(kernel, gradient, taps):
-    pairs = zip(tf.split(kernel, taps), tf.split(gradient, taps), strict=True)
-    return tf.concat([xnor_gradient(part, of_part / xnor_scale(part)) for part, of_part in pairs], axis=0)
-
-
-def _mixed_edges(x, choice, ones, scales, statistics, form, constants):
+def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
     """The outputs of all edges, and the moving mean and variance thereafter."""
-
     moved = None
 
     @tf.custom_gradient
-    def call(x, choice, ones):
+    def call(x, choice, kernel):
         nonlocal moved
-        outputs, moved, rectified = _forward(x, choice, ones, scales, statistics, form)
+        outputs, moved, rectified = _forward(x, choice, binary, statistics, form)
 
         def backward(*gradients):
-            return _backward(x, choice, ones, scales, statistics, rectified, gradients, form, constants)
+            return _backward(x, choice, kernel, binary, statistics, rectified, gradients, form, constants)
 
         return outputs, backward
 
-    return call(x, choice, ones), moved
+    return call(x, choice, kernel), moved
 
 
 @_traced
-def _forward(x, choice, ones, scales, statistics, form):
+def _forward(x, choice, binary, statistics, form):
     features, moved = _features(x, statistics, form)
     terms, rectified = {name: [] for name in features}, []
-    for source, stride, kernel, weight in _convolutions(ones, scales, choice, form, x.dtype):
+    for source, stride, kernel, weight in _convolutions(binary, choice, form, x.dtype):
         # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
         rectified.append(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias)))
@@ -182,49 +200,61 @@ def _forward(x, choice, ones, scales, statistics, form):
 
 
 @_traced
-def _backward(x, choice, ones, scales, statistics, rectified, gradients, form, constants):
-    """The gradients of `x`, `choice` and `ones`; what is cheap is computed again and not kept."""
+def _backward(x, choice, kernel, binary, statistics, rectified, gradients, form, constants):
+    """The gradients of `x`, `choice` and `kernel`; what is cheap is computed again and not kept."""
     with tf.GradientTape() as tape:
         tape.watch([x, choice])
         features, _ = _features(x, statistics, form)
-        convolutions = _convolutions(ones, scales, choice, form, x.dtype)
-        targets = [*features.values(), *(weight for *_, weight in convolutions)]
-        if "pooled" in features:
-            pool_kernel = _pool_kernel(choice, form, x)
-            targets.append(pool_kernel)
+        convolutions = _convolutions(binary, choice, form, x.dtype)
+        pool_kernel = _pool_kernel(choice, form, x) if "pooled" in features else None
     gradient = tf.concat(gradients, axis=-1)
     upstream = dict.fromkeys(features, gradient)
     if "parities" in features:
         upstream["parities"] = tf.space_to_batch(gradient, [2, 2], _margins(x))
-    to_features, to_weights, to_ones = {name: [] for name in features}, [], []
-    for (source, stride, kernel, weight), output in zip(convolutions, rectified, strict=True):
-        # The weights are multiplied to kernels and not to activations, which are larger.
+    # Features and weights, each with its gradient.
+    to_features, to_weights, to_signs = {name: [] for name in features}, [], []
+    for (source, stride, ones, weight), output in zip(convolutions, rectified, strict=True):
         masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
-        to_feature, to_kernel = _convolution_gradients(features[source], kernel * weight, masked, stride)
-        to_features[source].append(to_feature)
-        to_weights.append(_sum(upstream[source] * output, weight.dtype))
-        to_kernel = weight * (to_kernel + _sum(masked, weight.dtype))
-        to_ones.append(tf.reshape(to_kernel, [-1, *ones.shape[1:]]))
-    if "pooled" in features:
-        to_feature, to_kernel = _convolution_gradients(features["pooled"], pool_kernel, gradient, 1)
-        to_features["pooled"].append(to_feature)
-        to_weights.append(to_kernel)
-    to_targets = [tf.add_n(gradients) for gradients in to_features.values()] + to_weights
-    to_x, to_choice = tape.gradient(targets, [x, choice], to_targets)
-    to_ones = tf.cast(tf.concat(to_ones, axis=0), ones.dtype) if to_ones else tf.zeros_like(ones)
-    # The gradients that are not wanted are not computed, since nothing reads them.
-    return to_x, None if "choice" in constants else to_choice, None if "kernel" in constants else to_ones
+        # The weights are multiplied to kernels and not to activations, which are larger.
+        to_features[source].append(_input_gradient(features[source], ones * weight, masked, stride))
+        if "choice" not in constants:
+            to_weights.append((weight, _sum(upstream[source] * output, weight.dtype)))
+        if "kernel" not in constants:
+            to_ones = _kernel_gradient(features[source], ones, masked, stride) + _sum(masked, weight.dtype)
+            to_signs.append(tf.cast(tf.reshape(weight * to_ones, [-1, *kernel.shape[1:]]), tf.float32))
+    if pool_kernel is not None:
+        to_features["pooled"].append(_input_gradient(features["pooled"], pool_kernel, gradient, 1))
+        if "choice" not in constants:
+            to_weights.append((pool_kernel, _kernel_gradient(features["pooled"], pool_kernel, gradient, 1)))
+    pairs = [(features[name], tf.add_n(gradients)) for name, gradients in to_features.items()] + to_weights
+    targets, upstream = zip(*pairs, strict=True)
+    to_x, to_choice = tape.gradient(targets, [x, choice], list(upstream))
+    return to_x, to_choice, _to_kernel(kernel, binary, to_signs) if to_signs else None
 
 
-def _convolution_gradients(x, kernel, gradient, strides):
-    options = {"out_backprop": gradient, "strides": [1, strides, strides, 1], "padding": "SAME"}
-    to_x = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options)
-    return to_x, tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options)
+def _to_kernel(kernel, binary, gradients):
+    taps = [gradient.shape[0] for gradient in gradients]
+    latents, signs, scales = tf.split(kernel, taps), tf.split(binary[0], taps), tf.unstack(binary[1])
+    return tf.concat([latent_gradient(*parts) for parts in zip(latents, signs, scales, gradients, strict=True)], axis=0)
+
+
+def _input_gradient(x, kernel, gradient, stride):
+    strides = [1, stride, stride, 1]
+    return tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding="SAME"
+    )
+
+
+def _kernel_gradient(x, kernel, gradient, stride):
+    strides = [1, stride, stride, 1]
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding="SAME"
+    )
 
 
 def _sum(x, dtype):
-    """Per channel, and in 32 bits."""
-    return tf.cast(tf.reduce_sum(tf.cast(x, tf.float32), axis=[0, 1, 2]), dtype)
+    """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
+    return tf.cast(tf.raw_ops.BiasAddGrad(out_backprop=tf.cast(x, tf.float32)), dtype)
 
 
 def _features(x, statistics, form):
@@ -280,12 +310,13 @@ def _normalize(x, mean, variance, training):
     )
 
 
-def _convolutions(ones, scales, choice, form, dtype):
+def _convolutions(binary, choice, form, dtype):
     """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' weights."""
     names, strides, _ = form
     convolutions, _ = _kinds(names)
     if not convolutions:
         return []
+    ones, scales = binary
     channels, filters = ones.shape[1:]
     weights = tf.transpose(tf.gather(choice, [index for index, _ in convolutions], axis=1))
     weights = tf.reshape(scales, [len(convolutions), choice.shape[0], -1]) * weights[:, :, tf.newaxis]

@@ -104,11 +104,7 @@ def _choices(architecture):
 
 def _by_state(architecture, choices):
     """For each searched cell, the choice weights of the edges that leave a state, taken out once for all its copies."""
-    states = {name: {edge.source for edge in architecture.cell(name).edges} for name in choices}
-    return {
-        name: {source: tf.gather(choices[name], cells.rows_of(architecture.cell(name), source)) for source in sources}
-        for name, sources in states.items()
-    }
+    return {name: cells.by_state(architecture.cell(name), choice) for name, choice in choices.items()}
 
 
 def _bnas(architecture, images, choices, drop_path):

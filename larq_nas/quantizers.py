@@ -59,7 +59,8 @@ def _all_but_filters(kernel):
     return list(range(kernel.shape.rank - 1))
 
 
-def _sign(kernel):
+def sign(kernel):
+    """1 where a kernel is at least 0, -1 elsewhere."""
     one = tf.ones([], kernel.dtype)
     return tf.where(kernel >= 0, one, -one)
 
@@ -82,12 +83,28 @@ def xnor_gradient(kernel, gradient):
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1; the factor n (1 - 1/C) is in its authors' code
           and in that of BNAS, whose learning rate was tuned with it.
     """
-    *taps, channels, _ = kernel.shape
     dtype, kernel, gradient = gradient.dtype, tf.cast(kernel, tf.float32), tf.cast(gradient, tf.float32)
-    sign = _sign(kernel)
-    through_sign = xnor_scale(kernel) * tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
-    through_scale = sign * tf.reduce_mean(sign * gradient, axis=_all_but_filters(kernel), keepdims=True)
-    return tf.cast(math.prod(taps) * (channels - 1) * (through_sign + through_scale), dtype)
+    scale = xnor_scale(kernel)
+    return tf.cast(latent_gradient(kernel, sign(kernel), scale, scale * gradient), dtype)
+
+
+def latent_gradient(kernel, binary, scale, gradient):
+    """`xnor_gradient`, given the gradient of the sign of the kernel, which is that of the scaled one times the scale.
+
+    # Arguments
+        kernel: Latent kernel of shape `(..., C, filters)`.
+        binary: Its sign.
+        scale: Its `xnor_scale`.
+        gradient: Gradient of the sign.
+
+    # Returns
+        A tensor of the shape of `kernel`.
+    """
+    *taps, channels, _ = kernel.shape
+    factor = math.prod(taps) * (channels - 1)
+    through_sign = factor * tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
+    mean = tf.reduce_mean(binary * gradient, axis=_all_but_filters(kernel), keepdims=True)
+    return through_sign + binary * (factor * mean / scale)
 
 
 @tf.custom_gradient
@@ -108,7 +125,7 @@ def xnor_sign(kernel):
         gradient /= tf.cast(xnor_scale(kernel), gradient.dtype)
         return gradient if deferred else xnor_gradient(kernel, gradient)
 
-    return _sign(kernel), backward
+    return sign(kernel), backward
 
 
 @register
@@ -134,7 +151,7 @@ class CentredClip(tf.keras.constraints.Constraint):
     """Keeps a kernel of mean 0 over its input channels, then within [-1, 1]."""
 
     def __call__(self, kernel):
-        return tf.clip_by_value(_centre(kernel), -1.0, 1.0)
+        return tf.raw_ops.ClipByValue(t=_centre(kernel), clip_value_min=-1.0, clip_value_max=1.0)
 
 
 @register

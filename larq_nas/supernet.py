@@ -90,8 +90,10 @@ class Supernet(tf.keras.Model):
 
     def train_step(self, data):
         weights_batch, architecture_batch = data
-        self._architecture_step(*architecture_batch)
-        self._weights_step(*weights_batch)
+        # The architecture's step leaves the kernels as they are.
+        with mixed.binarized_once():
+            self._architecture_step(*architecture_batch)
+            self._weights_step(*weights_batch)
         logs = {metric.name: metric.result() for metric in self.metrics}
         return {**logs, "entropy": self.method.entropy(self.probabilities())}
 
