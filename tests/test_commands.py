@@ -1,6 +1,7 @@
 """The commands as a user types them, one after the other, in one directory."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(director
     done = _run(directory, "search", *SMALL, "--run_dir=runs/other", "--seed=1")
     for part in ("normal cell", "reduce cell", "parameters", "binary and", "entropy", "val_accuracy", "none:"):
         assert part in done.stdout
+
+
+def test_search_says_what_it_will_take_before_its_first_step(directory):
+    done = _run(directory, "search", *SMALL, "--run_dir=runs/half", "--precision=mixed_bfloat16")
+    before, _, _ = done.stdout.partition("tracing the training step")
+    size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and \d+ s per epoch of 2 steps"
+    assert re.search(size, before), before
+    assert "precision=mixed_bfloat16" in (directory / "runs/half/flags.txt").read_text(encoding="utf-8")
 
 
 def test_the_run_directory_holds_what_it_promises(directory):

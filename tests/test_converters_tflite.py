@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import networks, zoo
+from larq_nas import networks, precision, zoo
 from larq_nas.architecture import OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
 from larq_nas.methods import bnas
@@ -140,6 +140,18 @@ def test_bad_models_are_refused():
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     with pytest.raises(tflite.ConversionError, match="not finite"):
         tflite.convert(model)
+
+
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_of_mixed_precision_is_converted_in_32_bits(name):
+    with precision.policy(name):
+        model = _trained(networks.build(bnas.scale(zoo.genotype("bnas_a"), 8, 3), (16, 16, 3), 10))
+    report = tflite.convert(model).report
+    assert report.all_packed and report.count(tflite.PACKED) > 8
+    # The file is compared with Keras in 32 bits, the precision it is meant for.
+    difference, agreement = report.differences["random"]
+    assert difference < 1e-4 and agreement == 1
+    assert model.layers[2].compute_dtype == name.removeprefix("mixed_")
 
 
 def test_nested_models_are_audited():

@@ -99,24 +99,66 @@ def test_the_training_step_is_traced_once(monkeypatch):
     assert len(traces) == 1
 
 
-def test_no_kernel_gradient_is_computed_in_the_architecture_step():
-    model = _supernet()
+def _step(model, function):
+    """The graph of a step."""
+    step = tf.function(lambda images, labels: function(images, labels))
+    return step.get_concrete_function(tf.TensorSpec([2, 8, 8, 1]), tf.TensorSpec([2], tf.int64)).graph.as_graph_def()
 
-    @tf.function
-    def step(images, labels):
-        model._architecture_step(images, labels)
 
-    function = step.get_concrete_function(tf.TensorSpec([2, 8, 8, 1]), tf.TensorSpec([2], tf.int64))
-    graph = function.graph
-    # What an output, a state change or another operation reads is computed; the rest is pruned.
-    needed, queue = set(), [op for op in graph.get_operations() if op.type.startswith(("Assign", "ResourceApply"))]
+def _needed(nodes, outputs):
+    """The nodes that are computed: what an output, a state change or another node reads."""
+    by_name, needed = {node.name: node for node in nodes}, set()
+    queue = [name.split(":")[0] for name in outputs]
+    queue += [node.name for node in nodes if node.op.startswith(("Assign", "ResourceApply"))]
     while queue:
-        operation = queue.pop()
-        if operation.name not in needed:
-            needed.add(operation.name)
-            queue += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    kernel_gradients = [op for op in graph.get_operations() if op.type == "Conv2DBackpropFilter"]
-    assert not [op.name for op in kernel_gradients if op.name in needed]
+        name = queue.pop()
+        if name in by_name and name not in needed:
+            needed.add(name)
+            queue += [name.removeprefix("^").split(":")[0] for name in by_name[name].input]
+    return [by_name[name] for name in needed]
+
+
+def _kernel_gradients(graph):
+    """Names of the gradients of kernels that a graph and the functions that it calls compute."""
+    library = {function.signature.name: function for function in graph.library.function}
+    names = []
+    for node in _needed(graph.node, []):
+        names += [node.name] * (node.op == "Conv2DBackpropFilter")
+        function = library.get(node.attr["f"].func.name)
+        if function is not None:
+            inside = _needed(function.node_def, function.ret.values())
+            # Those of pools weigh choices, and are named by no kernel.
+            names += [part.name for part in inside if part.op == "Conv2DBackpropFilter"]
+    return names
+
+
+def test_the_architecture_step_computes_no_gradient_of_kernels():
+    model = _supernet()
+    states = 15
+    # One per state mixes its pools.
+    assert len(_kernel_gradients(_step(model, model._architecture_step))) == states
+    # Four of convolutions and none of pools in each state, and in each cell two of the preprocessing; two shortcuts
+    # and the stem.
+    assert len(_kernel_gradients(_step(model, model._weights_step))) == 4 * states + 2 * 3 + 2 + 1
+
+
+def test_a_step_binarizes_each_kernel_once():
+    model = _supernet()
+    batch = tf.zeros([2, 8, 8, 1]), tf.zeros([2], tf.int64)
+    step = tf.function(lambda: model.train_step((batch, batch)))
+    calls = [node.attr["f"].func.name for node in step.get_concrete_function().graph.as_graph_def().node]
+    assert sum("_binarize" in name for name in calls) == 15
+    assert sum("_forward" in name for name in calls) == sum("_backward" in name for name in calls) == 30
+
+
+def test_further_cells_of_the_same_shapes_are_not_traced_again():
+    functions = (mixed._forward, mixed._backward, mixed._binarize)
+    counts = []
+    for layers in (6, 12):
+        model = _supernet(filters=3, layers=layers)
+        model.fit(_batches(), verbose=0)
+        counts.append([function.experimental_get_tracing_count() for function in functions])
+    assert counts[0] == counts[1]
 
 
 def test_the_supernet_predicts_and_derives_a_genotype():

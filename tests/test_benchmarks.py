@@ -1,0 +1,32 @@
+"""The benchmarks run as they say they do; what they measure is no test."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.slow
+def test_the_search_step_is_measured_in_both_forms(tmp_path):
+    words = ["--channels=2", "--cells=3", "--batch=2", "--image_size=8", "--steps=2", "--reference"]
+    command = [sys.executable, BENCHMARKS / "search_step.py", *words, f"--json={tmp_path / 'figures.json'}"]
+    subprocess.run(command, check=True, timeout=600)
+    rows = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert [row["form"] for row in rows] == ["shared", "per edge"]
+    named = {"seconds_to_first_step", "seconds_per_step", "images_per_second", "floor_ratio", "peak_memory_gb"}
+    for row in rows:
+        assert named <= set(row) and all(row[name] > 0 for name in named)
+    assert rows[0]["graph_nodes"] < rows[1]["graph_nodes"]
+    assert rows[0]["gflop_per_step"] == rows[1]["gflop_per_step"]
+
+
+@pytest.mark.slow
+def test_what_comes_around_a_search_is_measured():
+    command = [sys.executable, BENCHMARKS / "after_search.py", "--batch=2", "--steps=2", "--convert=bnas_a"]
+    printed = subprocess.run(command, check=True, timeout=600, stdout=subprocess.PIPE, text=True).stdout
+    for part in ("larq_nas --help:", "train zoo.bnas_a:", "train plain Larq:", "convert bnas_a:", "74 packed"):
+        assert part in printed
