@@ -7,6 +7,7 @@ step by step in turn, in one process. Conversions run in a process of their own,
 """
 
 import multiprocessing
+import os
 import resource
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ from absl import app, flags
 import larq_nas
 from larq_nas import quiet
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("batch", 64, "Images in a training step.", lower_bound=1)
 flags.DEFINE_integer("steps", 10, "Training steps that are timed.", lower_bound=2)

@@ -11,6 +11,7 @@ are optimized: a function that is not inlined counts once.
 
 import json
 import multiprocessing
+import os
 import pathlib
 import resource
 import statistics
@@ -24,6 +25,7 @@ from rich.table import Table
 import larq_nas  # noqa: F401  (before TensorFlow)
 from larq_nas import methods, quiet
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("method", "bnas", methods.METHODS, "Method whose supernet is measured.")
 flags.DEFINE_integer("channels", 16, "Channels of a node in the first stage.", lower_bound=1)

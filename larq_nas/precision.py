@@ -61,9 +61,11 @@ def float32(model: tf.keras.Model) -> tf.keras.Model:
     """
     if all(layer.compute_dtype in ("float32", None) for layer in model._flatten_layers()):
         return model
+    # The plain functional model of the same layers has a configuration that is complete.
+    plain = tf.keras.Model(model.input, model.output, name=model.name)
     with policy("float32"):
-        copy = model.__class__.from_config(_without_policies(model.get_config()))
-    copy.set_weights(model.get_weights())
+        copy = tf.keras.Model.from_config(_without_policies(plain.get_config()))
+    copy.set_weights(plain.get_weights())
     return copy
 
 

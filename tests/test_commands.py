@@ -44,7 +44,7 @@ def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(director
 def test_search_says_what_it_will_take_before_its_first_step(directory):
     done = _run(directory, "search", *SMALL, "--run_dir=runs/half", "--precision=mixed_bfloat16")
     before, _, _ = done.stdout.partition("tracing the training step")
-    size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and \d+ s per epoch of 2 steps"
+    size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
     assert re.search(size, before), before
     assert "precision=mixed_bfloat16" in (directory / "runs/half/flags.txt").read_text(encoding="utf-8")
 
