@@ -40,9 +40,10 @@ class DropPath(layers.Layer):
     def call(self, inputs, training=None):
         if not training:
             return inputs
-        keep = tf.cast(1 - self._rate(), inputs.dtype)
-        random = tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1], dtype=inputs.dtype)
-        return inputs * tf.floor(random + keep) / keep
+        # In 32 bits: in 16, small rates are none.
+        keep = 1 - self._rate()
+        kept = tf.floor(tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1]) + keep) / keep
+        return inputs * tf.cast(kept, inputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "rate": float(self._rate())}

@@ -5,7 +5,6 @@ factors between the two were fitted to measured searches (`benchmarks/NOTES.md`)
 """
 
 import dataclasses
-import resource
 import sys
 import time
 
@@ -87,9 +86,11 @@ def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
         An `Estimate`; its memory is that of the process, which a GPU's is not part of.
     """
     counted = work(network)
-    layer = next(layer for layer in network.layers if isinstance(layer, mixed.MixedEdges))
-    dtype = tf.as_dtype(layer.compute_dtype)
-    _, height, width, filters = layer.input_shape[0]
+    states = [layer for layer in network.layers if isinstance(layer, mixed.MixedEdges)]
+    if not states:
+        raise ValueError(f"{network.name}: has no MixedEdges layer; only the network of a Supernet can be estimated")
+    dtype = tf.as_dtype(states[0].compute_dtype)
+    _, height, width, filters = states[0].input_shape[0]
     x, kernel = tf.ones([batch_size, height, width, filters], dtype), tf.ones([5, 5, filters, 4 * filters], dtype)
     convolution = _seconds(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), x, kernel) / (
         height * width * kernel.shape.num_elements()
@@ -100,9 +101,17 @@ def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
     seconds += PER_ELEMENT * elements * _seconds_per_element(dtype)
     seconds += PER_WEIGHT * weights * _seconds_per_element(tf.float32)
     seconds += SECONDS_PER_STATE * counted.states
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    used += BYTES_AT_LEAST + BYTES_PER_ELEMENT * dtype.size * elements + BYTES_PER_WEIGHT * weights
+    used = _used() + BYTES_AT_LEAST + BYTES_PER_ELEMENT * dtype.size * elements + BYTES_PER_WEIGHT * weights
     return Estimate(weights, used, seconds)
+
+
+def _used():
+    """Bytes that the process takes now."""
+    try:
+        import resource
+    except ImportError:  # On Windows; about what TensorFlow takes.
+        return 0.7e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _seconds_per_element(dtype):

@@ -88,6 +88,8 @@ class MixedEdges(tf.keras.layers.Layer):
     """
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):
+        if strides not in (1, 2):
+            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
         # Choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
@@ -191,7 +193,7 @@ def _forward(x, choice, binary, statistics, form):
         # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
         rectified.append(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias)))
-        terms[source].append(rectified[-1] * weight)
+        terms[source].append(rectified[-1] * tf.cast(weight, x.dtype))
     if "parities" in features:
         terms["parities"] = [tf.batch_to_space(tf.add_n(terms["parities"]), [2, 2], _margins(x))]
     if "pooled" in features:
@@ -216,12 +218,12 @@ def _backward(x, choice, kernel, binary, statistics, rectified, gradients, form,
     for (source, stride, ones, weight), output in zip(convolutions, rectified, strict=True):
         masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
         # The weights are multiplied to kernels and not to activations, which are larger.
-        to_features[source].append(_input_gradient(features[source], ones * weight, masked, stride))
+        to_features[source].append(_input_gradient(features[source], ones * tf.cast(weight, x.dtype), masked, stride))
         if "choice" not in constants:
-            to_weights.append((weight, _sum(upstream[source] * output, weight.dtype)))
+            to_weights.append((weight, _sum(_wide(upstream[source]) * _wide(output))))
         if "kernel" not in constants:
-            to_ones = _kernel_gradient(features[source], ones, masked, stride) + _sum(masked, weight.dtype)
-            to_signs.append(tf.cast(tf.reshape(weight * to_ones, [-1, *kernel.shape[1:]]), tf.float32))
+            to_ones = _wide(_kernel_gradient(features[source], ones, masked, stride)) + _sum(masked)
+            to_signs.append(tf.reshape(weight * to_ones, [-1, *kernel.shape[1:]]))
     if pool_kernel is not None:
         to_features["pooled"].append(_input_gradient(features["pooled"], pool_kernel, gradient, 1))
         if "choice" not in constants:
@@ -252,9 +254,13 @@ def _kernel_gradient(x, kernel, gradient, stride):
     )
 
 
-def _sum(x, dtype):
+def _wide(x):
+    return tf.cast(x, tf.float32)
+
+
+def _sum(x):
     """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
-    return tf.cast(tf.raw_ops.BiasAddGrad(out_backprop=tf.cast(x, tf.float32)), dtype)
+    return tf.raw_ops.BiasAddGrad(out_backprop=_wide(x))
 
 
 def _features(x, statistics, form):
@@ -320,7 +326,7 @@ def _convolutions(binary, choice, form, dtype):
     channels, filters = ones.shape[1:]
     weights = tf.transpose(tf.gather(choice, [index for index, _ in convolutions], axis=1))
     weights = tf.reshape(scales, [len(convolutions), choice.shape[0], -1]) * weights[:, :, tf.newaxis]
-    weights = tf.unstack(tf.cast(tf.reshape(weights, [-1, filters]), dtype))
+    weights = tf.unstack(tf.reshape(weights, [-1, filters]))
     parts = tf.split(tf.cast(ones, dtype), [operation.kernel_size**2 for _, operation in convolutions])
     return [
         (*_source(operation, strides), tf.reshape(part, [operation.kernel_size] * 2 + [channels, filters]), weight)

@@ -83,6 +83,10 @@ class SGD(tf.keras.optimizers.Optimizer):
         super().__init__(name=name, **{"weight_decay": None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum, self.l2 = momentum, l2
+        if callable(momentum):
+            # Computed once for all variables, as Keras does with the learning rate.
+            with tf.init_scope():
+                self._current_momentum = tf.Variable(momentum(0), trainable=False, name="current_momentum")
 
     def build(self, var_list):
         super().build(var_list)
@@ -91,18 +95,19 @@ class SGD(tf.keras.optimizers.Optimizer):
             self._built = True
 
     def apply_gradients(self, *args, **kwargs):
-        # A schedule is computed once for all variables.
-        self._momentum = self.momentum(self.iterations) if callable(self.momentum) else self.momentum
+        if callable(self.momentum):
+            self._current_momentum.assign(self.momentum(self.iterations))
         return super().apply_gradients(*args, **kwargs)
 
     def update_step(self, gradient, variable):
         velocity = self.velocities[self._index_dict[self._var_key(variable)]]
+        momentum = self._current_momentum if callable(self.momentum) else self.momentum
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=velocity.handle,
             lr=tf.cast(self.learning_rate, variable.dtype),
             grad=tf.convert_to_tensor(gradient) + self.l2 * variable,
-            momentum=tf.cast(self._momentum, variable.dtype),
+            momentum=tf.cast(momentum, variable.dtype),
         )
 
     def get_config(self):

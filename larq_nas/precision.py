@@ -59,7 +59,7 @@ def float32(model: tf.keras.Model) -> tf.keras.Model:
     # Arguments
         model: A functional or sequential model.
     """
-    if all(layer.compute_dtype in ("float32", None) for layer in model._flatten_layers()):
+    if not any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers()):
         return model
     # The plain functional model of the same layers has a configuration that is complete.
     plain = tf.keras.Model(model.input, model.output, name=model.name)

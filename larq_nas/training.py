@@ -92,8 +92,9 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     validation_steps = math.ceil(data.half_sizes[1] / settings.batch_size)
     expected = estimates.estimate(model.network, settings.batch_size)
     seconds = expected.seconds_per_epoch(steps, validation_steps)
+    memory = "host memory" if tf.config.list_physical_devices("GPU") else "memory"
     print(
-        f"supernet of {expected.parameters:,} parameters: about {expected.bytes / 1e9:.1f} GB of memory and "
+        f"supernet of {expected.parameters:,} parameters: about {expected.bytes / 1e9:.1f} GB of {memory} and "
         f"{seconds:,.{0 if seconds > 10 else 1}f} s per epoch of {steps:,} steps"
     )
     rows = fit(

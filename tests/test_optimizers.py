@@ -255,3 +255,18 @@ def test_a_model_with_these_optimizers_survives_saving(tmp_path):
     assert math.isfinite(model.evaluate(images, targets, verbose=0))
     for variable, expected in zip(again.weights, model.weights, strict=True):
         np.testing.assert_allclose(variable, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_scheduled_momentum_follows_the_steps_in_every_trace(jit_compile):
+    # As on a GPU, where Keras compiles the update; the second trace is that of the partial batch.
+    schedule = optimizers.PiecewiseLinear([0, 10], [0.0, 1.0])
+    optimizer = optimizers.SGD(0.1, schedule, jit_compile=jit_compile)
+    model = tf.keras.Sequential([tf.keras.layers.Input((1,)), tf.keras.layers.Dense(1, use_bias=False)])
+    model.compile(optimizer, "mse")
+    weight, velocity = float(model.get_weights()[0][0, 0]), 0.0
+    model.fit(np.ones((5, 1)), np.zeros((5, 1)), batch_size=2, epochs=2, verbose=0)
+    for step in range(6):
+        velocity = 0.1 * step * velocity + 2 * weight
+        weight -= 0.1 * velocity
+    np.testing.assert_allclose(model.get_weights()[0], [[weight]], rtol=1e-4)
