@@ -61,8 +61,8 @@ def _all_but_filters(kernel):
 
 def sign(kernel):
     """1 where a kernel is at least 0, -1 elsewhere."""
-    one = tf.ones([], kernel.dtype)
-    return tf.where(kernel >= 0, one, -one)
+    # Ones of its shape, since the converter does not fold a broadcast of large kernels, and ships them as float.
+    return tf.where(kernel >= 0, tf.ones_like(kernel), -tf.ones_like(kernel))
 
 
 def xnor_gradient(kernel, gradient):
