@@ -49,7 +49,7 @@ COLUMNS = {
     "seconds_per_step": "step s",
     "images_per_second": "images/s",
     "floor_ratio": "times the floor",
-    "peak_memory_gb": "peak GB",
+    "peak_memory_gb": "peak GiB",
 }
 
 

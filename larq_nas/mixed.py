@@ -293,9 +293,10 @@ def _source(operation, strides):
 
     A dilation of 2 is none within the pixels of one parity of row and column, which are sets of batches of their own.
     """
-    if operation.dilation_rate == 1:
-        return "all", strides
-    return ("parities", 1) if strides == 1 else ("subsampled", 1)
+    subsampling, strides, dilation_rate = operations.strides_of(operation, strides)
+    if subsampling > 1:
+        return "subsampled", strides
+    return "parities" if dilation_rate > 1 else "all", strides
 
 
 def _margins(x):
