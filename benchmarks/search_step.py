@@ -5,8 +5,9 @@
 Measures the training step of a supernet in a process of its own, as `fit` runs it: the time until the first step is
 done, the median of the steps after it, the memory at its highest. The floor is the time that the step's convolutions
 would take at the rate of a product of two large matrices in 32 bits, which is measured between the steps.
-`--reference` measures the plain form, an operation per edge, in turn with the shared one. Nodes are counted as they
-are optimized: a function that is not inlined counts once.
+`--reference` measures the plain form, an operation per edge, in turn with the shared one. The shared form has the
+threads that `larq_nas search` gives it, the plain form those of TensorFlow; `TF_NUM_INTRAOP_THREADS` in the environment
+sets both. Nodes are counted as they are optimized: a function that is not inlined counts once.
 """
 
 import json
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import larq_nas  # noqa: F401  (before TensorFlow)
+from larq_nas import __main__ as command_line
 from larq_nas import methods, quiet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -63,7 +65,7 @@ def main(_):
         table.add_column(header, justify="right")
     for row in rows:
         table.add_row(*(_show(row[name]) for name in COLUMNS))
-    Console(width=120).print(table)
+    Console(width=150).print(table)
     print(f"matrix product: {statistics.median(row['matmul_gflops'] for row in rows):.0f} GFLOP/s")
     if FLAGS.json:
         pathlib.Path(FLAGS.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -78,19 +80,14 @@ def measure(cells, batch):
     forms = ["shared", "per edge"] if FLAGS.reference else ["shared"]
     context = multiprocessing.get_context("spawn")
     settings = {name: FLAGS[name].value for name in ("method", "channels", "image_size", "precision")}
-    workers, results = [], []
-    for form in forms:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=run, args=(form, cells, batch, settings, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        results.append(ours.recv())
-        workers.append(ours)
+    matrices, _ = _start(context, multiply)
+    # One after the other, so that none disturbs the start of another.
+    workers, results = zip(*(_start(context, run, form, cells, batch, settings) for form in forms), strict=True)
     # Step by step in turn, since the machine's speed drifts.
     times = {form: [] for form in forms}
     rates = []
     for _ in range(FLAGS.steps):
-        rates.append(_ask(workers[0], "rate"))
+        rates.append(_ask(matrices, "rate"))
         for form, worker in zip(forms, workers, strict=True):
             times[form].append(_ask(worker, "step"))
     flops = results[0].pop("flops")
@@ -109,8 +106,17 @@ def measure(cells, batch):
             "peak_memory_gb": _ask(worker, "memory"),
         }
         rows.append(row)
+    for worker in [matrices, *workers]:
         worker.send("end")
     return rows
+
+
+def _start(context, function, *arguments):
+    """A pipe to a process, and the first that it says."""
+    ours, theirs = context.Pipe()
+    context.Process(target=function, args=(*arguments, theirs), daemon=True).start()
+    theirs.close()
+    return ours, ours.recv()
 
 
 def _ask(worker, question):
@@ -120,15 +126,13 @@ def _ask(worker, question):
 
 def run(form, cells, batch, settings, pipe):
     """The process that holds one supernet: sends the figures of its start, then answers questions."""
+    if form == "shared":
+        command_line.load_tensorflow()
     with quiet.stderr():
         import tensorflow as tf
     from larq_nas import estimates
 
     tf.keras.utils.set_random_seed(0)
-    matrices = [tf.random.normal([2048, 2048]) for _ in range(2)]
-    product = tf.function(tf.matmul)
-    product(*matrices)
-
     begin = time.perf_counter()
     model = supernet(form, cells, settings)
     size = settings["image_size"]
@@ -157,11 +161,25 @@ def run(form, cells, batch, settings, pipe):
         if question == "step":
             step(batches)
             pipe.send(time.perf_counter() - begin)
-        elif question == "rate":
-            product(*matrices).numpy()
-            pipe.send(2 * 2048**3 / (time.perf_counter() - begin))
         else:
             pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def multiply(pipe):
+    """The process that answers with the rate of a matrix product, with all the machine's threads."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.pop(name, None)
+    with quiet.stderr():
+        import tensorflow as tf
+
+    matrices = [tf.random.normal([2048, 2048]) for _ in range(2)]
+    product = tf.function(tf.matmul)
+    product(*matrices)
+    pipe.send("ready")
+    while pipe.recv() != "end":
+        begin = time.perf_counter()
+        product(*matrices).numpy()
+        pipe.send(2 * 2048**3 / (time.perf_counter() - begin))
 
 
 def supernet(form, cells, settings):

@@ -12,11 +12,10 @@ import contextlib
 import functools
 
 import larq as lq
-import numpy as np
 import tensorflow as tf
 
 from larq_nas import operations
-from larq_nas.quantizers import CentredClip, CentredUniform, latent_gradient, register, sign, xnor_scale
+from larq_nas.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
 
 _constants = frozenset()
 _binarized = None
@@ -165,7 +164,8 @@ _traced = functools.partial(tf.function, autograph=False, experimental_attribute
 def _binarize(kernel, taps):
     """The packed kernels as ±1, and the scales of shape `(kinds, filters)`."""
     scales = [xnor_scale(part) for part in tf.split(kernel, taps)] if taps else []
-    return sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
+    # As `quantizers.sign`, which is written for the converter, but faster.
+    return lq.math.sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
 
 
 def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
@@ -178,7 +178,7 @@ def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
         outputs, moved, rectified = _forward(x, choice, binary, statistics, form)
 
         def backward(*gradients):
-            return _backward(x, choice, kernel, binary, statistics, rectified, gradients, form, constants)
+            return _backward(x, choice, binary, statistics, rectified, gradients, form, constants)
 
         return outputs, backward
 
@@ -188,7 +188,7 @@ def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
 @_traced
 def _forward(x, choice, binary, statistics, form):
     features, moved = _features(x, statistics, form)
-    terms, rectified = {name: [] for name in features}, []
+    terms, rectified = {name: [] for name in features if name != "pooled"}, []
     for source, stride, kernel, weight in _convolutions(binary, choice, form, x.dtype):
         # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
@@ -196,19 +196,22 @@ def _forward(x, choice, binary, statistics, form):
         terms[source].append(rectified[-1] * tf.cast(weight, x.dtype))
     if "parities" in features:
         terms["parities"] = [tf.batch_to_space(tf.add_n(terms["parities"]), [2, 2], _margins(x))]
+    total, edges = sum(terms.values(), []), choice.shape[0]
+    outputs = tf.split(tf.add_n(total), edges, axis=-1) if total else []
     if "pooled" in features:
-        terms["pooled"] = [tf.nn.conv2d(features["pooled"], _pool_kernel(choice, form, x), 1, "VALID")]
-    return tf.split(tf.add_n(sum(terms.values(), [])), choice.shape[0], axis=-1), moved, rectified
+        pooled = tf.unstack(_combine(_pool_weights(choice, form), features["pooled"]))
+        outputs = [tf.add_n(both) for both in zip(outputs, pooled, strict=True)] if outputs else pooled
+    return outputs, moved, rectified
 
 
 @_traced
-def _backward(x, choice, kernel, binary, statistics, rectified, gradients, form, constants):
+def _backward(x, choice, binary, statistics, rectified, gradients, form, constants):
     """The gradients of `x`, `choice` and `kernel`; what is cheap is computed again and not kept."""
     with tf.GradientTape() as tape:
         tape.watch([x, choice])
         features, _ = _features(x, statistics, form)
         convolutions = _convolutions(binary, choice, form, x.dtype)
-        pool_kernel = _pool_kernel(choice, form, x) if "pooled" in features else None
+        pool_weights = _pool_weights(choice, form)
     gradient = tf.concat(gradients, axis=-1)
     upstream = dict.fromkeys(features, gradient)
     if "parities" in features:
@@ -223,21 +226,26 @@ def _backward(x, choice, kernel, binary, statistics, rectified, gradients, form,
             to_weights.append((weight, _sum(_wide(upstream[source]) * _wide(output))))
         if "kernel" not in constants:
             to_ones = _wide(_kernel_gradient(features[source], ones, masked, stride)) + _sum(masked)
-            to_signs.append(tf.reshape(weight * to_ones, [-1, *kernel.shape[1:]]))
-    if pool_kernel is not None:
-        to_features["pooled"].append(_input_gradient(features["pooled"], pool_kernel, gradient, 1))
+            # The constraint keeps latent kernels where the gradient of the sign passes.
+            to_signs.append(to_ones * (weight * latent_factor(ones.shape)))
+    if "pooled" in features:
+        stacked = tf.stack(gradients)
+        to_features["pooled"].append(_combine(tf.transpose(pool_weights), stacked))
         if "choice" not in constants:
-            to_weights.append((pool_kernel, _kernel_gradient(features["pooled"], pool_kernel, gradient, 1)))
+            products = tf.matmul(_wide(_flat(stacked)), _wide(_flat(features["pooled"])), transpose_b=True)
+            to_weights.append((pool_weights, products))
     pairs = [(features[name], tf.add_n(gradients)) for name, gradients in to_features.items()] + to_weights
     targets, upstream = zip(*pairs, strict=True)
     to_x, to_choice = tape.gradient(targets, [x, choice], list(upstream))
-    return to_x, to_choice, _to_kernel(kernel, binary, to_signs) if to_signs else None
+    return to_x, to_choice, _to_kernel(binary, to_signs) if to_signs else None
 
 
-def _to_kernel(kernel, binary, gradients):
-    taps = [gradient.shape[0] for gradient in gradients]
-    latents, signs, scales = tf.split(kernel, taps), tf.split(binary[0], taps), tf.unstack(binary[1])
-    return tf.concat([latent_gradient(*parts) for parts in zip(latents, signs, scales, gradients, strict=True)], axis=0)
+def _to_kernel(binary, gradients):
+    """The gradient of the packed kernels, given those of their signs."""
+    signs, scales = binary
+    gradients = [tf.reshape(gradient, [-1, *signs.shape[1:]]) for gradient in gradients]
+    parts = zip(tf.split(signs, [part.shape[0] for part in gradients]), tf.unstack(scales), gradients, strict=True)
+    return tf.concat([gradient + through_scale(part, scale, gradient) for part, scale, gradient in parts], axis=0)
 
 
 def _input_gradient(x, kernel, gradient, stride):
@@ -267,8 +275,7 @@ def _features(x, statistics, form):
     """What the operations read, by name, and the moving mean and variance thereafter."""
     names, strides, training = form
     convolutions, pools = _kinds(names)
-    sizes = [x.shape[-1], x.shape[-1] * len(pools)]
-    moving = list(zip(*(tf.split(statistic, sizes) for statistic in statistics), strict=True))
+    moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
     features = {}
     if convolutions:
         normalized, *moving[0] = _normalize(x, *moving[0], training)
@@ -280,11 +287,16 @@ def _features(x, statistics, form):
         if "parities" in sources:
             features["parities"] = tf.space_to_batch(shifted, [2, 2], _margins(x))
         if "subsampled" in sources:
-            features["subsampled"] = shifted[:, ::strides, ::strides]
+            # A pool of one pixel, which is faster than slicing.
+            features["subsampled"] = tf.nn.avg_pool2d(shifted, 1, strides, "VALID")
     if pools:
         functions = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}
-        pooled = [functions[operation.kind](x, operation.kernel_size, strides, "SAME") for _, operation in pools]
-        features["pooled"], *moving[1] = _normalize(tf.concat(pooled, axis=-1), *moving[1], training)
+        pooled = []
+        for index, (_, operation) in enumerate(pools, 1):
+            pool = functions[operation.kind](x, operation.kernel_size, strides, "SAME")
+            pool, *moving[index] = _normalize(pool, *moving[index], training)
+            pooled.append(pool)
+        features["pooled"] = tf.stack(pooled)
     return features, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
 
 
@@ -335,9 +347,16 @@ def _convolutions(binary, choice, form, dtype):
     ]
 
 
-def _pool_kernel(choice, form, x):
-    """Weighting pools is a 1x1 convolution from their channels to those of the edges."""
-    _, pools = _kinds(form[0])
-    weight = tf.gather(choice, [index for index, _ in pools], axis=1)
-    kernel = tf.transpose(weight)[:, tf.newaxis, :, tf.newaxis] * np.eye(x.shape[-1], dtype=np.float32)[:, np.newaxis]
-    return tf.cast(tf.reshape(kernel, [1, 1, len(pools) * x.shape[-1], -1]), x.dtype)
+def _pool_weights(choice, form):
+    """The choice weights of the pools, of shape `(edges, pools)`."""
+    return tf.gather(choice, [index for index, _ in _kinds(form[0])[1]], axis=1)
+
+
+def _combine(weights, tensors):
+    """Stacked tensors -> their weighted sums, one for each row of weights."""
+    sums = tf.matmul(tf.cast(weights, tensors.dtype), _flat(tensors))
+    return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))
+
+
+def _flat(tensors):
+    return tf.reshape(tensors, [tensors.shape[0], -1])

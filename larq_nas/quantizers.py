@@ -83,28 +83,35 @@ def xnor_gradient(kernel, gradient):
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1; the factor n (1 - 1/C) is in its authors' code
           and in that of BNAS, whose learning rate was tuned with it.
     """
-    dtype, kernel, gradient = gradient.dtype, tf.cast(kernel, tf.float32), tf.cast(gradient, tf.float32)
     scale = xnor_scale(kernel)
-    return tf.cast(latent_gradient(kernel, sign(kernel), scale, scale * gradient), dtype)
+    return _latent_gradient(kernel, sign(kernel), scale, scale * tf.cast(gradient, tf.float32), gradient.dtype)
 
 
-def latent_gradient(kernel, binary, scale, gradient):
-    """`xnor_gradient`, given the gradient of the sign of the kernel, which is that of the scaled one times the scale.
+def _latent_gradient(kernel, binary, scale, gradient, dtype):
+    """`xnor_gradient`, given the gradient of the kernel's sign, which is that of the scaled kernel times the scale."""
+    kernel, binary, gradient = (tf.cast(x, tf.float32) for x in (kernel, binary, gradient))
+    through_sign = tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
+    return tf.cast(latent_factor(kernel.shape) * (through_sign + through_scale(binary, scale, gradient)), dtype)
+
+
+def latent_factor(shape):
+    """The factor n (1 - 1/C) of `xnor_gradient` for a kernel of shape `(..., C, filters)`."""
+    *taps, channels, _ = shape
+    return math.prod(taps) * (channels - 1)
+
+
+def through_scale(binary, scale, gradient):
+    """What reaches a latent kernel through its scale.
 
     # Arguments
-        kernel: Latent kernel of shape `(..., C, filters)`.
-        binary: Its sign.
+        binary: Sign of the kernel, of shape `(..., C, filters)`.
         scale: Its `xnor_scale`.
-        gradient: Gradient of the sign.
+        gradient: Gradient of the sign, of the same shape.
 
     # Returns
-        A tensor of the shape of `kernel`.
+        A tensor of the same shape.
     """
-    *taps, channels, _ = kernel.shape
-    factor = math.prod(taps) * (channels - 1)
-    through_sign = factor * tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
-    mean = tf.reduce_mean(binary * gradient, axis=_all_but_filters(kernel), keepdims=True)
-    return through_sign + binary * (factor * mean / scale)
+    return binary * (tf.reduce_mean(binary * gradient, axis=_all_but_filters(binary)) / scale)
 
 
 @tf.custom_gradient
@@ -122,10 +129,13 @@ def xnor_sign(kernel):
 
     def backward(gradient):
         # The convolution of ±1 has seen the scale as part of its upstream gradient.
-        gradient /= tf.cast(xnor_scale(kernel), gradient.dtype)
-        return gradient if deferred else xnor_gradient(kernel, gradient)
+        scale = xnor_scale(kernel)
+        if deferred:
+            return gradient / tf.cast(scale, gradient.dtype)
+        return _latent_gradient(kernel, binary, scale, gradient, gradient.dtype)
 
-    return sign(kernel), backward
+    binary = sign(kernel)
+    return binary, backward
 
 
 @register
