@@ -15,9 +15,9 @@ from larq_nas import mixed
 # Both halves of a search step run the network and need the gradients of its tensors, one those of its kernels, too.
 PASSES = 5
 
-# What a step takes beside its convolutions: multiplications of two long vectors, for each element of an activation
-# and for each weight, and seconds for each state.
-PER_ELEMENT, PER_WEIGHT, SECONDS_PER_STATE = 18, 43, 2.2e-3
+# What a step takes beside its convolutions: multiplications of two long vectors for each element of an activation, and
+# tiny operations for each state.
+PER_ELEMENT, PER_STATE = 22, 20
 # What a search adds to the memory that its process has: activations are kept for the backward pass.
 BYTES_PER_ELEMENT, BYTES_PER_WEIGHT, BYTES_AT_LEAST = 1.1, 16, 330e6
 # A validation batch runs forward only.
@@ -91,16 +91,12 @@ def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
         raise ValueError(f"{network.name}: has no MixedEdges layer; only the network of a Supernet can be estimated")
     dtype = tf.as_dtype(states[0].compute_dtype)
     _, height, width, filters = states[0].input_shape[0]
-    x, kernel = tf.ones([batch_size, height, width, filters], dtype), tf.ones([5, 5, filters, 4 * filters], dtype)
-    convolution = _seconds(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), x, kernel) / (
-        height * width * kernel.shape.num_elements()
-    )
+    convolution = _convolution_seconds([batch_size, height, width, filters], [5, 5, filters, 4 * filters], dtype)
+    tiny = _convolution_seconds([2, 4, 4, 4], [3, 3, 4, 4], dtype, side_by_side=16)
     elements = batch_size * counted.elements
     weights = sum(weight.shape.num_elements() for weight in network.trainable_weights)
-    seconds = PASSES * counted.macs * convolution
-    seconds += PER_ELEMENT * elements * _seconds_per_element(dtype)
-    seconds += PER_WEIGHT * weights * _seconds_per_element(tf.float32)
-    seconds += SECONDS_PER_STATE * counted.states
+    seconds = PASSES * counted.macs * convolution / (height * width * 25 * filters * 4 * filters)
+    seconds += PER_ELEMENT * elements * _seconds_per_element(dtype) + PER_STATE * tiny * counted.states
     used = _used() + BYTES_AT_LEAST + BYTES_PER_ELEMENT * dtype.size * elements + BYTES_PER_WEIGHT * weights
     return Estimate(weights, used, seconds)
 
@@ -114,9 +110,18 @@ def _used():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def _convolution_seconds(shape, kernel_shape, dtype, side_by_side=4):
+    """The time of a convolution where several run side by side, as candidates of a state do."""
+    kernels = [tf.random.normal(kernel_shape, dtype=dtype) for _ in range(side_by_side)]
+    x = tf.ones(shape, dtype)
+    return (
+        _seconds(lambda *kernels: [tf.nn.conv2d(x, kernel, 1, "SAME") for kernel in kernels], *kernels) / side_by_side
+    )
+
+
 def _seconds_per_element(dtype):
-    vector = tf.ones([1 << 22], dtype)
-    return _seconds(lambda x: x * x, vector) / (1 << 22)
+    vectors = [tf.random.normal([1 << 20], dtype=dtype) for _ in range(4)]
+    return _seconds(lambda *vectors: [x * x for x in vectors], *vectors) / (1 << 22)
 
 
 def _seconds(function, *arguments):
