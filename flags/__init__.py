@@ -117,6 +117,30 @@ def _evaluate():
 
 def _zoo():
     flags.DEFINE_string("pattern", "*", "which models, e.g. bnas*")
+    flags.DEFINE_bool("costs", False, "show what each of them costs")
+    _json()
+
+
+def _costs():
+    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model that has one", required=True)
+    flags.DEFINE_list(
+        "input_shape", None, "height, width and channels of the images; 32,32,3 or those of the zoo model by default"
+    )
+    flags.register_validator(
+        "input_shape", _is_shape, "give height, width and channels as positive integers, e.g. --input_shape=32,32,3"
+    )
+    flags.DEFINE_integer(
+        "num_classes", None, "number of classes; 10 or that of the zoo model by default", lower_bound=1
+    )
+    _json()
+
+
+def _json():
+    flags.DEFINE_bool("json", False, "print JSON in place of a table")
+
+
+def _is_shape(sizes):
+    return sizes is None or len(sizes) == 3 and all(size.isdecimal() and int(size) > 0 for size in sizes)
 
 
 _COMMANDS = {
@@ -124,5 +148,6 @@ _COMMANDS = {
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),
+    "costs": (_costs,),
     "zoo": (_zoo,),
 }

@@ -15,7 +15,8 @@ COMMANDS = {
     "train": "train the network of a genotype or of the zoo",
     "convert": "write a trained network as a bit-packed .tflite, with a report",
     "evaluate": "accuracy of a trained network and of its .tflite",
-    "zoo": "list the published networks",
+    "costs": "count operations, parameters and bytes of a genotype's network",
+    "zoo": "list the networks of the zoo",
 }
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
@@ -76,7 +77,7 @@ def _call(command, settings, names):
 
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
-        if command != "zoo":
+        if command != "zoo" or settings.costs:
             versions.check_tensorflow()
             # Its warnings speak of TensorFlow's own insides.
             load_tensorflow().get_logger().setLevel("ERROR")

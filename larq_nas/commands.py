@@ -1,5 +1,6 @@
 """The commands: each reads its flags, calls the library, and ends with the path of what it made."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -128,18 +129,74 @@ def evaluate(settings, flags: dict):
     print(run.path / "evaluation.json")
 
 
+def costs(settings, flags: dict):
+    """Prints what the network of a genotype costs, layer by layer."""
+    from larq_nas import costs
+
+    genotype = _genotype(settings.genotype)
+    variant = zoo.VARIANTS.get(settings.genotype)
+    shape = tuple(int(size) for size in settings.input_shape or (variant.input_shape if variant else (32, 32, 3)))
+    classes = settings.num_classes or (variant.num_classes if variant else 10)
+    counts = costs.count(genotype, shape, classes)
+    if settings.json:
+        print(json.dumps(counts.to_dict()))
+        return
+    rows = [
+        (row.name, "x".join(map(str, row.kernel)), row.binary_macs, row.float_macs, row.weights + row.floats, row.bytes)
+        for row in counts.rows
+    ]
+    total = ("total", "", counts.binary_macs, counts.float_macs, counts.params, counts.bytes)
+    _print_table([("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes"), *rows, total])
+    _print_costs(counts)
+
+
 def list_zoo(settings, flags: dict):
     """Lists the models of the zoo."""
-    from larq_nas.zoo import bnas
-
     names = zoo.list_models(settings.pattern)
     if not names:
         raise CommandError(f"--pattern={settings.pattern}: no model; there are {', '.join(zoo.list_models())}")
-    print(f"{'model':<10}{'parameters':>13}{'MB':>8}  {'data set':<10}reported by the authors (%)")
+    if settings.costs:
+        _list_costs(names, settings.json)
+        return
+    rows = []
     for name in names:
-        variant = bnas.VARIANTS[name]
-        size = f"{variant.memory / 1e6:.2f}"
-        print(f"{name:<10}{variant.parameters:>13,}{size:>8}  {variant.dataset:<10}{variant.reported}")
+        variant = zoo.VARIANTS[name]
+        rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))
+    if settings.json:
+        print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
+        return
+    _print_table([("model", "parameters", "MB", "data set", "reported by the authors (%)"), *rows])
+
+
+def _list_costs(names, as_json):
+    from larq_nas import costs
+
+    counted = {}
+    for name in names:
+        variant = zoo.VARIANTS[name]
+        model = zoo.genotype(name) if name in zoo.GENOTYPES else getattr(zoo, name)()
+        counted[name] = costs.count(model, variant.input_shape, variant.num_classes)
+    if as_json:
+        print(json.dumps({name: counts.to_dict() for name, counts in counted.items()}))
+        return
+    rows = [("model", "image", "FLOPs", "BiOps", "equivalent ops", "parameters", "bytes")]
+    for name, counts in counted.items():
+        image = "x".join(map(str, zoo.VARIANTS[name].input_shape))
+        equivalent = round(counts.equivalent_ops)
+        rows.append((name, image, counts.flops, counts.biops, equivalent, counts.params, counts.bytes))
+    _print_table(rows)
+    print("FLOPs and BiOps are two for each multiply-accumulate; equivalent ops are FLOPs + BiOps / 32")
+
+
+def _print_table(rows):
+    """Prints rows of texts and numbers, the first of them the header, in columns."""
+    forms = {int: "{:,}", float: "{:,.2f}", str: "{}"}
+    texts = [[forms[type(cell)].format(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(rows[0]))]
+    right = [type(cell) is not str for cell in rows[1]]
+    for row in texts:
+        cells = (f"{cell:>{w}}" if r else f"{cell:<{w}}" for cell, w, r in zip(row, widths, right, strict=True))
+        print("  ".join(cells).rstrip())
 
 
 def _start(run, command, settings, flags):
@@ -154,12 +211,12 @@ def _start(run, command, settings, flags):
 
 
 def _genotype(name):
-    if name in zoo.list_models():
+    if name in zoo.GENOTYPES:
         architecture = zoo.genotype(name)
     elif pathlib.Path(name).exists():
         architecture = Architecture.load(name)
     else:
-        raise CommandError(f"--genotype={name}: no such file, and no model of the zoo ({', '.join(zoo.list_models())})")
+        raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
     if not architecture.decided:
         raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
     return architecture
@@ -217,6 +274,10 @@ def _chunks(batches):
 
 def _print_costs(counts):
     print(
-        f"{counts['parameters']:,} parameters, {counts['bytes']:,} bytes, "
-        f"{counts['binary_macs']:,} binary and {counts['float_macs']:,} float multiply-accumulates"
+        f"{counts.params:,} parameters, {counts.bytes:,} bytes, {counts.binary_macs:,} binary and "
+        f"{counts.float_macs:,} float multiply-accumulates"
+    )
+    print(
+        f"{counts.biops / 1e6:,.1f} M BiOps, {counts.flops / 1e6:,.1f} M FLOPs (two for each multiply-accumulate), "
+        f"{counts.equivalent_ops / 1e6:,.1f} M equivalent operations (FLOPs + BiOps / 32)"
     )

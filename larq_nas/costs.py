@@ -1,29 +1,413 @@
-"""What a network costs."""
+"""What a network costs: multiply-accumulates, parameters and bytes, layer by layer.
+
+```python
+from larq_nas import costs, zoo
+
+counts = costs.count(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
+counts.biops, counts.flops, counts.params, counts.bytes
+same = costs.count(zoo.bnas_a())
+assert counts.biops == same.biops
+```
+
+A binary operation has a binary kernel and a binary input. Padded taps count; additions, pools and normalizations do
+not. Papers differ in how they sum up: `docs/costs.md` shows their rows beside ours.
+
+`larq.models.summary` counts the same multiply-accumulates of convolutions (grouped and dilated ones, too) and dense
+layers. It differs from what stands here in transposed convolutions (counted at the size of the output), layers that
+are used several times (counted once), weights of a convolution beside kernel and bias (counted as
+multiply-accumulates), layers whose name holds "bias" (not counted), parameters of BatchNorm (half of them dropped, as
+inference fuses them), and bytes (kernels without the padding to words of 32 channels; binary dense and depthwise
+kernels at one bit, which Larq Compute Engine stores as floats).
+"""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
 
 import larq as lq
+import tensorflow as tf
 
 from larq_nas import networks
 from larq_nas.architecture import Architecture
+from larq_nas.operations import OPERATIONS, XnorConv2D
+
+layers = tf.keras.layers
+
+# Larq Compute Engine packs the channels of each tap of a filter into words of so many bits.
+WORD = 32
+
+TOTALS = ("binary_macs", "float_macs", "binary_params", "float_params", "bytes")
 
 
-def count(architecture: Architecture, image_shape, classes: int) -> dict:
-    """Counts the network of a genotype, by Larq's profile of its layers.
+class CostError(ValueError):
+    """A network cannot be counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one layer costs.
 
     # Arguments
-        architecture: A genotype.
-        image_shape: Height, width and channels of the images.
+        name: Name of the layer.
+        kind: `"convolution"`, `"dense"`, `"normalization"` or `"other"`.
+        kernel: Shape of the kernel; empty without one.
+        positions: How many times the whole kernel is multiplied for one image.
+        binary: Whether kernel and input are ±1.
+        packed: Whether Larq Compute Engine packs the kernel to bits.
+        floats: Trained parameters beside the kernel.
+        stored: Numbers of 32 bits that inference needs beside the kernel.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple = ()
+    positions: int = 0
+    binary: bool = False
+    packed: bool = False
+    floats: int = 0
+    stored: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Weights of the kernel."""
+        return math.prod(self.kernel) if self.kernel else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return self.weights * self.positions
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-accumulates of ±1."""
+        return self.macs if self.binary else 0
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates."""
+        return self.macs - self.binary_macs
+
+    @property
+    def binary_params(self) -> int:
+        """Weights of a binary kernel."""
+        return self.weights if self.binary else 0
+
+    @property
+    def float_params(self) -> int:
+        """All other trained parameters."""
+        return self.weights - self.binary_params + self.floats
+
+    @property
+    def bytes(self) -> int:
+        """Size at inference: packed kernels at one bit, everything else at 32."""
+        if not self.packed:
+            return 4 * (self.weights + self.stored)
+        *taps, channels, filters = self.kernel
+        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What a network costs for one image.
+
+    # Arguments
+        rows: A `Row` for each layer that has weights.
+    """
+
+    rows: tuple[Row, ...]
+
+    def _sum(self, name):
+        return sum(getattr(row, name) for row in self.rows)
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-accumulates of ±1."""
+        return self._sum("binary_macs")
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates."""
+        return self._sum("float_macs")
+
+    @property
+    def binary_params(self) -> int:
+        """Weights of binary kernels."""
+        return self._sum("binary_params")
+
+    @property
+    def float_params(self) -> int:
+        """All other trained parameters."""
+        return self._sum("float_params")
+
+    @property
+    def params(self) -> int:
+        """Trained parameters."""
+        return self.binary_params + self.float_params
+
+    @property
+    def bytes(self) -> int:
+        """Size at inference: kernels packed as Larq Compute Engine packs them, everything else at 32 bits."""
+        return self._sum("bytes")
+
+    @property
+    def flops(self) -> int:
+        """Float operations: two for each multiply-accumulate."""
+        return 2 * self.float_macs
+
+    @property
+    def biops(self) -> int:
+        """Binary operations: two for each multiply-accumulate."""
+        return 2 * self.binary_macs
+
+    @property
+    def equivalent_ops(self) -> float:
+        """See `equivalent_ops`."""
+        return equivalent_ops(self.flops, self.biops)
+
+    @property
+    def equivalent_ops_64(self) -> float:
+        """See `equivalent_ops_64`."""
+        return equivalent_ops_64(self.flops, self.biops)
+
+    def to_dict(self) -> dict:
+        """Totals and rows, for JSON."""
+        names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
+        rows = [
+            {**dataclasses.asdict(row), **{name: getattr(row, name) for name in ("macs", "bytes")}} for row in self.rows
+        ]
+        return {**{name: getattr(self, name) for name in names}, "layers": rows}
+
+
+def equivalent_ops(flops, biops) -> float:
+    """FLOPs + BiOps / 32: what the numbers in the tables of BARS are."""
+    return flops + biops / 32
+
+
+def equivalent_ops_64(flops, biops) -> float:
+    """FLOPs + BiOps / 64: what the captions of these tables say."""
+    return flops + biops / 64
+
+
+def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
+    """Counts a network.
+
+    # Arguments
+        network: A Keras model, or a genotype, which is counted in milliseconds without building its layers.
+        input_shape: Height, width and channels of the images, if a genotype is counted.
+        classes: Number of classes, if a genotype is counted.
+
+    # Returns
+        The `Costs` for one image.
+
+    # Raises
+        CostError: If the model has a layer of a kind that is not known here, or is not built; if the architecture is
+            a space.
+        NetworkError: If the network cannot be built at this shape.
+    """
+    if not isinstance(network, Architecture):
+        return Costs(tuple(_model_rows(network)))
+    if not network.decided:
+        raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
+    return Costs(tuple(row for row, _ in _architecture_rows(network, tuple(input_shape), classes)))
+
+
+class Expected(NamedTuple):
+    """Expected costs, scalars in 64 bits; the names are those of `Costs`."""
+
+    binary_macs: tf.Tensor
+    float_macs: tf.Tensor
+    binary_params: tf.Tensor
+    float_params: tf.Tensor
+    bytes: tf.Tensor
+
+    @property
+    def biops(self):
+        return 2 * self.binary_macs
+
+    @property
+    def flops(self):
+        return 2 * self.float_macs
+
+
+def expected(space: Architecture, choice_probabilities: dict, input_shape=(32, 32, 3), classes=10) -> Expected:
+    """The expected costs of a genotype that is drawn from a space. Differentiable.
+
+    Operations are drawn by the given probabilities; where a node keeps some of its edges, all are equally likely
+    to be kept. Everything that is not chosen (stem, preprocessing, shortcuts, classifier) is part of it.
+
+    # Arguments
+        space: The search space.
+        choice_probabilities: For each cell by name, probabilities of shape `(edges, candidates)`.
+        input_shape: Height, width and channels of the images.
         classes: Number of classes.
 
     # Returns
-        `parameters` (trainable), `bytes` (binary kernels at one bit, the rest at 32), and the multiply-accumulates
-        of one image, `binary_macs` and `float_macs`.
+        The `Expected` costs of its final network, exact where every choice is one-hot.
     """
-    model = networks.build(architecture, image_shape, classes)
-    profile = lq.models.ModelProfile(model)
-    return {
-        # Larq's count leaves the parameters of BatchNorm out.
-        "parameters": sum(weight.shape.num_elements() for weight in model.trainable_weights),
-        "bytes": -(-profile.memory // 8),
-        "binary_macs": profile.op_count("mac", 1),
-        "float_macs": profile.op_count("mac", 32),
+    fixed, chosen = _tables(space, tuple(input_shape), classes)
+    totals = tf.constant(fixed, tf.float64)
+    for name, table in chosen.items():
+        totals += tf.einsum(
+            "ec,ect->t", tf.cast(choice_probabilities[name], tf.float64), tf.constant(table, tf.float64)
+        )
+    return Expected(*tf.unstack(totals))
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(space, input_shape, classes):
+    """Totals of what is not chosen, and for each cell those of each candidate of each edge."""
+    fixed = [0] * len(TOTALS)
+    kept = {cell.name: [node.keep / len(node.edges) for node in cell.nodes for _ in node.edges] for cell in space.cells}
+    chosen = {
+        cell.name: [[[0.0] * len(TOTALS) for _ in edge.operations] for edge in cell.edges] for cell in space.cells
     }
+    for row, choice in _architecture_rows(space, input_shape, classes):
+        cell, edge, candidate = choice or (None, None, None)
+        totals, share = (fixed, 1) if cell is None else (chosen[cell][edge][candidate], kept[cell][edge])
+        for index, name in enumerate(TOTALS):
+            totals[index] += share * getattr(row, name)
+    return fixed, chosen
+
+
+# --- a Keras model -------------------------------------------------------------------------------------------
+
+
+def _model_rows(model, prefix=""):
+    for layer in model.layers:
+        name = prefix + layer.name
+        if isinstance(layer, tf.keras.Model):
+            yield from _model_rows(layer, f"{name}/")
+        elif layer.weights:
+            yield from _layer_rows(layer, name)
+        elif not layer.built:
+            raise CostError(f"layer {name}: has no shape yet; build the model with an input shape first")
+
+
+def _layer_rows(layer, name):
+    weights = lq.models.LayerProfile(layer).weight_profiles
+    trained = sum(weight.shape.num_elements() for weight in layer.trainable_weights)
+    if isinstance(layer, layers.BatchNormalization):
+        # Of its four vectors, inference needs two.
+        yield Row(name, "normalization", floats=trained, stored=2 * layer.weights[0].shape.num_elements())
+        return
+    kernels = [weight for weight in layer.weights if weight.shape.rank > 1]
+    if not kernels or isinstance(layer, layers.PReLU):
+        yield Row(name, "other", floats=trained, stored=trained)
+        return
+    if not isinstance(layer, (*lq.models.mac_containing_layers, layers.Conv2DTranspose, layers.Conv3D)):
+        raise CostError(f"layer {name}: {type(layer).__name__} is of a kind whose costs are not known")
+    bits = {weight._weight.name: weight.bitwidth for weight in weights}
+    kind = "dense" if isinstance(layer, layers.Dense) else "convolution"
+    positions, others = _positions(layer, name), trained - sum(kernel.shape.num_elements() for kernel in kernels)
+    for index, kernel in enumerate(kernels):
+        inputs = getattr(getattr(layer, "input_quantizer", None), "precision", 32)
+        binary = bits[kernel.name] == inputs == 1
+        packed = binary and isinstance(layer, lq.layers.QuantConv2D)
+        packed = packed and (layer.groups == 1 or kernel.shape[-2] % WORD == 0)
+        yield Row(
+            name if len(kernels) == 1 else f"{name}/{index}",
+            kind,
+            tuple(kernel.shape),
+            positions,
+            binary,
+            packed,
+            floats=others if index == 0 else 0,
+            stored=(others if index == 0 else 0) + (_scales(layer) if packed else 0),
+        )
+
+
+def _positions(layer, name):
+    total = 0
+    for node in range(len(layer.inbound_nodes)):
+        transposed = isinstance(layer, layers.Conv2DTranspose)
+        shape = layer.get_input_shape_at(node) if transposed else layer.get_output_shape_at(node)
+        inner = shape[1:-1] if getattr(layer, "data_format", "channels_last") == "channels_last" else shape[2:]
+        if None in inner:
+            raise CostError(
+                f"layer {name}: {tuple(shape)} is no fixed size; give the model an input shape without None"
+            )
+        total += math.prod(inner)
+    return total
+
+
+def _scales(layer):
+    scaled = isinstance(layer, XnorConv2D) or isinstance(layer.kernel_quantizer, lq.quantizers.MagnitudeAwareSign)
+    return layer.filters if scaled else 0
+
+
+# --- an architecture -----------------------------------------------------------------------------------------
+
+
+def _architecture_rows(architecture, input_shape, classes):
+    """The rows of the final network, each with the choice that it hangs on: `None`, or cell, edge and candidate."""
+    networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
+    channels = yield from TEMPLATES[architecture.template](architecture, input_shape)
+    yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
+
+
+def _weighted(name, kind, kernel, positions, *, binary=False, bias=False):
+    floats = kernel[-1] if bias else 0
+    # The scales of `XnorConv2D`.
+    return Row(name, kind, kernel, positions, binary, binary, floats, floats + (kernel[-1] if binary else 0))
+
+
+def _norm(name, channels, affine=True):
+    return Row(name, "normalization", floats=2 * channels if affine else 0, stored=2 * channels)
+
+
+def _convolution(name, taps, channels, filters, size, **options):
+    return _weighted(name, "convolution", (taps, taps, channels, filters), math.prod(size), **options)
+
+
+def _block(name, taps, channels, filters, size, *, affine=True, binary=True, choice=None):
+    """The rows of `operations.convolution_block`, whose output has the given size."""
+    yield _norm(f"{name}_norm", channels, affine), choice
+    yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary), choice
+
+
+def _halved(size):
+    return tuple(-(-side // 2) for side in size)
+
+
+def _bnas(architecture, input_shape):
+    *size, channels = input_shape
+    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
+    networks.check_sizes(architecture, large)
+    if large:
+        shapes = (
+            ("stem0", 0, channels, filters // 2),
+            ("stem0", 1, filters // 2, filters),
+            ("stem1", "", filters, filters),
+        )
+        for stem, index, before, after in shapes:
+            size = _halved(size)
+            yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
+            yield _norm(f"{stem}_norm{index}", after), None
+        earlier = previous = filters
+    else:
+        yield from _block("stem", 3, channels, 3 * filters, size, binary=False)
+        earlier = previous = 3 * filters
+    reduced, index = large, 0
+    for stage in architecture.stages:
+        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
+            cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
+            reduction = cell_name == stage.reduction and stage.reduction is not None
+            taps = 3 if reduced else 1
+            yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
+            yield from _block(f"{name}_preprocess1", 1, previous, width, size)
+            size = _halved(size) if reduction else size
+            for row, edge in enumerate(cell.edges):
+                for candidate, operation in enumerate(edge.operations):
+                    if OPERATIONS[operation].kind == "convolution":
+                        place, taps = f"{name}_state{edge.source}_edge{row}", OPERATIONS[operation].kernel_size
+                        yield from _block(place, taps, width, width, size, choice=(cell_name, row, candidate))
+            output = len(cell.nodes) * width
+            if reduction and index > 0:
+                yield _norm(f"{name}_shortcut_norm", previous), None
+                yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
+            earlier, previous, reduced, index = previous, output, reduction, index + 1
+    return previous
+
+
+TEMPLATES = {"bnas": _bnas}

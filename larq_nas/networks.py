@@ -19,7 +19,7 @@ from larq_nas.operations import Operation, batch_normalization, convolution_bloc
 layers = tf.keras.layers
 
 # From this height on, images enter through a stem that shrinks them eightfold.
-LARGE_IMAGE = 128
+LARGE_IMAGE, STEM_HALVINGS = 128, 3
 
 
 class NetworkError(ValueError):
@@ -55,9 +55,21 @@ def build(
     # Raises
         NetworkError: If the template cannot make a network of the architecture or the shape.
     """
-    images = _images(input_shape, input_tensor)
+    images = start(input_shape, input_tensor, reductions(architecture), STEM_HALVINGS)
     choices = _choices(architecture)
     x = TEMPLATES[architecture.template](architecture, images, _by_state(architecture, choices), drop_path)
+    return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
+
+
+def start(input_shape, input_tensor, halvings, stem_halvings):
+    """The images that a network takes; arguments as for `build` and `check_shape`."""
+    input_shape = tuple(input_shape if input_tensor is None else input_tensor.shape[1:])
+    check_shape(input_shape, halvings, stem_halvings)
+    return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
+
+
+def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
+    """The model from `images` to `x`, or from there to a softmax over the classes if `include_top`."""
     if include_top:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dense(
@@ -74,16 +86,43 @@ def build(
     return tf.keras.Model(inputs, x, name=name)
 
 
-def _images(input_shape, input_tensor):
-    if input_tensor is not None:
-        input_shape = input_tensor.shape[1:]
-    integers = all(type(size) is int and size > 0 for size in input_shape)
-    if len(input_shape) != 3 or not integers:
+def reductions(architecture: Architecture) -> int:
+    """How often the cells of an architecture halve their input."""
+    return sum(stage.reduction is not None for stage in architecture.stages)
+
+
+def check_shape(input_shape, halvings, stem_halvings):
+    """Checks the shape of images.
+
+    # Arguments
+        input_shape: Their height, width and channels.
+        halvings: How often the network halves them.
+        stem_halvings: How often the stem of large images halves them before.
+
+    # Raises
+        NetworkError: If they have no fixed size or are too small.
+    """
+    if len(input_shape) != 3 or not all(type(size) is int and size > 0 for size in input_shape):
         raise NetworkError(
             f"input_shape {tuple(input_shape)} is not (height, width, channels) of positive integers; binary "
             "convolutions need a fixed image size"
         )
-    return layers.Input(tuple(input_shape), name="images") if input_tensor is None else input_tensor
+    halvings += stem_halvings if input_shape[0] >= LARGE_IMAGE else 0
+    if min(input_shape[:2]) < 2**halvings:
+        raise NetworkError(
+            f"input_shape {tuple(input_shape)} is too small: the network halves images {halvings} times and needs at "
+            f"least {2**halvings} pixels in height and width"
+        )
+
+
+def check_sizes(architecture: Architecture, large: bool):
+    """Raises `NetworkError` if the bnas template cannot have the widths and depths of an architecture."""
+    if any(len(candidates) > 1 for stage in architecture.stages for candidates in (stage.widths, stage.depths)):
+        raise NetworkError("the bnas template searches cells only: every stage must list one width and one depth")
+    if large and architecture.stages[0].widths[0] < 2:
+        raise NetworkError(
+            "stages[0].widths: the stem of large images has half as many filters, so at least 2 are needed"
+        )
 
 
 def _choices(architecture):
@@ -108,10 +147,8 @@ def _by_state(architecture, choices):
 
 
 def _bnas(architecture, images, choices, drop_path):
-    filters = [stage.widths for stage in architecture.stages] + [stage.depths for stage in architecture.stages]
-    if any(len(candidates) > 1 for candidates in filters):
-        raise NetworkError("the bnas template searches cells only: every stage must list one width and one depth")
     large = images.shape[1] >= LARGE_IMAGE
+    check_sizes(architecture, large)
     stem = _imagenet_stem if large else _cifar_stem
     earlier, previous, reduced = stem(images, architecture.stages[0].widths[0])
     index = 0
@@ -141,11 +178,16 @@ def _cifar_stem(images, filters):
     return x, x, False
 
 
-def _imagenet_stem(images, filters):
+def imagenet_stem0(images, filters):
+    """Two float convolutions that halve large images twice."""
     x = float_conv(filters // 2, 3, 2, name="stem0_conv0")(images)
     x = layers.ReLU(name="stem0_relu")(batch_normalization(name="stem0_norm0")(x))
     x = float_conv(filters, 3, 2, name="stem0_conv1")(x)
-    earlier = batch_normalization(name="stem0_norm1")(x)
+    return batch_normalization(name="stem0_norm1")(x)
+
+
+def _imagenet_stem(images, filters):
+    earlier = imagenet_stem0(images, filters)
     x = float_conv(filters, 3, 2, name="stem1_conv")(layers.ReLU(name="stem1_relu")(earlier))
     # The first cell's inputs differ in size, as after a reduction.
     return earlier, batch_normalization(name="stem1_norm")(x), True

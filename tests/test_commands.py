@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from larq_nas.methods import bnas
+
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 
 
@@ -32,6 +34,7 @@ def directory(tmp_path_factory):
         artefact = done.stdout.splitlines()[-1]
         assert (path / artefact).is_file(), f"the last line {artefact!r} names the artefact"
         assert done.stderr == ""
+    (path / "space.json").write_text(bnas.space().to_json())
     return path
 
 
@@ -88,10 +91,37 @@ def test_the_report_accounts_for_every_binary_convolution(directory):
     assert (directory / "runs/train/model.tflite").stat().st_size == report["file_bytes"]
 
 
+def test_costs_of_a_genotype(directory):
+    words = ["costs", "--genotype=runs/search/genotype.json", "--input_shape=8,8,1"]
+    lines = _run(directory, *words).stdout.splitlines()
+    assert lines[0].split() == ["layer", "kernel", "binary", "MACs", "float", "MACs", "parameters", "bytes"]
+    counts = json.loads(_run(directory, *words, "--json").stdout)
+    total = next(line for line in lines if line.startswith("total"))
+    names = ("binary_macs", "float_macs", "params", "bytes")
+    assert total.split()[1:] == [f"{counts[name]:,}" for name in names]
+    assert [line.split()[0] for line in lines[1 : len(counts["layers"]) + 1]] == [x["name"] for x in counts["layers"]]
+    # A search prints the same.
+    assert lines[-2] in _run(directory, "search", *SMALL).stdout
+
+
+def test_costs_of_the_zoo(directory):
+    lines = _run(directory, "zoo", "--costs", "--pattern=*[a1]*").stdout.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert rows["bnas_a"][2:4] == ["175,852,800", "1,393,459,200"]
+    assert rows["vgg11"][1:4] == ["32x32x3", "887,296", "18,874,368"]
+    counts = json.loads(_run(directory, "zoo", "--costs", "--json", "--pattern=bnas_d").stdout)
+    assert counts["bnas_d"]["biops"] == 5_863_768_064
+    # That of a model is counted at its own image size.
+    assert json.loads(_run(directory, "costs", "--json", "--genotype=bnas_d").stdout) == counts["bnas_d"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "--genotype=nope.json"], "nope.json: no such file, and no model of the zoo"),
+        (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
+        (["train", "--genotype=vgg11"], "--genotype=vgg11: no such file, and no genotype of the zoo"),
+        (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
+        (["costs", "--genotype=bnas_a", "--input_shape=2,2,3"], "input_shape (2, 2, 3) is too small"),
         (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),
         (["convert", "--run_dir=runs/search"], "must be the directory of a finished larq_nas train"),
         (["evaluate", "--tflite=nope.tflite"], "nope.tflite: no such file"),

@@ -1,10 +1,322 @@
-from larq_nas import costs, zoo
+import itertools
+import pathlib
+import sys
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import costs, networks, zoo
+from larq_nas.architecture import Architecture, Cell, Edge, Node
+from larq_nas.methods import bnas
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
+import costs as published  # noqa: E402  (docs/costs.py)
+
+layers = tf.keras.layers
+CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
 
 
-def test_bnas_a_costs_what_was_published():
-    # 175 M FLOPs (without the classifier) and 1393 M BiOps in the table of BARS, two for each multiply-accumulate.
-    counts = costs.count(zoo.genotype("bnas_a"), (32, 32, 3), 10)
-    assert counts["parameters"] == 5_578_252
-    assert 2 * (counts["float_macs"] - 5_760) // 10**6 == 175
-    assert 2 * counts["binary_macs"] // 10**6 == 1393
-    assert counts["bytes"] == zoo.bnas.VARIANTS["bnas_a"].memory
+def _of_zoo(name):
+    return costs.count(zoo.genotype(name), *(CIFAR if name in ("bnas_a", "bnas_b", "bnas_c") else IMAGENET))
+
+
+# --- published rows ---
+
+
+@pytest.mark.parametrize(
+    ("name", "binary", "shortcuts", "stem", "classifier", "millions"),
+    [
+        ("bnas_a", 696_729_600, 84_934_656, 2_985_984, 5_760, 15.205),
+        ("bnas_b", 1_329_594_368, 268_435_456, 5_308_416, 10_240, 30.288),
+        ("bnas_c", 5_028_397_056, 764_411_904, 8_957_952, 17_280, 99.488),
+        ("bnas_d", 2_931_884_032, 205_520_896, 97_542_144, 1_024_000, 147.588),
+        ("bnas_e", 3_309_822_208, 232_013_824, 109_396_224, 1_088_000, 165.825),
+        ("bnas_f", 4_179_874_048, 232_013_824, 109_396_224, 1_088_000, 179.420),
+        ("bnas_g", 3_576_222_272, 274_763_776, 128_447_424, 1_184_000, 189.803),
+        ("bnas_h", 15_837_954_048, 822_083_584, 368_492_544, 2_048_000, 630.854),
+    ],
+)
+def test_bnas_networks_cost_what_was_published(name, binary, shortcuts, stem, classifier, millions):
+    counts = _of_zoo(name)
+    assert counts.binary_macs == binary
+    assert published.part(counts, "shortcut_conv") == shortcuts
+    assert published.part(counts, "stem") == stem
+    assert published.part(counts, "classifier") == classifier
+    assert counts.float_macs == shortcuts + stem + classifier
+    paper = stem + classifier + (binary + shortcuts) / 64
+    assert paper / 1e6 == pytest.approx(millions, abs=6e-4)
+    assert counts.params == zoo.bnas.VARIANTS[name].parameters
+    assert counts.bytes == zoo.bnas.VARIANTS[name].memory
+
+
+def test_the_rows_of_bnas_in_the_tables_of_bars():
+    a, d = _of_zoo("bnas_a"), _of_zoo("bnas_d")
+    assert ((a.flops - 2 * 5_760) // 10**6, a.biops // 10**6) == (175, 1393)
+    # The classifier is left out, the float shortcuts counted as binary.
+    shortcuts, stem = 205_520_896, 97_542_144
+    assert (2 * stem // 10**6, (d.biops + 2 * shortcuts) // 10**6) == (195, 6274)
+
+
+@pytest.mark.parametrize(
+    ("build", "flops", "biops", "params"),
+    [
+        (lambda: zoo.xnor_resnet18(), 16_132_096, 1_094_713_344, 11_173_066),
+        (lambda: zoo.xnor_resnet34(), 16_132_096, 2_302_672_896, 21_281_226),
+        (
+            lambda: zoo.xnor_resnet18(downsample="binary", input_shape=(224, 224, 3)),
+            138_305_536,
+            3_699_376_128,
+            13_073_928,
+        ),
+    ],
+)
+def test_resnets_cost_what_the_table_of_bars_says(build, flops, biops, params):
+    counts = costs.count(build())
+    assert (counts.flops, counts.biops, counts.params) == (flops, biops, params)
+
+
+@pytest.mark.parametrize("name", sorted(set(published.EQUIVALENT) - set(published.NOT_EQUIVALENT)))
+def test_equivalent_operations_are_those_of_the_table_of_bars(name):
+    flops, biops, equivalent = published.EQUIVALENT[name]
+    assert costs.equivalent_ops(flops, biops) == pytest.approx(equivalent, abs=0.11)
+    assert costs.equivalent_ops_64(flops, biops) < equivalent - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "scales", "sizes", "megabytes"),
+    [
+        ("vgg11", {}, True, (81_576, 307_112, 676_648, 1_190_184), (0.08, 0.29, 0.65, 1.14)),
+        ("vgg11", {}, False, (78_888, 301_736, 668_584, 1_179_432), None),
+        ("resnet18", {}, False, (94_056, 362_408, 805_096, 1_422_120), (0.09, None, None, None)),
+        ("resnet18", {}, True, (98_792, 371_880, 819_304, 1_441_064), (0.09, None, None, None)),
+        (
+            "resnet18",
+            {"input_shape": (224, 224, 3)},
+            False,
+            (3_484_320, 9_754_016, 18_813_088, 30_661_536),
+            (3.29, 9.24, 17.8, 29.1),
+        ),
+    ],
+)
+def test_widths_take_the_bytes_of_dms(name, options, scales, sizes, megabytes):
+    for width, size in enumerate(sizes[: 2 if options else 4], start=1):
+        counts = costs.count(getattr(zoo, name)(width=width, **options))
+        assert published.dms_bytes(counts, scales) == size
+        if options:
+            first = {1: 3_456_096, 2: 9_697_568}[width]
+            assert published.dms_bytes(counts, scales, first_bits=8) == first
+        if megabytes and megabytes[width - 1]:
+            close = 0.011 * megabytes[width - 1] if options else 0.0055
+            assert size / 2**20 == pytest.approx(megabytes[width - 1], abs=close)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [("vgg11", {}, 577_722), ("resnet18", {}, 699_066), ("resnet18", {"input_shape": (224, 224, 3)}, 11_679_912)],
+)
+def test_full_precision_twins_have_the_weights_of_dms(name, options, parameters):
+    counts = costs.count(getattr(zoo, name)(binary=False, **options))
+    assert counts.binary_macs == counts.binary_params == 0
+    assert sum(row.weights + row.floats for row in counts.rows if row.kernel) == parameters
+
+
+@pytest.mark.slow
+def test_the_document_is_what_its_command_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "__file__", str(tmp_path / "costs.py"))
+    published.main()
+    document = pathlib.Path(__file__).parent.parent / "docs" / "costs.md"
+    assert (tmp_path / "costs.md").read_text() == document.read_text()
+
+
+# --- a genotype without its layers ---
+
+
+def _same(architecture, input_shape, classes, model=None):
+    built = costs.count(model or networks.build(architecture, input_shape, classes))
+    ours = costs.count(architecture, input_shape, classes)
+    assert sorted(ours.rows, key=lambda row: row.name) == sorted(built.rows, key=lambda row: row.name)
+
+
+@pytest.mark.parametrize(
+    "name", ["bnas_a", "bnas_d", *(pytest.param(f"bnas_{x}", marks=pytest.mark.slow) for x in "bcefgh")]
+)
+def test_a_genotype_costs_what_its_network_does(name):
+    _same(zoo.genotype(name), *(CIFAR if name in ("bnas_a", "bnas_b", "bnas_c") else IMAGENET), getattr(zoo, name)())
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_random_genotypes_cost_what_their_networks_do(part):
+    for seed in range(10 * part, 10 * part + 10):
+        generator = np.random.default_rng(seed)
+        space = bnas.space(int(generator.integers(3, 5)), int(generator.integers(2, 9)))
+        height, width = (128, 128) if seed % 10 == 0 else (int(side) for side in generator.integers(4, 12, 2))
+        _same(space.sample(seed), (height, width, int(generator.integers(1, 4))), int(generator.integers(2, 12)))
+
+
+# --- expected costs ---
+
+
+def _totals(architecture, *arguments):
+    counts = costs.count(architecture, *arguments)
+    return np.array([getattr(counts, name) for name in costs.TOTALS], float)
+
+
+def _probabilities(space, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        cell.name: tf.constant(generator.dirichlet(np.ones(len(cell.edges[0].operations)), len(cell.edges)))
+        for cell in space.cells
+    }
+
+
+def test_expected_costs_are_the_mean_over_all_genotypes():
+    operations = ("none", "bin_conv_3x3", "bin_dil_conv_5x5")
+    # One of two edges, then both.
+    nodes = (
+        Node((Edge(0, operations), Edge(1, operations)), 1),
+        Node((Edge(1, operations), Edge(2, operations)), 2),
+    )
+    space = Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes[:1])), bnas.space(4, 5).stages)
+    probabilities = _probabilities(space)
+    mean = np.zeros(len(costs.TOTALS))
+    weight = 0
+    rows = {name: value.numpy() for name, value in probabilities.items()}
+    for kept, picks, kept_reduce, pick in itertools.product(
+        range(2), itertools.product(range(3), repeat=3), range(2), range(3)
+    ):
+        edge = [nodes[0].edges[kept], *nodes[1].edges]
+        chosen = [Edge(e.source, (operations[p],)) for e, p in zip(edge, picks, strict=True)]
+        normal = Cell("normal", (Node((chosen[0],), 1), Node(tuple(chosen[1:]), 2)))
+        reduce = Cell("reduce", (Node((Edge(kept_reduce, (operations[pick],)),), 1),))
+        likely = rows["normal"][[kept, 2, 3], picks].prod() / 2 * rows["reduce"][kept_reduce, pick] / 2
+        mean += likely * _totals(Architecture("bnas", (normal, reduce), space.stages), (16, 16, 1), 7)
+        weight += likely
+    assert weight == pytest.approx(1)
+    np.testing.assert_allclose(costs.expected(space, probabilities, (16, 16, 1), 7), mean, rtol=1e-12)
+
+
+def test_expected_costs_are_the_mean_over_samples():
+    space = bnas.space(5, 8)
+    even = {cell.name: tf.fill([len(cell.edges), 7], 1 / 7) for cell in space.cells}
+    samples = np.array([_totals(space.sample(seed)) for seed in range(2000)])
+    error = samples.std(axis=0) / len(samples) ** 0.5
+    difference = np.array(costs.expected(space, even)) - samples.mean(axis=0)
+    assert np.all(np.abs(difference) <= 4 * error + 1e-3)
+
+
+def test_expected_costs_of_one_hot_choices_are_exact():
+    genotype = zoo.genotype("bnas_d")
+    ones = {cell.name: tf.ones([len(cell.edges), 1]) for cell in genotype.cells}
+    expected = costs.expected(genotype, ones, *IMAGENET)
+    counts = _of_zoo("bnas_d")
+    assert [int(value) for value in expected] == [getattr(counts, name) for name in costs.TOTALS]
+    assert (int(expected.biops), int(expected.flops)) == (counts.biops, counts.flops)
+
+
+def test_expected_costs_are_differentiable():
+    space = bnas.space(3, 4)
+    logits = {cell.name: tf.Variable(tf.zeros([len(cell.edges), 7])) for cell in space.cells}
+    with tf.GradientTape() as tape:
+        probabilities = {name: tf.nn.softmax(value) for name, value in logits.items()}
+        biops = costs.expected(space, probabilities, (8, 8, 1)).biops
+    gradient = tape.gradient(biops, logits["normal"]).numpy()
+    names = space.cell("normal").edges[0].operations
+    assert np.all(gradient[:, names.index("bin_conv_5x5")] > gradient[:, names.index("bin_conv_3x3")])
+    assert np.all(gradient[:, names.index("none")] < 0)
+
+
+# --- layers ---
+
+
+def _counted(*stack, shape=(9, 9, 4)):
+    return costs.count(tf.keras.Sequential([layers.Input(shape), *stack]))
+
+
+def test_convolutions_of_all_kinds():
+    assert _counted(layers.Conv2D(6, 3, strides=2, padding="same")).float_macs == 5 * 5 * 9 * 4 * 6
+    assert _counted(layers.Conv2D(6, 3, groups=2, padding="same")).float_macs == 81 * 9 * 2 * 6
+    assert _counted(layers.Conv2D(6, 3, dilation_rate=2)).float_macs == 25 * 9 * 4 * 6
+    assert _counted(layers.DepthwiseConv2D(3, padding="same")).float_macs == 81 * 9 * 4
+    assert _counted(layers.SeparableConv2D(5, 3, padding="same")).float_macs == 81 * (9 * 4 + 4 * 5)
+    assert _counted(layers.Conv2DTranspose(6, 3, strides=2)).float_macs == 81 * 9 * 4 * 6
+    assert _counted(layers.Conv1D(6, 3, padding="same"), shape=(9, 4)).float_macs == 9 * 3 * 4 * 6
+
+
+def test_an_operation_is_binary_where_kernel_and_input_are():
+    options = {"padding": "same", "use_bias": False}
+    both = _counted(lq.layers.QuantConv2D(6, 3, input_quantizer="ste_sign", kernel_quantizer="ste_sign", **options))
+    assert (both.binary_macs, both.float_macs) == (81 * 9 * 4 * 6, 0)
+    assert (both.binary_params, both.float_params) == (9 * 4 * 6, 0)
+    for quantizers in ({"kernel_quantizer": "ste_sign"}, {"input_quantizer": "ste_sign"}):
+        one = _counted(lq.layers.QuantConv2D(6, 3, **quantizers, **options))
+        assert one.binary_macs == one.binary_params == 0
+        assert one.bytes == 4 * 9 * 4 * 6
+    ternary = _counted(lq.layers.QuantConv2D(6, 3, input_quantizer="ste_sign", kernel_quantizer="ste_tern", **options))
+    assert ternary.binary_macs == 0
+
+
+@pytest.mark.parametrize(("channels", "words"), [(4, 1), (32, 1), (36, 2), (64, 2)])
+def test_kernels_take_whole_words_of_channels(channels, words):
+    layer = lq.layers.QuantConv2D(
+        6, 3, input_quantizer="ste_sign", kernel_quantizer="ste_sign", use_bias=False, pad_values=1.0, padding="same"
+    )
+    assert _counted(layer, shape=(9, 9, channels)).bytes == 9 * words * 4 * 6
+
+
+def test_what_the_engine_stores_as_floats_takes_their_bytes():
+    binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False}
+    dense = _counted(layers.Flatten(), lq.layers.QuantDense(10, **binary))
+    assert (dense.binary_macs, dense.bytes) == (324 * 10, 4 * 324 * 10)
+    grouped = _counted(lq.layers.QuantConv2D(6, 3, groups=2, **binary))
+    assert grouped.bytes == 4 * 9 * 2 * 6
+    assert _counted(lq.layers.QuantConv2D(64, 3, groups=2, **binary), shape=(9, 9, 64)).bytes == 9 * 4 * 64
+
+
+def test_other_parameters():
+    norm = _counted(layers.BatchNormalization())
+    assert (norm.params, norm.bytes) == (8, 32)
+    fixed = _counted(layers.BatchNormalization(center=False, scale=False))
+    assert (fixed.params, fixed.bytes) == (0, 32)
+    assert _counted(layers.PReLU(shared_axes=[1, 2])).params == 4
+    assert _counted(layers.Dense(3)).params == 15
+
+
+def test_layers_that_are_used_twice_and_models_in_models():
+    images = layers.Input((9, 9, 4))
+    convolution = layers.Conv2D(4, 3, padding="same", name="bias_free", use_bias=False)
+    model = tf.keras.Model(images, convolution(convolution(images)), name="inner")
+    counts = costs.count(model)
+    assert (counts.float_macs, counts.params) == (2 * 81 * 9 * 16, 9 * 16)
+    outer = costs.count(tf.keras.Sequential([layers.Input((9, 9, 4)), model, layers.Conv2D(2, 1)]))
+    assert outer.float_macs == counts.float_macs + 81 * 8
+    assert outer.rows[0].name == "inner/bias_free"
+
+
+def test_what_cannot_be_counted_is_named():
+    with pytest.raises(costs.CostError, match="layer lstm.*LSTM is of a kind"):
+        _counted(layers.LSTM(3, name="lstm"), shape=(9, 4))
+    with pytest.raises(costs.CostError, match="layer conv: has no shape yet"):
+        costs.count(tf.keras.Sequential([layers.Conv2D(3, 3, name="conv")]))
+    with pytest.raises(costs.CostError, match="layer conv.*no fixed size"):
+        _counted(layers.Conv2D(3, 3, name="conv"), shape=(None, None, 3))
+    with pytest.raises(costs.CostError, match="search space; count a genotype"):
+        costs.count(bnas.space())
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 3), (32, 2, 3), (128, 16, 3)])
+def test_too_small_images_are_refused_alike(shape):
+    genotype = zoo.genotype("bnas_a")
+    for function in (costs.count, networks.build):
+        with pytest.raises(networks.NetworkError, match="too small: the network halves images . times and needs at"):
+            function(genotype, shape, 10)
+
+
+def test_the_json_holds_totals_and_layers():
+    counts = _of_zoo("bnas_a")
+    values = counts.to_dict()
+    assert values["equivalent_ops"] == counts.flops + counts.biops / 32
+    assert values["equivalent_ops_64"] == counts.flops + counts.biops / 64
+    assert sum(layer["macs"] for layer in values["layers"]) == counts.binary_macs + counts.float_macs
+    assert sum(layer["bytes"] for layer in values["layers"]) == counts.bytes

@@ -139,6 +139,10 @@ def test_unknown_command_suggests_one(cli, word, hint):
         (["search", "--learning_rate=-1"], ["--learning_rate=-1"]),
         (["search", "--method=darts"], ["--method=darts", "|".join(methods.METHODS)]),
         (["train"], ["--genotype"]),
+        (["costs"], ["--genotype"]),
+        (["costs", "--genotype=bnas_a", "--input_shape=32,32"], ["--input_shape=32,32", "height, width and channels"]),
+        (["costs", "--genotype=bnas_a", "--input_shape=32,32,rgb"], ["--input_shape=32,32,rgb", "positive integers"]),
+        (["costs", "--genotype=bnas_a", "--num_classes=0"], ["--num_classes=0"]),
         (["zoo", "--verbosity=loud"], ["--verbosity=loud"]),
     ],
     ids=in_words,
@@ -198,7 +202,7 @@ def test_recipe_may_stand_after_its_flag(received):
 
 
 def test_missing_genotype_names_the_models_of_the_zoo(cli):
-    fails(cli("train", "--genotype=nope"), 3, "--genotype=nope: no such file", "bnas_a, bnas_b")
+    fails(cli("train", "--genotype=nope"), 3, "--genotype=nope: no such file", "bireal_resnet18, bnas_a")
 
 
 def test_genotype_that_is_a_space_is_refused(cli, tmp_path):
@@ -220,7 +224,7 @@ def test_directory_that_holds_no_training_is_refused(cli, tmp_path, command):
 
 
 def test_pattern_that_no_model_matches_names_the_models(cli):
-    fails(cli("zoo", "--pattern=x*"), 3, "--pattern=x*", "bnas_a, bnas_b")
+    fails(cli("zoo", "--pattern=x*"), 3, "--pattern=x*", "bireal_resnet18, bnas_a")
 
 
 def test_verbosity_1_shows_where(cli):

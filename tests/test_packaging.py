@@ -96,7 +96,7 @@ model = larq_nas.zoo.bnas_a()
 print(sum(int(v.shape.num_elements()) for v in model.trainable_variables))
 for module in (larq_nas, larq_nas.zoo, larq_nas.flags, larq_nas.converters, larq_nas.methods):
     print(module.__file__)
-print(*larq_nas.flags.recipes("train"), sum(larq_nas.zoo.genotype(m).decided for m in larq_nas.zoo.list_models()))
+print(*larq_nas.flags.recipes("train"), sum(larq_nas.zoo.genotype(m).decided for m in larq_nas.zoo.GENOTYPES))
 """
     result = elsewhere("-c", code)
     assert result.returncode == 0, result.stderr

@@ -6,14 +6,18 @@ import pytest
 import tensorflow as tf
 
 import larq_nas
-from larq_nas import zoo
-from larq_nas.zoo import bnas
+from larq_nas import costs, zoo
+from larq_nas.converters import tflite
+
+SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h")
+BASELINES = sorted(set(zoo.VARIANTS) - set(zoo.GENOTYPES))
 
 
 def test_models_are_listed_by_pattern():
     assert zoo.list_models("bnas*") == [f"bnas_{letter}" for letter in "abcdefgh"]
     assert zoo.list_models("bnas_[ab]") == ["bnas_a", "bnas_b"]
-    assert zoo.list_models("resnet*") == []
+    assert zoo.list_models("*resnet18") == ["bireal_resnet18", "resnet18", "xnor_resnet18"]
+    assert zoo.list_models("bats*") == []
     assert set(zoo.list_models()) <= set(zoo.__all__)
 
 
@@ -21,14 +25,16 @@ def test_models_are_listed_by_pattern():
 def test_every_model_has_the_signature_of_a_keras_application_and_says_what_its_authors_reported(name):
     function = getattr(zoo, name)
     parameters = inspect.signature(function).parameters
-    assert list(parameters) == ["input_shape", "input_tensor", "weights", "include_top", "num_classes"]
+    assert list(parameters)[-5:] == ["input_shape", "input_tensor", "weights", "include_top", "num_classes"]
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
-    variant = bnas.VARIANTS[name]
-    for fact in ("Reported by the authors", variant.reported, f"{variant.parameters:,}", variant.dataset):
+    variant = zoo.VARIANTS[name]
+    for fact in ("Reported by", variant.reported.split()[0], variant.dataset):
         assert fact in inspect.getdoc(function)
+    if name in zoo.GENOTYPES:
+        assert f"{variant.parameters:,}" in inspect.getdoc(function)
 
 
-@pytest.mark.parametrize("name", zoo.list_models())
+@pytest.mark.parametrize("name", zoo.GENOTYPES)
 def test_genotypes_are_decided_and_published_in_two_sets_of_cells(name):
     genotype = zoo.genotype(name)
     assert genotype.decided
@@ -36,12 +42,64 @@ def test_genotypes_are_decided_and_published_in_two_sets_of_cells(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["bnas_a", "bnas_d", *(pytest.param(f"bnas_{x}", marks=pytest.mark.slow) for x in "bcefgh")]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in zoo.list_models()]
 )
 def test_the_listed_size_is_that_of_the_built_model(name):
-    model, variant = getattr(zoo, name)(), bnas.VARIANTS[name]
+    model, variant = getattr(zoo, name)(), zoo.VARIANTS[name]
     assert sum(weight.shape.num_elements() for weight in model.trainable_weights) == variant.parameters
-    assert -(-lq.models.ModelProfile(model).memory // 8) == variant.memory
+    assert costs.count(model).bytes == variant.memory
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("size", [32, 128])
+def test_every_binary_convolution_of_a_baseline_is_packed(name, size):
+    options = {"width": 2} if "width" in inspect.signature(getattr(zoo, name)).parameters else {}
+    model = getattr(zoo, name)(input_shape=(size, size, 3), **options)
+    binary = sum(row.binary for row in costs.count(model).rows)
+    report = tflite.convert(model).report
+    assert (report.count("packed"), report.count("float")) == (binary, 0)
+
+
+@pytest.mark.parametrize("name", ["xnor_resnet18", "xnor_resnet34"])
+def test_downsampling_is_float_or_binary(name):
+    models = [getattr(zoo, name)(downsample=kind, input_shape=(8, 8, 3)) for kind in ("float", "binary")]
+    binary = [sum(row.binary for row in costs.count(model).rows) for model in models]
+    assert binary[1] == binary[0] + 3
+    with pytest.raises(ValueError, match="downsample='none'; accepted: float, binary"):
+        getattr(zoo, name)(downsample="none")
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18"])
+def test_widths_and_full_precision_twins(name):
+    function = getattr(zoo, name)
+    binary, twin, wide = (costs.count(function(**options)) for options in ({}, {"binary": False}, {"width": 3}))
+    assert binary.binary_macs + binary.float_macs == twin.float_macs
+    assert binary.params == twin.params
+    # All but the first convolution grow with the square.
+    assert wide.binary_macs == 9 * binary.binary_macs
+    for width in (0, 1.5, "2", True):
+        with pytest.raises(ValueError, match="width=.*positive integer"):
+            function(width=width)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_learn_and_take_images_of_any_fixed_size(name):
+    tf.keras.utils.set_random_seed(0)
+    function = getattr(zoo, name)
+    assert function(input_shape=(128, 160, 1)).output_shape == (None, 1000)
+    assert function(input_shape=(40, 64, 1), num_classes=3).output_shape == (None, 3)
+    assert function(include_top=False).output_shape[-1] in (128, 512)
+    images = tf.keras.layers.Input((32, 32, 3))
+    assert function(input_tensor=images / 2).output_shape == (None, 10)
+    with pytest.raises(ValueError, match="too small"):
+        function(input_shape=(4, 4, 3))
+    model = function(input_shape=(32, 32, 1), num_classes=2)
+    x = np.random.default_rng(0).normal(size=(16, 32, 32, 1)).astype(np.float32)
+    y = np.arange(16) % 2
+    x[y == 1, :16] += 2
+    model.compile(tf.keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    losses = model.fit(x, y, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] / 2
 
 
 def test_binary_weights_are_all_but_stem_shortcuts_and_classifier():
@@ -75,8 +133,8 @@ def test_weights_are_loaded_from_a_file_and_bad_files_are_named(tmp_path):
 
 
 def test_an_unknown_model_is_refused_with_the_accepted_names():
-    with pytest.raises(ValueError, match="'resnet'.*bnas_a"):
-        zoo.genotype("resnet")
+    with pytest.raises(ValueError, match="'resnet18'.*bnas_a"):
+        zoo.genotype("resnet18")
 
 
 def test_the_first_line_of_the_readme_works():

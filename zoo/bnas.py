@@ -14,7 +14,7 @@ _GENOTYPES = pathlib.Path(__file__).parent / "genotypes"
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A published network: what its authors report, and what our network of it counts.
+    """What is known of a network: the accuracy that was published, and what ours counts.
 
     # Arguments
         dataset: What it was trained on.
@@ -22,7 +22,7 @@ class Variant:
         num_classes: Default number of classes.
         reported: Accuracy in percent, reported by the authors.
         parameters: Trainable parameters of the default network.
-        memory: Bytes of the default network, binary kernels at one bit.
+        memory: Bytes of the default network, see `costs.Costs.bytes`.
     """
 
     dataset: str
@@ -37,14 +37,14 @@ _CIFAR = ("CIFAR-10", (32, 32, 3), 10)
 _IMAGENET = ("ImageNet", (224, 224, 3), 1000)
 
 VARIANTS = {
-    "bnas_a": Variant(*_CIFAR, "92.70 top-1", 5_578_252, 4_071_538),
-    "bnas_b": Variant(*_CIFAR, "93.76 top-1", 10_945_744, 11_711_808),
-    "bnas_c": Variant(*_CIFAR, "94.43 top-1", 42_360_532, 34_626_862),
-    "bnas_d": Variant(*_IMAGENET, "57.69 top-1, 79.89 top-5", 28_407_560, 18_096_672),
-    "bnas_e": Variant(*_IMAGENET, "58.76 top-1, 80.61 top-5", 31_997_890, 20_143_118),
-    "bnas_f": Variant(*_IMAGENET, "58.99 top-1, 80.85 top-5", 39_781_442, 21_175_086),
-    "bnas_g": Variant(*_IMAGENET, "59.81 top-1, 81.61 top-5", 37_343_287, 23_350_538),
-    "bnas_h": Variant(*_IMAGENET, "63.51 top-1, 83.91 top-5", 160_016_936, 70_008_992),
+    "bnas_a": Variant(*_CIFAR, "92.70 top-1", 5_578_252, 4_168_000),
+    "bnas_b": Variant(*_CIFAR, "93.76 top-1", 10_945_744, 11_737_408),
+    "bnas_c": Variant(*_CIFAR, "94.43 top-1", 42_360_532, 34_814_080),
+    "bnas_d": Variant(*_IMAGENET, "57.69 top-1, 79.89 top-5", 28_407_560, 18_160_672),
+    "bnas_e": Variant(*_IMAGENET, "58.76 top-1, 80.61 top-5", 31_997_890, 20_517_288),
+    "bnas_f": Variant(*_IMAGENET, "58.99 top-1, 80.85 top-5", 39_781_442, 21_654_248),
+    "bnas_g": Variant(*_IMAGENET, "59.81 top-1, 81.61 top-5", 37_343_287, 23_751_044),
+    "bnas_h": Variant(*_IMAGENET, "63.51 top-1, 83.91 top-5", 160_016_936, 70_193_312),
 }
 
 
@@ -52,13 +52,13 @@ def genotype(name: str) -> Architecture:
     """The genotype of a model of the zoo.
 
     # Arguments
-        name: One of `list_models()`.
+        name: One of `GENOTYPES`.
 
     # Raises
         ValueError: If there is no such model.
     """
     if name not in VARIANTS:
-        raise ValueError(f"unknown model {name!r}; accepted: {', '.join(VARIANTS)}")
+        raise ValueError(f"no genotype {name!r}; accepted: {', '.join(VARIANTS)}")
     return Architecture.load(_GENOTYPES / f"{name}.json")
 
 
@@ -84,7 +84,7 @@ def _model(name):
             name=name,
         )
         if weights is not None:
-            _load_weights(model, weights)
+            load_weights(model, weights)
         return model
 
     build.__name__ = build.__qualname__ = name
@@ -113,7 +113,8 @@ _DOCSTRING = """{title}, a binary network for {dataset}.
     """
 
 
-def _load_weights(model, weights):
+def load_weights(model, weights):
+    """Loads a weights file into a model, or says what is wrong with it."""
     if not pathlib.Path(weights).is_file():
         raise ValueError(
             f"weights={str(weights)!r}: no such file. Accepted: None, or the path of a weights file; "

@@ -1,0 +1,287 @@
+"""Networks made by hand, to compare searched ones with: binary ResNets and VGG, and their full-precision twins.
+
+A binary convolution of the XNOR kind is BatchNorm → sign → convolution → ReLU, scaled per filter, as in the searched
+networks. First and last layer stay float. From 128 pixels on, ResNets have the stem of their ImageNet form, and
+`num_classes` is 1000 by default, else 10.
+"""
+
+from larq_nas.zoo.bnas import Variant, load_weights
+
+_CIFAR = ("CIFAR-10", (32, 32, 3), 10)
+
+# Of the default network each. The accuracies are those of BARS (XNOR, Bi-Real) and DMS (width 1).
+VARIANTS = {
+    "xnor_resnet18": Variant(*_CIFAR, "91.12 top-1", 11_173_066, 2_138_920),
+    "xnor_resnet34": Variant(*_CIFAR, "91.49 top-1", 21_281_226, 3_446_056),
+    "bireal_resnet18": Variant(*_CIFAR, "91.23 top-1", 11_173_962, 2_142_504),
+    "vgg11": Variant(*_CIFAR, "78.31 top-1", 578_874, 86_760),
+    "resnet18": Variant(*_CIFAR, "85.33 top-1", 701_018, 108_392),
+}
+
+
+def xnor_resnet18(
+    *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
+):
+    """XNOR-Net's ResNet-18: 64 to 512 filters, a shortcut around every two binary convolutions.
+
+    Reported by the authors of BARS: 91.12 % on CIFAR-10 (`downsample="float"`), 48.3 % on ImageNet
+    (`downsample="binary"`).
+
+    # Arguments
+        downsample: Shortcut where the resolution halves: `"float"`, a 1x1 convolution of strides 2 and BatchNorm, or
+            `"binary"`, a binary 3x3 convolution of strides 2.
+        input_shape: Height, width and channels; `(32, 32, 3)` by default.
+        input_tensor: Optional Keras tensor to use as image input.
+        weights: `None` for random weights, or the path of a weights file.
+        include_top: Whether to end in pooling and a softmax over the classes.
+        num_classes: Number of classes; 10 by default, 1000 for images of at least 128 pixels.
+
+    # Returns
+        A Keras model.
+
+    # References
+        - [XNOR-Net](https://arxiv.org/abs/1603.05279)
+        - [BARS](https://arxiv.org/abs/2011.10804), table 2
+    """
+    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
+    body = _resnet((2, 2, 2, 2), (64, 128, 256, 512), shortcut, _two_convolution_stem)
+    return _model("xnor_resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+
+
+def xnor_resnet34(
+    *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
+):
+    """XNOR-Net's ResNet-34: `xnor_resnet18` with 3, 4, 6 and 3 blocks.
+
+    Reported by the authors of BARS: 91.49 % on CIFAR-10.
+
+    # Arguments
+        downsample: See `xnor_resnet18`; so are the others.
+        input_shape: Height, width and channels; `(32, 32, 3)` by default.
+        input_tensor: Optional Keras tensor to use as image input.
+        weights: `None` for random weights, or the path of a weights file.
+        include_top: Whether to end in pooling and a softmax over the classes.
+        num_classes: Number of classes; 10 by default, 1000 for images of at least 128 pixels.
+
+    # Returns
+        A Keras model.
+
+    # References
+        - [XNOR-Net](https://arxiv.org/abs/1603.05279)
+        - [BARS](https://arxiv.org/abs/2011.10804), table 2
+    """
+    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
+    body = _resnet((3, 4, 6, 3), (64, 128, 256, 512), shortcut, _two_convolution_stem)
+    return _model("xnor_resnet34", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+
+
+def bireal_resnet18(*, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None):
+    """Bi-Real Net's ResNet-18: a real-valued shortcut around every binary convolution, no ReLU.
+
+    Reported by its authors: 56.4 % on ImageNet; by those of BARS: 91.23 % on CIFAR-10.
+
+    # Arguments
+        input_shape: Height, width and channels; `(32, 32, 3)` by default.
+        input_tensor: Optional Keras tensor to use as image input.
+        weights: `None` for random weights, or the path of a weights file.
+        include_top: Whether to end in pooling and a softmax over the classes.
+        num_classes: Number of classes; 10 by default, 1000 for images of at least 128 pixels.
+
+    # Returns
+        A Keras model.
+
+    # References
+        - [Bi-Real Net](https://arxiv.org/abs/1808.00278), section 3
+    """
+    return _model("bireal_resnet18", _bireal, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+
+
+def vgg11(
+    *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
+):
+    """VGG-11 at the widths of DMS: eight convolutions of 16 to 128 filters, no hidden dense layer.
+
+    For images of at least 128 pixels there are four times as many filters.
+
+    Reported by the authors of DMS on CIFAR-10, with their own quantizers: 78.31, 85.37, 88.17, 88.68 % at widths 1 to
+    4; 88.10 % in full precision.
+
+    # Arguments
+        width: Factor of all numbers of filters, 1 to 4 in the paper.
+        binary: Whether all convolutions but the first are binary; the full-precision twin otherwise.
+        input_shape: Height, width and channels; `(32, 32, 3)` by default.
+        input_tensor: Optional Keras tensor to use as image input.
+        weights: `None` for random weights, or the path of a weights file.
+        include_top: Whether to end in pooling and a softmax over the classes.
+        num_classes: Number of classes; 10 by default, 1000 for images of at least 128 pixels.
+
+    # Returns
+        A Keras model.
+
+    # References
+        - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
+    """
+    body = _vgg((16, 32, 64, 64, 128, 128, 128, 128), _width(width), binary)
+    return _model("vgg11", body, 5, 0, input_shape, input_tensor, weights, include_top, num_classes)
+
+
+def resnet18(
+    *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
+):
+    """ResNet-18 at the widths of DMS: 16 to 128 filters, binary 1x1 downsampling.
+
+    For images of at least 128 pixels there are four times as many filters.
+
+    Reported by the authors of DMS on CIFAR-10, with their own quantizers: 85.33, 90.25, 92.25, 93.01 % at widths 1 to
+    4; 92.75 % in full precision. On ImageNet: 52.77, 64.00, 68.51, 70.35 %; 69.6 % in full precision.
+
+    # Arguments
+        width: Factor of all numbers of filters, 1 to 4 in the paper.
+        binary: Whether all convolutions but the first are binary; the full-precision twin otherwise.
+        input_shape: Height, width and channels; `(32, 32, 3)` by default.
+        input_tensor: Optional Keras tensor to use as image input.
+        weights: `None` for random weights, or the path of a weights file.
+        include_top: Whether to end in pooling and a softmax over the classes.
+        num_classes: Number of classes; 10 by default, 1000 for images of at least 128 pixels.
+
+    # Returns
+        A Keras model.
+
+    # References
+        - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
+    """
+    widths = [filters * _width(width) for filters in (16, 32, 64, 128)]
+    body = _resnet((2, 2, 2, 2), widths, _binary_shortcut(1), _pooled_stem, binary, large_factor=4)
+    return _model("resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+
+
+def _accepted(name, value, values):
+    if value not in values:
+        raise ValueError(f"{name}={value!r}; accepted: {', '.join(values)}")
+    return values[value]
+
+
+def _width(width):
+    if type(width) is not int or width < 1:
+        raise ValueError(f"width={width!r}; accepted: a positive integer, 1 to 4 in the paper")
+    return width
+
+
+def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
+    """The model of a body, a function from images and whether they are large to features."""
+    from larq_nas import networks
+
+    images = networks.start(input_shape or (32, 32, 3), input_tensor, halvings, stem_halvings)
+    large = images.shape[1] >= networks.LARGE_IMAGE
+    classes = num_classes or (1000 if large else 10)
+    model = networks.finish(
+        images, body(images, large), classes, input_tensor=input_tensor, include_top=include_top, name=name
+    )
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def _resnet(depths, widths, shortcut, stem, binary=True, large_factor=1):
+    from larq_nas.operations import Operation, convolution_block, layers
+
+    operation = Operation("convolution", 3)
+
+    def body(images, large):
+        filters = [width * large_factor if large else width for width in widths]
+        x = stem(images, filters[0]) if large else _small_stem(images, filters[0])
+        for stage, depth in enumerate(depths):
+            for block in range(depth):
+                name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
+                y = convolution_block(x, filters[stage], operation, strides, binary=binary, name=f"{name}_0")
+                y = convolution_block(y, filters[stage], operation, binary=binary, name=f"{name}_1")
+                if strides > 1:
+                    x = shortcut(x, filters[stage], binary, f"{name}_shortcut")
+                x = layers.Add(name=f"{name}_add")([x, y])
+        return x
+
+    return body
+
+
+def _float_shortcut(x, filters, binary, name):
+    from larq_nas.operations import batch_normalization, float_conv
+
+    return batch_normalization(name=f"{name}_norm")(float_conv(filters, 1, 2, name=f"{name}_conv")(x))
+
+
+def _binary_shortcut(kernel_size):
+    def shortcut(x, filters, binary, name):
+        from larq_nas.operations import Operation, convolution_block
+
+        return convolution_block(x, filters, Operation("convolution", kernel_size), 2, binary=binary, name=name)
+
+    return shortcut
+
+
+def _small_stem(images, filters):
+    from larq_nas.operations import batch_normalization, float_conv
+
+    return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
+
+
+def _two_convolution_stem(images, filters):
+    from larq_nas import networks
+
+    return networks.imagenet_stem0(images, filters)
+
+
+def _pooled_stem(images, filters):
+    from larq_nas.operations import batch_normalization, float_conv, layers
+
+    x = batch_normalization(name="stem_norm")(float_conv(filters, 7, 2, name="stem_conv")(images))
+    x = layers.ReLU(name="stem_relu")(x)
+    return layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+
+
+def _bireal(images, large):
+    import larq as lq
+
+    from larq_nas.operations import batch_normalization, float_conv, layers
+
+    x = _pooled_stem(images, 64) if large else _small_stem(images, 64)
+    for stage, filters in enumerate((64, 128, 256, 512)):
+        for index in range(4):
+            name, strides = f"stage{stage}_conv{index}", 2 if stage and not index else 1
+            y = lq.layers.QuantConv2D(
+                filters,
+                3,
+                strides=strides,
+                padding="same",
+                pad_values=1.0,
+                use_bias=False,
+                input_quantizer="approx_sign",
+                kernel_quantizer="magnitude_aware_sign",
+                kernel_constraint="weight_clip",
+                name=name,
+            )(x)
+            y = batch_normalization(name=f"{name}_norm")(y)
+            if strides > 1:
+                x = layers.AveragePooling2D(2, padding="same", name=f"{name}_shortcut_pool")(x)
+                x = float_conv(filters, 1, name=f"{name}_shortcut_conv")(x)
+                x = batch_normalization(name=f"{name}_shortcut_norm")(x)
+            x = layers.Add(name=f"{name}_add")([x, y])
+    return x
+
+
+def _vgg(widths, factor, binary):
+    from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv, layers
+
+    def body(images, large):
+        filters = [width * factor * (4 if large else 1) for width in widths]
+        x = float_conv(filters[0], 3, name="conv0_conv")(images)
+        x = layers.ReLU(name="conv0_relu")(batch_normalization(name="conv0_norm")(x))
+        for index in range(len(filters)):
+            if index > 0:
+                block = Operation("convolution", 3)
+                x = convolution_block(x, filters[index], block, binary=binary, name=f"conv{index}")
+            # After the convolutions 0, 1, 3, 5 and 7.
+            if index == 0 or index % 2:
+                x = layers.MaxPooling2D(2, name=f"conv{index}_pool")(x)
+        return x
+
+    return body
