@@ -25,6 +25,7 @@ _SUBMODULES = {
     "datasets",
     "estimates",
     "flags",
+    "layouts",
     "methods",
     "mixed",
     "networks",

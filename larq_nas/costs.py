@@ -28,83 +28,18 @@ from typing import NamedTuple
 import larq as lq
 import tensorflow as tf
 
-from larq_nas import networks
+from larq_nas import layouts
 from larq_nas.architecture import Architecture
-from larq_nas.operations import OPERATIONS, XnorConv2D
+from larq_nas.layouts import WORD, Row
+from larq_nas.operations import XnorConv2D
 
 layers = tf.keras.layers
-
-# Larq Compute Engine packs the channels of each tap of a filter into words of so many bits.
-WORD = 32
 
 TOTALS = ("binary_macs", "float_macs", "binary_params", "float_params", "bytes")
 
 
 class CostError(ValueError):
     """A network cannot be counted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """What one layer costs.
-
-    # Arguments
-        name: Name of the layer.
-        kind: `"convolution"`, `"dense"`, `"normalization"` or `"other"`.
-        kernel: Shape of the kernel; empty without one.
-        positions: How many times the whole kernel is multiplied for one image.
-        binary: Whether kernel and input are ±1.
-        packed: Whether Larq Compute Engine packs the kernel to bits.
-        floats: Trained parameters beside the kernel.
-        stored: Numbers of 32 bits that inference needs beside the kernel.
-    """
-
-    name: str
-    kind: str
-    kernel: tuple = ()
-    positions: int = 0
-    binary: bool = False
-    packed: bool = False
-    floats: int = 0
-    stored: int = 0
-
-    @property
-    def weights(self) -> int:
-        """Weights of the kernel."""
-        return math.prod(self.kernel) if self.kernel else 0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates for one image."""
-        return self.weights * self.positions
-
-    @property
-    def binary_macs(self) -> int:
-        """Multiply-accumulates of ±1."""
-        return self.macs if self.binary else 0
-
-    @property
-    def float_macs(self) -> int:
-        """All other multiply-accumulates."""
-        return self.macs - self.binary_macs
-
-    @property
-    def binary_params(self) -> int:
-        """Weights of a binary kernel."""
-        return self.weights if self.binary else 0
-
-    @property
-    def float_params(self) -> int:
-        """All other trained parameters."""
-        return self.weights - self.binary_params + self.floats
-
-    @property
-    def bytes(self) -> int:
-        """Size at inference: packed kernels at one bit, everything else at 32."""
-        if not self.packed:
-            return 4 * (self.weights + self.stored)
-        *taps, channels, filters = self.kernel
-        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +144,7 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
         return Costs(tuple(_model_rows(network)))
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
-    return Costs(tuple(row for row, _ in _architecture_rows(network, tuple(input_shape), classes)))
+    return Costs(tuple(row for row, _ in layouts.rows(network, tuple(input_shape), classes)))
 
 
 class Expected(NamedTuple):
@@ -262,15 +197,12 @@ def _tables(space, input_shape, classes):
     chosen = {
         cell.name: [[[0.0] * len(TOTALS) for _ in edge.operations] for edge in cell.edges] for cell in space.cells
     }
-    for row, choice in _architecture_rows(space, input_shape, classes):
+    for row, choice in layouts.rows(space, input_shape, classes):
         cell, edge, candidate = choice or (None, None, None)
         totals, share = (fixed, 1) if cell is None else (chosen[cell][edge][candidate], kept[cell][edge])
         for index, name in enumerate(TOTALS):
             totals[index] += share * getattr(row, name)
     return fixed, chosen
-
-
-# --- a Keras model -------------------------------------------------------------------------------------------
 
 
 def _model_rows(model, prefix=""):
@@ -334,80 +266,3 @@ def _positions(layer, name):
 def _scales(layer):
     scaled = isinstance(layer, XnorConv2D) or isinstance(layer.kernel_quantizer, lq.quantizers.MagnitudeAwareSign)
     return layer.filters if scaled else 0
-
-
-# --- an architecture -----------------------------------------------------------------------------------------
-
-
-def _architecture_rows(architecture, input_shape, classes):
-    """The rows of the final network, each with the choice that it hangs on: `None`, or cell, edge and candidate."""
-    networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
-    channels = yield from TEMPLATES[architecture.template](architecture, input_shape)
-    yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
-
-
-def _weighted(name, kind, kernel, positions, *, binary=False, bias=False):
-    floats = kernel[-1] if bias else 0
-    # The scales of `XnorConv2D`.
-    return Row(name, kind, kernel, positions, binary, binary, floats, floats + (kernel[-1] if binary else 0))
-
-
-def _norm(name, channels, affine=True):
-    return Row(name, "normalization", floats=2 * channels if affine else 0, stored=2 * channels)
-
-
-def _convolution(name, taps, channels, filters, size, **options):
-    return _weighted(name, "convolution", (taps, taps, channels, filters), math.prod(size), **options)
-
-
-def _block(name, taps, channels, filters, size, *, affine=True, binary=True, choice=None):
-    """The rows of `operations.convolution_block`, whose output has the given size."""
-    yield _norm(f"{name}_norm", channels, affine), choice
-    yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary), choice
-
-
-def _halved(size):
-    return tuple(-(-side // 2) for side in size)
-
-
-def _bnas(architecture, input_shape):
-    *size, channels = input_shape
-    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
-    networks.check_sizes(architecture, large)
-    if large:
-        shapes = (
-            ("stem0", 0, channels, filters // 2),
-            ("stem0", 1, filters // 2, filters),
-            ("stem1", "", filters, filters),
-        )
-        for stem, index, before, after in shapes:
-            size = _halved(size)
-            yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
-            yield _norm(f"{stem}_norm{index}", after), None
-        earlier = previous = filters
-    else:
-        yield from _block("stem", 3, channels, 3 * filters, size, binary=False)
-        earlier = previous = 3 * filters
-    reduced, index = large, 0
-    for stage in architecture.stages:
-        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
-            cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
-            reduction = cell_name == stage.reduction and stage.reduction is not None
-            taps = 3 if reduced else 1
-            yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
-            yield from _block(f"{name}_preprocess1", 1, previous, width, size)
-            size = _halved(size) if reduction else size
-            for row, edge in enumerate(cell.edges):
-                for candidate, operation in enumerate(edge.operations):
-                    if OPERATIONS[operation].kind == "convolution":
-                        place, taps = f"{name}_state{edge.source}_edge{row}", OPERATIONS[operation].kernel_size
-                        yield from _block(place, taps, width, width, size, choice=(cell_name, row, candidate))
-            output = len(cell.nodes) * width
-            if reduction and index > 0:
-                yield _norm(f"{name}_shortcut_norm", previous), None
-                yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
-            earlier, previous, reduced, index = previous, output, reduction, index + 1
-    return previous
-
-
-TEMPLATES = {"bnas": _bnas}

@@ -29,6 +29,7 @@ ORDER = [
     "networks",
     "supernet",
     "estimates",
+    "layouts",
     "costs",
     "optimizers",
     "methods",

@@ -1,0 +1,164 @@
+"""The layers of an architecture's network and what each costs, without building them.
+
+This says again what `networks` builds, in numbers; a test holds both equal.
+"""
+
+import dataclasses
+import math
+
+from larq_nas import networks
+from larq_nas.architecture import Architecture
+from larq_nas.operations import OPERATIONS
+
+# Larq Compute Engine packs the channels of each tap of a filter into words of so many bits.
+WORD = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one layer costs.
+
+    # Arguments
+        name: Name of the layer.
+        kind: `"convolution"`, `"dense"`, `"normalization"` or `"other"`.
+        kernel: Shape of the kernel; empty without one.
+        positions: How many times the whole kernel is multiplied for one image.
+        binary: Whether kernel and input are ±1.
+        packed: Whether Larq Compute Engine packs the kernel to bits.
+        floats: Trained parameters beside the kernel.
+        stored: Numbers of 32 bits that inference needs beside the kernel.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple = ()
+    positions: int = 0
+    binary: bool = False
+    packed: bool = False
+    floats: int = 0
+    stored: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Weights of the kernel."""
+        return math.prod(self.kernel) if self.kernel else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return self.weights * self.positions
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-accumulates of ±1."""
+        return self.macs if self.binary else 0
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates."""
+        return self.macs - self.binary_macs
+
+    @property
+    def binary_params(self) -> int:
+        """Weights of a binary kernel."""
+        return self.weights if self.binary else 0
+
+    @property
+    def float_params(self) -> int:
+        """All other trained parameters."""
+        return self.weights - self.binary_params + self.floats
+
+    @property
+    def bytes(self) -> int:
+        """Size at inference: packed kernels at one bit, everything else at 32."""
+        if not self.packed:
+            return 4 * (self.weights + self.stored)
+        *taps, channels, filters = self.kernel
+        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.stored
+
+
+def rows(architecture: Architecture, input_shape, classes: int):
+    """The layers of the final network of an architecture.
+
+    # Arguments
+        architecture: A genotype, or a space, all of whose candidates are listed.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Returns
+        An iterator over pairs of a `Row` and the choice that it hangs on: `None`, or the name of a cell and the
+        indices of an edge and of a candidate.
+
+    # Raises
+        NetworkError: If the network cannot be built at this shape.
+    """
+    networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
+    channels = yield from TEMPLATES[architecture.template](architecture, input_shape)
+    yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
+
+
+def _weighted(name, kind, kernel, positions, *, binary=False, bias=False):
+    floats = kernel[-1] if bias else 0
+    # The scales of `XnorConv2D`.
+    return Row(name, kind, kernel, positions, binary, binary, floats, floats + (kernel[-1] if binary else 0))
+
+
+def _norm(name, channels, affine=True):
+    return Row(name, "normalization", floats=2 * channels if affine else 0, stored=2 * channels)
+
+
+def _convolution(name, taps, channels, filters, size, **options):
+    return _weighted(name, "convolution", (taps, taps, channels, filters), math.prod(size), **options)
+
+
+def _block(name, taps, channels, filters, size, *, affine=True, binary=True, choice=None):
+    """The rows of `operations.convolution_block`, whose output has the given size."""
+    yield _norm(f"{name}_norm", channels, affine), choice
+    yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary), choice
+
+
+def _halved(size):
+    return tuple(-(-side // 2) for side in size)
+
+
+def _bnas(architecture, input_shape):
+    *size, channels = input_shape
+    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
+    networks.check_sizes(architecture, large)
+    if large:
+        shapes = (
+            ("stem0", 0, channels, filters // 2),
+            ("stem0", 1, filters // 2, filters),
+            ("stem1", "", filters, filters),
+        )
+        for stem, index, before, after in shapes:
+            size = _halved(size)
+            yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
+            yield _norm(f"{stem}_norm{index}", after), None
+        earlier = previous = filters
+    else:
+        yield from _block("stem", 3, channels, 3 * filters, size, binary=False)
+        earlier = previous = 3 * filters
+    reduced, index = large, 0
+    for stage in architecture.stages:
+        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
+            cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
+            reduction = cell_name == stage.reduction and stage.reduction is not None
+            taps = 3 if reduced else 1
+            yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
+            yield from _block(f"{name}_preprocess1", 1, previous, width, size)
+            size = _halved(size) if reduction else size
+            for row, edge in enumerate(cell.edges):
+                for candidate, operation in enumerate(edge.operations):
+                    if OPERATIONS[operation].kind == "convolution":
+                        place, taps = f"{name}_state{edge.source}_edge{row}", OPERATIONS[operation].kernel_size
+                        yield from _block(place, taps, width, width, size, choice=(cell_name, row, candidate))
+            output = len(cell.nodes) * width
+            if reduction and index > 0:
+                yield _norm(f"{name}_shortcut_norm", previous), None
+                yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
+            earlier, previous, reduced, index = previous, output, reduction, index + 1
+    return previous
+
+
+TEMPLATES = {"bnas": _bnas}
