@@ -7,7 +7,6 @@ step by step in turn, in one process. Conversions run in a process of their own,
 """
 
 import multiprocessing
-import os
 import resource
 import statistics
 import subprocess
@@ -18,8 +17,8 @@ from absl import app, flags
 
 import larq_nas
 from larq_nas import quiet
+from larq_nas.__main__ import load_tensorflow
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("batch", 64, "Images in a training step.", lower_bound=1)
 flags.DEFINE_integer("steps", 10, "Training steps that are timed.", lower_bound=2)
@@ -49,8 +48,7 @@ def command_line():
 
 def training(batch, steps):
     """Prints images per second of both networks."""
-    with quiet.stderr():
-        import tensorflow as tf
+    tf = load_tensorflow()
     from larq_nas import recipes
 
     recipe = recipes.Recipe(epochs=600, steps_per_epoch=196)
@@ -98,8 +96,7 @@ def plain(model):
 
 def conversion(name):
     """Prints time and memory of a conversion."""
-    with quiet.stderr():
-        import tensorflow as tf
+    tf = load_tensorflow()
     from larq_nas.converters import tflite
 
     model = getattr(larq_nas.zoo, name)()

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 import larq_nas  # noqa: F401  (before TensorFlow)
-from larq_nas import __main__ as command_line
 from larq_nas import methods, quiet
+from larq_nas.__main__ import load_tensorflow
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
@@ -127,7 +127,7 @@ def _ask(worker, question):
 def run(form, cells, batch, settings, pipe):
     """The process that holds one supernet: sends the figures of its start, then answers questions."""
     if form == "shared":
-        command_line.load_tensorflow()
+        load_tensorflow()
     with quiet.stderr():
         import tensorflow as tf
     from larq_nas import estimates

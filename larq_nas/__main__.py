@@ -57,14 +57,17 @@ def main(argv) -> int:
 
 
 def load_tensorflow():
-    """Imports TensorFlow as the commands do: quiet, and with threads as they are fastest. The environment may overrule.
+    """Imports TensorFlow as the commands do: quiet, on two cores with one thread per operation.
+
+    The environment may overrule both.
 
     # Returns
         The module.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.cpu_count() == 2:
-        # Two operations side by side are faster here than one split in two. More cores were not measured.
+        # Searches and trainings are faster with two operations side by side than with one split in two
+        # (benchmarks/NOTES.md). More cores were not measured.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     with quiet.stderr():
         import tensorflow

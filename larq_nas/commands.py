@@ -142,7 +142,7 @@ def costs(settings, flags: dict):
         print(json.dumps(counts.to_dict()))
         return
     rows = [
-        (row.name, "x".join(map(str, row.kernel)), row.binary_macs, row.float_macs, row.weights + row.floats, row.bytes)
+        (row.name, "x".join(map(str, row.kernel)), row.binary_macs, row.float_macs, row.params, row.bytes)
         for row in counts.rows
     ]
     total = ("total", "", counts.binary_macs, counts.float_macs, counts.params, counts.bytes)
@@ -165,7 +165,7 @@ def list_zoo(settings, flags: dict):
     if settings.json:
         print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
         return
-    _print_table([("model", "parameters", "MB", "data set", "reported by the authors (%)"), *rows])
+    _print_table([("model", "parameters", "MB", "data set", "reported (%)"), *rows])
 
 
 def _list_costs(names, as_json):
@@ -215,6 +215,11 @@ def _genotype(name):
         architecture = zoo.genotype(name)
     elif pathlib.Path(name).exists():
         architecture = Architecture.load(name)
+    elif name in zoo.VARIANTS:
+        raise CommandError(
+            f"--genotype={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
+            f"(larq_nas zoo --costs --pattern={name} counts it)"
+        )
     else:
         raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
     if not architecture.decided:

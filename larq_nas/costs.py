@@ -9,8 +9,9 @@ same = costs.count(zoo.bnas_a())
 assert counts.biops == same.biops
 ```
 
-A binary operation has a binary kernel and a binary input. Padded taps count; additions, pools and normalizations do
-not. Papers differ in how they sum up: `docs/costs.md` shows their rows beside ours.
+A binary operation has a binary kernel and a binary input, by the precision of the layer's own quantizers. Padded taps
+count; additions, pools and normalizations do not. Papers differ in how they sum up: `docs/costs.md` shows their rows
+beside ours.
 
 `larq.models.summary` counts the same multiply-accumulates of convolutions (grouped and dilated ones, too) and dense
 layers. It differs from what stands here in transposed convolutions (counted at the size of the output), layers that
@@ -108,9 +109,8 @@ class Costs:
     def to_dict(self) -> dict:
         """Totals and rows, for JSON."""
         names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
-        rows = [
-            {**dataclasses.asdict(row), **{name: getattr(row, name) for name in ("macs", "bytes")}} for row in self.rows
-        ]
+        own = ("macs", "params", "bytes")
+        rows = [{**dataclasses.asdict(row), **{name: getattr(row, name) for name in own}} for row in self.rows]
         return {**{name: getattr(self, name) for name in names}, "layers": rows}
 
 
@@ -128,7 +128,8 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
     """Counts a network.
 
     # Arguments
-        network: A Keras model, or a genotype, which is counted in milliseconds without building its layers.
+        network: A functional or sequential Keras model, or a genotype, which is counted in milliseconds without
+            building its layers.
         input_shape: Height, width and channels of the images, if a genotype is counted.
         classes: Number of classes, if a genotype is counted.
 
@@ -136,19 +137,21 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
         The `Costs` for one image.
 
     # Raises
-        CostError: If the model has a layer of a kind that is not known here, or is not built; if the architecture is
-            a space.
+        CostError: If the model has a layer of a kind that is not known here, or no fixed input shape; if the
+            architecture is a space.
         NetworkError: If the network cannot be built at this shape.
     """
-    if not isinstance(network, Architecture):
+    if isinstance(network, tf.keras.Model):
         return Costs(tuple(_model_rows(network)))
+    if not isinstance(network, Architecture):
+        raise CostError(f"{network!r} is neither a Keras model nor an Architecture")
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
-    return Costs(tuple(row for row, _ in layouts.rows(network, tuple(input_shape), classes)))
+    return Costs(tuple(row for row, _ in layouts.rows(network, input_shape, classes)))
 
 
 class Expected(NamedTuple):
-    """Expected costs, scalars in 64 bits; the names are those of `Costs`."""
+    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`."""
 
     binary_macs: tf.Tensor
     float_macs: tf.Tensor
@@ -165,102 +168,136 @@ class Expected(NamedTuple):
         return 2 * self.float_macs
 
 
-def expected(space: Architecture, choice_probabilities: dict, input_shape=(32, 32, 3), classes=10) -> Expected:
+def expected(
+    space: Architecture, choice_probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
+) -> Expected:
     """The expected costs of a genotype that is drawn from a space. Differentiable.
 
-    Operations are drawn by the given probabilities; where a node keeps some of its edges, all are equally likely
-    to be kept. Everything that is not chosen (stem, preprocessing, shortcuts, classifier) is part of it.
+    Everything that is not chosen (stem, preprocessing, shortcuts, classifier) is part of it. Widths and depths are
+    not chosen in the spaces that exist so far.
 
     # Arguments
         space: The search space.
-        choice_probabilities: For each cell by name, probabilities of shape `(edges, candidates)`.
+        choice_probabilities: For each cell by name, the probabilities of the operations, of shape
+            `(edges, candidates)`.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
+        edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
+            default all edges of a node are equally likely to be kept.
 
     # Returns
-        The `Expected` costs of its final network, exact where every choice is one-hot.
+        The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
+
+    # Raises
+        CostError: If the probabilities of a cell are missing or of another shape.
+        NetworkError: If the network cannot be built at this shape.
     """
     fixed, chosen = _tables(space, tuple(input_shape), classes)
     totals = tf.constant(fixed, tf.float64)
-    for name, table in chosen.items():
-        totals += tf.einsum(
-            "ec,ect->t", tf.cast(choice_probabilities[name], tf.float64), tf.constant(table, tf.float64)
-        )
+    for cell in space.cells:
+        table = tf.constant(chosen[cell.name], tf.float64)
+        even = [node.keep / len(node.edges) for node in cell.nodes for _ in node.edges]
+        kept = even if edge_probabilities is None else edge_probabilities.get(cell.name)
+        operations = _probabilities(choice_probabilities.get(cell.name), "choice", cell.name, table.shape[:2])
+        kept = _probabilities(kept, "edge", cell.name, table.shape[:1])
+        totals += tf.einsum("e,ec,ect->t", kept, operations, table)
     return Expected(*tf.unstack(totals))
+
+
+def _probabilities(values, kind, cell, shape):
+    if values is None:
+        raise CostError(f"{kind}_probabilities: nothing for the cell {cell}")
+    values = tf.cast(values, tf.float64)
+    if values.shape != shape:
+        raise CostError(f"{kind}_probabilities of the cell {cell}: shape {values.shape}, not {shape}")
+    return values
 
 
 @functools.lru_cache(maxsize=8)
 def _tables(space, input_shape, classes):
     """Totals of what is not chosen, and for each cell those of each candidate of each edge."""
     fixed = [0] * len(TOTALS)
-    kept = {cell.name: [node.keep / len(node.edges) for node in cell.nodes for _ in node.edges] for cell in space.cells}
-    chosen = {
-        cell.name: [[[0.0] * len(TOTALS) for _ in edge.operations] for edge in cell.edges] for cell in space.cells
-    }
+    chosen = {}
+    for cell in space.cells:
+        if len({len(edge.operations) for edge in cell.edges}) > 1:
+            raise CostError(f"cells.{cell.name}: all edges must list as many operations")
+        chosen[cell.name] = [[[0] * len(TOTALS) for _ in edge.operations] for edge in cell.edges]
     for row, choice in layouts.rows(space, input_shape, classes):
-        cell, edge, candidate = choice or (None, None, None)
-        totals, share = (fixed, 1) if cell is None else (chosen[cell][edge][candidate], kept[cell][edge])
+        totals = fixed
+        if choice is not None:
+            cell, edge, candidate = choice
+            totals = chosen[cell][edge][candidate]
         for index, name in enumerate(TOTALS):
-            totals[index] += share * getattr(row, name)
+            totals[index] += getattr(row, name)
     return fixed, chosen
 
 
-def _model_rows(model, prefix=""):
+# --- a Keras model -------------------------------------------------------------------------------------------
+
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
+
+
+def _model_rows(model, prefix="", calls=1):
+    if not getattr(model, "_is_graph_network", False):
+        raise CostError(
+            f"model {prefix}{model.name}: has no graph of layers; only functional and sequential models of a known "
+            "input shape can be counted"
+        )
+    # A layer may have been called elsewhere, too.
+    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
     for layer in model.layers:
-        name = prefix + layer.name
+        name, own = prefix + layer.name, [node for node in nodes if node.layer is layer]
         if isinstance(layer, tf.keras.Model):
-            yield from _model_rows(layer, f"{name}/")
+            yield from _model_rows(layer, f"{name}/", calls * len(own))
         elif layer.weights:
-            yield from _layer_rows(layer, name)
-        elif not layer.built:
-            raise CostError(f"layer {name}: has no shape yet; build the model with an input shape first")
+            yield from _layer_rows(layer, name, own, calls)
 
 
-def _layer_rows(layer, name):
-    weights = lq.models.LayerProfile(layer).weight_profiles
-    trained = sum(weight.shape.num_elements() for weight in layer.trainable_weights)
+def _layer_rows(layer, name, nodes, calls):
+    # What a layer may train, frozen or not.
+    weights = [weight for weight in layer.weights if weight.trainable]
+    trained = sum(weight.shape.num_elements() for weight in weights)
+    kernels = [weight for weight in weights if weight.shape.rank > 1]
+    others = trained - sum(kernel.shape.num_elements() for kernel in kernels)
     if isinstance(layer, layers.BatchNormalization):
         # Of its four vectors, inference needs two.
-        yield Row(name, "normalization", floats=trained, stored=2 * layer.weights[0].shape.num_elements())
-        return
-    kernels = [weight for weight in layer.weights if weight.shape.rank > 1]
-    if not kernels or isinstance(layer, layers.PReLU):
-        yield Row(name, "other", floats=trained, stored=trained)
-        return
-    if not isinstance(layer, (*lq.models.mac_containing_layers, layers.Conv2DTranspose, layers.Conv3D)):
-        raise CostError(f"layer {name}: {type(layer).__name__} is of a kind whose costs are not known")
-    bits = {weight._weight.name: weight.bitwidth for weight in weights}
-    kind = "dense" if isinstance(layer, layers.Dense) else "convolution"
-    positions, others = _positions(layer, name), trained - sum(kernel.shape.num_elements() for kernel in kernels)
-    for index, kernel in enumerate(kernels):
-        inputs = getattr(getattr(layer, "input_quantizer", None), "precision", 32)
-        binary = bits[kernel.name] == inputs == 1
-        packed = binary and isinstance(layer, lq.layers.QuantConv2D)
-        packed = packed and (layer.groups == 1 or kernel.shape[-2] % WORD == 0)
-        yield Row(
-            name if len(kernels) == 1 else f"{name}/{index}",
-            kind,
-            tuple(kernel.shape),
-            positions,
-            binary,
-            packed,
-            floats=others if index == 0 else 0,
-            stored=(others if index == 0 else 0) + (_scales(layer) if packed else 0),
-        )
-
-
-def _positions(layer, name):
-    total = 0
-    for node in range(len(layer.inbound_nodes)):
-        transposed = isinstance(layer, layers.Conv2DTranspose)
-        shape = layer.get_input_shape_at(node) if transposed else layer.get_output_shape_at(node)
-        inner = shape[1:-1] if getattr(layer, "data_format", "channels_last") == "channels_last" else shape[2:]
-        if None in inner:
-            raise CostError(
-                f"layer {name}: {tuple(shape)} is no fixed size; give the model an input shape without None"
+        yield Row(name, "normalization", other_params=trained, other_stored=2 * layer.weights[0].shape.num_elements())
+    elif not kernels or isinstance(layer, layers.PReLU):
+        yield Row(name, "other", other_params=trained, other_stored=trained)
+    elif isinstance(layer, _KNOWN):
+        kind = "dense" if isinstance(layer, layers.Dense) else "convolution"
+        positions = calls * sum(_positions(layer, name, node) for node in nodes)
+        for index, kernel in enumerate(kernels):
+            binary = index == 0 and _is_binary(layer, kernel)
+            packed = binary and isinstance(layer, lq.layers.QuantConv2D)
+            packed = packed and (layer.groups == 1 or kernel.shape[-2] % WORD == 0)
+            yield Row(
+                name if len(kernels) == 1 else f"{name}/{index}",
+                kind,
+                tuple(kernel.shape),
+                positions,
+                binary,
+                packed,
+                other_params=0 if index else others,
+                other_stored=(0 if index else others) + (_scales(layer) if packed else 0),
             )
-        total += math.prod(inner)
-    return total
+    else:
+        raise CostError(f"layer {name}: {type(layer).__name__} is of a kind whose costs are not known")
+
+
+def _is_binary(layer, kernel):
+    profiles = lq.models.LayerProfile(layer).weight_profiles
+    bits = next(profile.bitwidth for profile in profiles if profile._weight is kernel)
+    return bits == getattr(getattr(layer, "input_quantizer", None), "precision", 32) == 1
+
+
+def _positions(layer, name, node):
+    shape = node.input_shapes if isinstance(layer, _TRANSPOSED) else node.output_shapes
+    inner = shape[1:-1] if getattr(layer, "data_format", "channels_last") == "channels_last" else shape[2:]
+    if None in inner:
+        raise CostError(f"layer {name}: {tuple(shape)} is no fixed size; give its model an input shape without None")
+    return math.prod(inner)
 
 
 def _scales(layer):

@@ -25,8 +25,8 @@ class Row:
         positions: How many times the whole kernel is multiplied for one image.
         binary: Whether kernel and input are ±1.
         packed: Whether Larq Compute Engine packs the kernel to bits.
-        floats: Trained parameters beside the kernel.
-        stored: Numbers of 32 bits that inference needs beside the kernel.
+        other_params: Parameters beside the kernel.
+        other_stored: Numbers of 32 bits that inference needs beside the kernel.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Row:
     positions: int = 0
     binary: bool = False
     packed: bool = False
-    floats: int = 0
-    stored: int = 0
+    other_params: int = 0
+    other_stored: int = 0
 
     @property
     def weights(self) -> int:
@@ -65,16 +65,21 @@ class Row:
 
     @property
     def float_params(self) -> int:
-        """All other trained parameters."""
-        return self.weights - self.binary_params + self.floats
+        """All other parameters."""
+        return self.params - self.binary_params
+
+    @property
+    def params(self) -> int:
+        """All parameters."""
+        return self.weights + self.other_params
 
     @property
     def bytes(self) -> int:
         """Size at inference: packed kernels at one bit, everything else at 32."""
         if not self.packed:
-            return 4 * (self.weights + self.stored)
+            return 4 * (self.weights + self.other_stored)
         *taps, channels, filters = self.kernel
-        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.stored
+        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.other_stored
 
 
 def rows(architecture: Architecture, input_shape, classes: int):
@@ -92,7 +97,8 @@ def rows(architecture: Architecture, input_shape, classes: int):
     # Raises
         NetworkError: If the network cannot be built at this shape.
     """
-    networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
+    input_shape = networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
+    networks.check_classes(classes)
     channels = yield from TEMPLATES[architecture.template](architecture, input_shape)
     yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
 
@@ -104,7 +110,7 @@ def _weighted(name, kind, kernel, positions, *, binary=False, bias=False):
 
 
 def _norm(name, channels, affine=True):
-    return Row(name, "normalization", floats=2 * channels if affine else 0, stored=2 * channels)
+    return Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels)
 
 
 def _convolution(name, taps, channels, filters, size, **options):

@@ -84,6 +84,8 @@ class MixedEdges(tf.keras.layers.Layer):
 
     # Returns
         A list of tensors of shape `(batch, height / strides, width / strides, filters)`, one per edge.
+
+    Latent kernels lie within [-1, 1], where the constraint keeps them and the gradient of the sign passes.
     """
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):

@@ -10,6 +10,9 @@ model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=
 inputs: for every searched cell, by its name, the weights with which candidate operations are mixed.
 """
 
+import numbers
+from collections.abc import Iterable
+
 import tensorflow as tf
 
 from larq_nas import cells, operations
@@ -63,14 +66,14 @@ def build(
 
 def start(input_shape, input_tensor, halvings, stem_halvings):
     """The images that a network takes; arguments as for `build` and `check_shape`."""
-    input_shape = tuple(input_shape if input_tensor is None else input_tensor.shape[1:])
-    check_shape(input_shape, halvings, stem_halvings)
+    input_shape = check_shape(input_shape if input_tensor is None else input_tensor.shape[1:], halvings, stem_halvings)
     return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
 
 
 def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
     """The model from `images` to `x`, or from there to a softmax over the classes if `include_top`."""
     if include_top:
+        check_classes(classes)
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dense(
             classes,
@@ -99,20 +102,32 @@ def check_shape(input_shape, halvings, stem_halvings):
         halvings: How often the network halves them.
         stem_halvings: How often the stem of large images halves them before.
 
+    # Returns
+        Height, width and channels.
+
     # Raises
         NetworkError: If they have no fixed size or are too small.
     """
-    if len(input_shape) != 3 or not all(type(size) is int and size > 0 for size in input_shape):
+    input_shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
+    integers = all(isinstance(size, numbers.Integral) and size > 0 for size in input_shape)
+    if len(input_shape) != 3 or not integers:
         raise NetworkError(
-            f"input_shape {tuple(input_shape)} is not (height, width, channels) of positive integers; binary "
+            f"input_shape {input_shape} is not (height, width, channels) of positive integers; binary "
             "convolutions need a fixed image size"
         )
     halvings += stem_halvings if input_shape[0] >= LARGE_IMAGE else 0
     if min(input_shape[:2]) < 2**halvings:
         raise NetworkError(
-            f"input_shape {tuple(input_shape)} is too small: the network halves images {halvings} times and needs at "
+            f"input_shape {input_shape} is too small: the network halves images {halvings} times and needs at "
             f"least {2**halvings} pixels in height and width"
         )
+    return tuple(int(size) for size in input_shape)
+
+
+def check_classes(classes):
+    """Raises `NetworkError` unless there is at least one class."""
+    if not isinstance(classes, numbers.Integral) or classes < 1:
+        raise NetworkError(f"{classes!r} is no number of classes; give a positive integer")
 
 
 def check_sizes(architecture: Architecture, large: bool):

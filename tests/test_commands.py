@@ -119,7 +119,7 @@ def test_costs_of_the_zoo(directory):
     ("words", "said"),
     [
         (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
-        (["train", "--genotype=vgg11"], "--genotype=vgg11: no such file, and no genotype of the zoo"),
+        (["train", "--genotype=vgg11"], "--genotype=vgg11: is made by hand and has no genotype"),
         (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
         (["costs", "--genotype=bnas_a", "--input_shape=2,2,3"], "input_shape (2, 2, 3) is too small"),
         (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),

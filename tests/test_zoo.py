@@ -80,6 +80,8 @@ def test_widths_and_full_precision_twins(name):
     for width in (0, 1.5, "2", True):
         with pytest.raises(ValueError, match="width=.*positive integer"):
             function(width=width)
+    with pytest.raises(ValueError, match="binary='no'; accepted: True, False"):
+        function(binary="no")
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -93,6 +95,8 @@ def test_baselines_learn_and_take_images_of_any_fixed_size(name):
     assert function(input_tensor=images / 2).output_shape == (None, 10)
     with pytest.raises(ValueError, match="too small"):
         function(input_shape=(4, 4, 3))
+    with pytest.raises(ValueError, match="no number of classes"):
+        function(num_classes=0)
     model = function(input_shape=(32, 32, 1), num_classes=2)
     x = np.random.default_rng(0).normal(size=(16, 32, 32, 1)).astype(np.float32)
     y = np.arange(16) % 2

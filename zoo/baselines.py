@@ -9,13 +9,13 @@ from larq_nas.zoo.bnas import Variant, load_weights
 
 _CIFAR = ("CIFAR-10", (32, 32, 3), 10)
 
-# Of the default network each. The accuracies are those of BARS (XNOR, Bi-Real) and DMS (width 1).
+# Of the default network each.
 VARIANTS = {
-    "xnor_resnet18": Variant(*_CIFAR, "91.12 top-1", 11_173_066, 2_138_920),
-    "xnor_resnet34": Variant(*_CIFAR, "91.49 top-1", 21_281_226, 3_446_056),
-    "bireal_resnet18": Variant(*_CIFAR, "91.23 top-1", 11_173_962, 2_142_504),
-    "vgg11": Variant(*_CIFAR, "78.31 top-1", 578_874, 86_760),
-    "resnet18": Variant(*_CIFAR, "85.33 top-1", 701_018, 108_392),
+    "xnor_resnet18": Variant(*_CIFAR, "91.12 top-1 (by BARS)", 11_173_066, 2_138_920),
+    "xnor_resnet34": Variant(*_CIFAR, "91.49 top-1 (by BARS)", 21_281_226, 3_446_056),
+    "bireal_resnet18": Variant(*_CIFAR, "91.23 top-1 (by BARS)", 11_173_962, 2_142_504),
+    "vgg11": Variant(*_CIFAR, "78.31 top-1 (by DMS, its quantizers)", 578_874, 86_760),
+    "resnet18": Variant(*_CIFAR, "85.33 top-1 (by DMS, its quantizers)", 701_018, 108_392),
 }
 
 
@@ -121,6 +121,7 @@ def vgg11(
     # References
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
     """
+    _accepted("binary", binary, {True: True, False: False})
     body = _vgg((16, 32, 64, 64, 128, 128, 128, 128), _width(width), binary)
     return _model("vgg11", body, 5, 0, input_shape, input_tensor, weights, include_top, num_classes)
 
@@ -150,14 +151,15 @@ def resnet18(
     # References
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
     """
+    _accepted("binary", binary, {True: True, False: False})
     widths = [filters * _width(width) for filters in (16, 32, 64, 128)]
     body = _resnet((2, 2, 2, 2), widths, _binary_shortcut(1), _pooled_stem, binary, large_factor=4)
     return _model("resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
 
 
 def _accepted(name, value, values):
-    if value not in values:
-        raise ValueError(f"{name}={value!r}; accepted: {', '.join(values)}")
+    if not isinstance(value, (str, bool)) or value not in values:
+        raise ValueError(f"{name}={value!r}; accepted: {', '.join(map(str, values))}")
     return values[value]
 
 
@@ -171,9 +173,10 @@ def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weigh
     """The model of a body, a function from images and whether they are large to features."""
     from larq_nas import networks
 
-    images = networks.start(input_shape or (32, 32, 3), input_tensor, halvings, stem_halvings)
+    shape = (32, 32, 3) if input_shape is None else input_shape
+    images = networks.start(shape, input_tensor, halvings, stem_halvings)
     large = images.shape[1] >= networks.LARGE_IMAGE
-    classes = num_classes or (1000 if large else 10)
+    classes = (1000 if large else 10) if num_classes is None else num_classes
     model = networks.finish(
         images, body(images, large), classes, input_tensor=input_tensor, include_top=include_top, name=name
     )

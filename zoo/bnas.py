@@ -20,7 +20,7 @@ class Variant:
         dataset: What it was trained on.
         input_shape: Default input shape.
         num_classes: Default number of classes.
-        reported: Accuracy in percent, reported by the authors.
+        reported: Accuracy in percent, reported by the authors of the network or of the paper that is named.
         parameters: Trainable parameters of the default network.
         memory: Bytes of the default network, see `costs.Costs.bytes`.
     """
