@@ -19,7 +19,7 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     blocks = _blocks(README.read_text(encoding="utf-8"))
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         # A smaller image makes the same network faster.
         exec(block.replace("zoo.bnas_a()", "zoo.bnas_a(input_shape=(8, 8, 3))"), names)
