@@ -27,7 +27,7 @@ from flatbuffers import flexbuffers
 from larq_nas import precision
 from larq_nas.converters import interpreter
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.operations import Zeroise
+from larq_nas.operations import XnorConv2D, Zeroise
 
 PACKED, FLOAT, UNUSED = "packed", "float", "unused"
 
@@ -40,7 +40,7 @@ class BinaryConvolution:
         name: Name of the Keras layer.
         kernel_shape: Height, width, input channels, filters.
         status: `"packed"`: an `LceBconv2d`; `"float"`: a convolution of 32-bit weights; `"unused"`: absent,
-            since nothing but a "none" operation reads it.
+            since nothing but "none" operations reads it, or it reads nothing else.
         reason: Why it is not packed.
     """
 
@@ -119,7 +119,7 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
             convolution is not bit-packed and `allow_float_fallback` is false.
     """
     model = precision.float32(model)
-    content = _to_flatbuffer(model)
+    content = _to_flatbuffer(_with_constants(model))
     operators, kernels = _read(content)
     ideal = -(-lq.models.ModelProfile(model).memory // 8)
     report = Report(tuple(_audit(model, kernels)), operators, len(content), ideal, {})
@@ -156,6 +156,71 @@ def _to_flatbuffer(model) -> bytes:
             return lce.convert_saved_model(directory)
         except Exception as error:
             raise ConversionError(f"LCE cannot convert the model: {str(error).splitlines()[0]}") from error
+
+
+class _Constant(tf.keras.layers.Layer):
+    """The same output for all images: that of the layer in whose place it stands."""
+
+    def __init__(self, value, **kwargs):
+        super().__init__(**kwargs)
+        self.value = value
+
+    def call(self, inputs):
+        batch = tf.shape(tf.nest.flatten(inputs)[0])[0]
+        return tf.tile(self.value, [batch, *[1] * (self.value.ndim - 1)])
+
+
+class _Sum(tf.keras.layers.Layer):
+    """A sum with constants, which LCE must not fuse into convolutions: it can add vectors only.
+
+    # Arguments
+        rectified: For each input, whether it is a rectified convolution: a further ReLU then keeps it apart.
+    """
+
+    def __init__(self, rectified, **kwargs):
+        super().__init__(**kwargs)
+        self.rectified = rectified
+
+    def call(self, inputs):
+        return tf.add_n([tf.nn.relu(x) if apart else x for x, apart in zip(inputs, self.rectified, strict=True)])
+
+
+def _with_constants(model):
+    """The model with values in place of layers that compute the same for all images.
+
+    LCE writes a file that does not run where a binary convolution reads or is added to a constant.
+    """
+    if not any(isinstance(layer, Zeroise) for layer in model.layers):
+        return model
+    constant = {layer for layer in model.layers if _is_constant(layer)}
+    used = [
+        layer
+        for layer in constant
+        if any(node.outbound_layer not in constant for node in layer._outbound_nodes) and not isinstance(layer, Zeroise)
+    ]
+    if not used:
+        return model
+    values = tf.keras.Model(model.input, [layer.output for layer in used])(tf.zeros([1, *model.input_shape[1:]]))
+    values = dict(zip((layer.name for layer in used), tf.nest.flatten(values), strict=True))
+
+    def clone(layer):
+        if layer.name in values:
+            return _Constant(values[layer.name].numpy(), name=layer.name)
+        if isinstance(layer, tf.keras.layers.Add):
+            sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
+            if any(source.name in values for source in sources):
+                return _Sum([_is_rectified(source) for source in sources], name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    copy = tf.keras.models.clone_model(model, clone_function=clone)
+    for layer in model.layers:
+        if layer.name not in values:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
+
+
+def _is_rectified(layer):
+    return isinstance(layer, XnorConv2D) and layer.activation is tf.keras.activations.relu
 
 
 # --- audit ---------------------------------------------------------------------------------------------------
@@ -224,6 +289,8 @@ def _audit(model, kernels):
             status, reason = FLOAT, _reason(layer, kernel)
         elif _is_unused(layer):
             status, reason = UNUSED, 'only a "none" operation reads it'
+        elif _is_constant(layer):
+            status, reason = UNUSED, 'it reads "none" operations only, so its output is a constant in the file'
         else:
             status, reason = FLOAT, "its kernel is not in the file as a binary convolution"
         yield BinaryConvolution(layer.name, tuple(kernel.shape), status, reason)
@@ -247,6 +314,14 @@ def _is_unused(layer) -> bool:
     """Whether all that is computed from the layer ends in a `Zeroise`."""
     consumers = [node.outbound_layer for node in layer._outbound_nodes]
     return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)
+
+
+def _is_constant(layer) -> bool:
+    """Whether a layer gives the same for all images."""
+    if isinstance(layer, Zeroise):
+        return True
+    sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
+    return bool(sources) and all(_is_constant(source) for source in sources)
 
 
 def _compare(model, content, images):

@@ -81,7 +81,27 @@ def test_every_operation_is_packed_and_exact_normal_and_strided(operation):
         assert not {"ZEROS_LIKE", "FILL"} & set(report.operators)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("operation", ["bin_conv_3x3", "bin_dil_conv_5x5"])
+def test_convolutions_of_nothing_but_zeros_are_constants_in_the_file(operation):
+    none, pool = ("none",), ("avg_pool_3x3",)
+    nodes = (
+        Node((Edge(0, none), Edge(1, none)), 2),
+        Node((Edge(2, (operation,)), Edge(0, pool)), 2),
+        # Of a constant that is not zero.
+        Node((Edge(2, (operation,)), Edge(2, none)), 2),
+        Node((Edge(4, (operation,)), Edge(1, ("bin_conv_3x3",))), 2),
+    )
+    cells = (Cell("normal", nodes),)
+    model = _trained(networks.build(Architecture("bnas", cells, (Stage("normal", (12,), (2,)),)), (8, 8, 3)))
+    report = tflite.convert(model).report
+    assert report.all_packed
+    constant = [c.name for c in report.binary_convolutions if c.status == "unused"]
+    names = ("state2_edge2", "state2_edge4", "state4_edge6")
+    assert sorted(constant) == [f"cell{cell:02}_{name}_conv" for cell in range(2) for name in names]
+    assert report.differences["random"][0] < 1e-4
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))])
 def test_random_genotypes_are_packed_and_agree(seed):
     model = _trained(networks.build(bnas.space(3, 6).sample(seed), (8, 8, 1)), seed)
     report = tflite.convert(model).report
