@@ -40,9 +40,11 @@ OPERATIONS = (
     "bin_dil_conv_5x5",
     "bin_conv_3x3",
     "bin_conv_5x5",
+    "shortcut",
+    "residual_bin_conv_3x3",
 )
 # Template name -> how many earlier outputs a cell reads.
-TEMPLATES = {"bnas": 2}
+TEMPLATES = {"bnas": 2, "bars": 1}
 
 _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
 

@@ -118,6 +118,37 @@ def bnas(
     return layers.Add(name=f"{name}_skip")([output, previous])
 
 
+def bars(previous, cell: Cell, filters: int, *, reduction=False, drop_path=False, name=""):
+    """A BARS cell: one input, a binary preprocessing, the nodes' concatenation, a shortcut around the whole cell.
+
+    # Arguments
+        previous: Output of the previous cell, of shape `(batch, height, width, channels)`.
+        cell: The topology, decided.
+        filters: Channels of each node; those of the preprocessing, too, or half as many if `reduction`.
+        reduction: Whether the edges that leave the cell's input have strides 2 and double the channels.
+        drop_path: Whether a `DropPath` follows every operation.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height, width, nodes * filters)`, half as high and wide if `reduction`.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (micro space), figure 3
+    """
+    x = batch_normalization(name=f"{name}_preprocess_norm")(previous)
+    width = filters // 2 if reduction else filters
+    x = operations.layer_scaled_conv(width, 1, activation="relu", name=f"{name}_preprocess_conv")(x)
+    states = add_edges([x], cell, filters, 2 if reduction else 1, None, drop_path, name)
+    output = layers.Concatenate(name=f"{name}_concat")(states[1:])
+    if reduction:
+        previous = batch_normalization(name=f"{name}_shortcut_norm")(previous)
+        previous = operations.strided_halves(previous, output.shape[-1], f"{name}_shortcut")
+        previous = layers.ReLU(name=f"{name}_shortcut_relu")(previous)
+    elif previous.shape[-1] != output.shape[-1]:
+        previous = operations.MatchChannels(output.shape[-1], name=f"{name}_shortcut")(previous)
+    return layers.Add(name=f"{name}_skip")([output, previous])
+
+
 def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name):
     """The states of a cell: its inputs, then the nodes, each the sum of its edges.
 

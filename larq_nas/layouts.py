@@ -127,20 +127,26 @@ def _halved(size):
     return tuple(-(-side // 2) for side in size)
 
 
+def _large_stem(size, channels, filters):
+    """The rows of the stem of large images; returns the size behind it."""
+    shapes = (
+        ("stem0", 0, channels, filters // 2),
+        ("stem0", 1, filters // 2, filters),
+        ("stem1", "", filters, filters),
+    )
+    for stem, index, before, after in shapes:
+        size = _halved(size)
+        yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
+        yield _norm(f"{stem}_norm{index}", after), None
+    return size
+
+
 def _bnas(architecture, input_shape):
     *size, channels = input_shape
     filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
     networks.check_sizes(architecture, large)
     if large:
-        shapes = (
-            ("stem0", 0, channels, filters // 2),
-            ("stem0", 1, filters // 2, filters),
-            ("stem1", "", filters, filters),
-        )
-        for stem, index, before, after in shapes:
-            size = _halved(size)
-            yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
-            yield _norm(f"{stem}_norm{index}", after), None
+        size = yield from _large_stem(size, channels, filters)
         earlier = previous = filters
     else:
         yield from _block("stem", 3, channels, 3 * filters, size, binary=False)
@@ -167,4 +173,43 @@ def _bnas(architecture, input_shape):
     return previous
 
 
-TEMPLATES = {"bnas": _bnas}
+def _bars(architecture, input_shape):
+    *size, channels = input_shape
+    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
+    networks.check_sizes(architecture, large)
+    if large:
+        size = yield from _large_stem(size, channels, filters)
+    else:
+        yield _convolution("stem_conv", 3, channels, filters, size), None
+        yield _norm("stem_norm", filters), None
+    yield _convolution("stem_out_conv", 1, filters, 4 * filters, size), None
+    yield _norm("stem_out_norm", 4 * filters), None
+    previous = 4 * filters
+    for index, (cell_name, width, reduction) in enumerate(networks.bars_cells(architecture)):
+        cell, name = architecture.cell(cell_name), f"cell{index:02}"
+        inner = width // 2 if reduction else width
+        yield from _block(f"{name}_preprocess", 1, previous, inner, size)
+        size = _halved(size) if reduction else size
+        output = len(cell.nodes) * width
+        for row, edge in enumerate(cell.edges):
+            for candidate, operation in enumerate(edge.operations):
+                if OPERATIONS[operation].kind == "residual":
+                    choice, place = (cell_name, row, candidate), f"{name}_state{edge.source}_edge{row}"
+                    strided = reduction and edge.source == 0
+                    convolution = _halves if strided else _block
+                    before = inner if strided else width
+                    yield from convolution(place, OPERATIONS[operation].kernel_size, before, width, size, choice=choice)
+        if reduction:
+            yield from _halves(f"{name}_shortcut", 3, previous, output, size)
+        previous = output
+    return previous
+
+
+def _halves(name, taps, channels, filters, size, choice=None):
+    """The rows of `operations.strided_halves` and of the BatchNorm before it."""
+    yield _norm(f"{name}_norm", channels), choice
+    for half in range(2):
+        yield _convolution(f"{name}_conv{half}", taps, channels, filters // 2, size, binary=True), choice
+
+
+TEMPLATES = {"bnas": _bnas, "bars": _bars}

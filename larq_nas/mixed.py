@@ -94,6 +94,9 @@ class MixedEdges(tf.keras.layers.Layer):
         # Choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
+        if known < len(self.operations):
+            raise ValueError(f"operations={self.operations}: only convolutions, pools and none share work")
 
     def build(self, input_shape):
         convolutions, pools = _kinds(self.operations)

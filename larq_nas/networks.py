@@ -131,9 +131,9 @@ def check_classes(classes):
 
 
 def check_sizes(architecture: Architecture, large: bool):
-    """Raises `NetworkError` if the bnas template cannot have the widths and depths of an architecture."""
+    """Raises `NetworkError` if no network can have the widths and depths of an architecture."""
     if any(len(candidates) > 1 for stage in architecture.stages for candidates in (stage.widths, stage.depths)):
-        raise NetworkError("the bnas template searches cells only: every stage must list one width and one depth")
+        raise NetworkError("only cells can be searched: every stage must list one width and one depth")
     if large and architecture.stages[0].widths[0] < 2:
         raise NetworkError(
             "stages[0].widths: the stem of large images has half as many filters, so at least 2 are needed"
@@ -208,4 +208,51 @@ def _imagenet_stem(images, filters):
     return earlier, batch_normalization(name="stem1_norm")(x), True
 
 
-TEMPLATES = {"bnas": _bnas}
+def _bars(architecture, images, choices, drop_path):
+    if choices:
+        raise NetworkError("the bars template builds networks of genotypes only")
+    check_sizes(architecture, images.shape[1] >= LARGE_IMAGE)
+    filters = architecture.stages[0].widths[0]
+    stem = _bars_large_stem if images.shape[1] >= LARGE_IMAGE else _bars_small_stem
+    x = layers.ReLU(name="stem_relu")(stem(images, filters))
+    x = batch_normalization(name="stem_out_norm")(float_conv(4 * filters, 1, name="stem_out_conv")(x))
+    for index, (cell_name, width, reduction) in enumerate(bars_cells(architecture)):
+        cell, name = architecture.cell(cell_name), f"cell{index:02}"
+        x = cells.bars(x, cell, width, reduction=reduction, drop_path=drop_path, name=name)
+    return x
+
+
+def bars_cells(architecture: Architecture):
+    """Cell by cell the name, the filters of a node, and whether it is a reduction.
+
+    The last cell before a reduction has half of the filters that follow, whatever those of its own stage are. A stage
+    of depth 0 is its reduction alone, or nothing.
+
+    # Raises
+        NetworkError: If the filters behind a reduction are odd.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (macro space)
+    """
+    rows, stages = [], architecture.stages
+    for stage, following in zip(stages, [*stages[1:], None], strict=True):
+        if stage.reduction:
+            if stage.widths[0] % 2:
+                raise NetworkError(f"{stage.widths[0]} filters behind the reduction {stage.reduction}: must be even")
+            rows.append((stage.reduction, stage.widths[0], True))
+        for index in range(stage.depths[0]):
+            last = following is not None and following.reduction and index == stage.depths[0] - 1
+            rows.append((stage.cell, following.widths[0] // 2 if last else stage.widths[0], False))
+    return rows
+
+
+def _bars_small_stem(images, filters):
+    return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
+
+
+def _bars_large_stem(images, filters):
+    x = layers.ReLU(name="stem1_relu")(imagenet_stem0(images, filters))
+    return batch_normalization(name="stem1_norm")(float_conv(filters, 3, 2, name="stem1_conv")(x))
+
+
+TEMPLATES = {"bnas": _bnas, "bars": _bars}

@@ -9,7 +9,7 @@ import dataclasses
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.quantizers import CentredClip, CentredUniform, XnorSign, register, xnor_scale
+from larq_nas.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
 
 layers = tf.keras.layers
 
@@ -19,7 +19,8 @@ class Operation:
     """What a candidate operation computes.
 
     # Arguments
-        kind: `"none"`, `"max_pool"`, `"avg_pool"` or `"convolution"` (binary).
+        kind: `"none"`, `"max_pool"`, `"avg_pool"`, `"convolution"` (binary), `"shortcut"` or `"residual"` (a binary
+            convolution with a shortcut of its own).
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
     """
@@ -37,6 +38,8 @@ OPERATIONS = {
     "bin_dil_conv_5x5": Operation("convolution", 5, 2),
     "bin_conv_3x3": Operation("convolution", 3),
     "bin_conv_5x5": Operation("convolution", 5),
+    "shortcut": Operation("shortcut"),
+    "residual_bin_conv_3x3": Operation("residual", 3),
 }
 
 
@@ -101,13 +104,14 @@ def strides_of(operation: Operation, strides: int) -> tuple[int, int, int]:
 
 @register
 class XnorConv2D(lq.layers.QuantConv2D):
-    """A binary convolution scaled by the mean magnitude of its latent kernel, per output channel.
+    """A binary convolution scaled by the mean magnitude of its latent kernel.
 
     The scale is applied behind the activation, which must therefore be positively homogeneous, as ReLU is: the
     converter of Larq Compute Engine then fuses all of it into one operator.
 
     # Arguments
-        kernel_quantizer: `XnorSign` by default; the others of Larq's `QuantConv2D` follow.
+        kernel_quantizer: `XnorSign` by default, which scales each filter by itself; `LayerSign` scales all alike. The
+            other arguments are those of Larq's `QuantConv2D`.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.
@@ -129,7 +133,7 @@ class XnorConv2D(lq.layers.QuantConv2D):
         # The latent kernel, also where Larq's quantized_scope shows the binary one.
         latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
         outputs = super().call(inputs)
-        return outputs * tf.cast(tf.stop_gradient(xnor_scale(latent)), outputs.dtype)
+        return outputs * tf.cast(tf.stop_gradient(self.kernel_quantizer.scale(latent)), outputs.dtype)
 
 
 def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):
@@ -198,11 +202,123 @@ def uniform_bias(fan_in: int):
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
+def layer_scaled_conv(filters, kernel_size, strides=1, activation=None, name=None):
+    """A binary convolution with one scale for the whole layer, as BARS has it: `same` padding with ones, no bias."""
+    return XnorConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        pad_values=1.0,
+        activation=activation,
+        use_bias=False,
+        input_quantizer="ste_sign",
+        kernel_quantizer=LayerSign(),
+        kernel_constraint="weight_clip",
+        kernel_initializer="glorot_normal",
+        name=name,
+    )
+
+
+@register
+class Stagger(layers.Layer):
+    """Lets a convolution of strides 2 see what lies one pixel further to the bottom right.
+
+    Behind the last row and column come ones. With `same` padding, such a convolution starts at the first pixel of even
+    sides, which are moved, but one pixel before that of odd ones, which are only made even.
+    """
+
+    def call(self, inputs):
+        rows, columns = (1 - side % 2 for side in inputs.shape[1:3])
+        return tf.pad(inputs[:, rows:, columns:], [[0, 0], [0, 1], [0, 1], [0, 0]], constant_values=1)
+
+
+@register
+class MatchChannels(layers.Layer):
+    """Cuts channels off, or appends zeros.
+
+    # Arguments
+        filters: Channels of the output.
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def call(self, inputs):
+        missing = max(self.filters - inputs.shape[-1], 0)
+        return tf.pad(inputs[..., : self.filters], [[0, 0], [0, 0], [0, 0], [0, missing]])
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def strided_halves(z, filters, name=""):
+    """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
+
+    # Arguments
+        z: Input tensor of shape `(batch, height, width, channels)`.
+        filters: Output channels, an even number.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height / 2, width / 2, filters)`.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4 (strided cells)
+    """
+    staggered = Stagger(name=f"{name}_stagger")(z)
+    halves = [
+        layer_scaled_conv(filters // 2, 3, 2, name=f"{name}_conv{index}")(x) for index, x in enumerate((z, staggered))
+    ]
+    return layers.Concatenate(name=f"{name}_halves")(halves)
+
+
+def parameter_free_shortcut(x, filters, strides, name=""):
+    """`x` itself or, with strides, its average over 2x2 pixels; repeated where there are twice as many filters."""
+    if strides > 1:
+        x = layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
+    return _doubled(x, filters, name)
+
+
+def _doubled(x, filters, name):
+    return layers.Concatenate(name=f"{name}_double")([x, x]) if filters == 2 * x.shape[-1] else x
+
+
+def residual_block(x, filters, operation: Operation, strides=1, name=""):
+    """BatchNorm → sign → binary convolution + shortcut of the normalized input → ReLU.
+
+    # Arguments
+        x: Input tensor of shape `(batch, height, width, channels)`.
+        filters: Output channels; those of the input or, with strides, twice as many.
+        operation: Kernel size of the convolution.
+        strides: 1, or 2 for `strided_halves`.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height / strides, width / strides, filters)`.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (micro space)
+    """
+    z = batch_normalization(name=f"{name}_norm")(x)
+    if strides > 1:
+        y = strided_halves(z, filters, name)
+    else:
+        y = layer_scaled_conv(filters, operation.kernel_size, name=f"{name}_conv")(z)
+    y = layers.Add(name=f"{name}_residual")([y, parameter_free_shortcut(z, filters, strides, f"{name}_shortcut")])
+    return layers.ReLU(name=f"{name}_relu")(y)
+
+
 def apply(name, x, filters, strides=1, layer_name=""):
     """Applies one decided operation of a final network to `x`."""
     operation = OPERATIONS[name]
     if operation.kind == "none":
-        return Zeroise(strides, name=f"{layer_name}_none")(x)
+        return _doubled(Zeroise(strides, name=f"{layer_name}_none")(x), filters, layer_name)
     if operation.kind == "convolution":
         return convolution_block(x, filters, operation, strides, name=layer_name)
+    if operation.kind == "residual":
+        return residual_block(x, filters, operation, strides, name=layer_name)
+    if operation.kind == "shortcut":
+        return parameter_free_shortcut(x, filters, strides, layer_name)
     return pool(operation, strides, name=f"{layer_name}_pool")(x)

@@ -138,6 +138,55 @@ def xnor_sign(kernel):
     return binary, backward
 
 
+def layer_scale(kernel):
+    """The scale of a binary kernel that all its filters share: the mean magnitude of the whole latent kernel.
+
+    # Arguments
+        kernel: Latent kernel of shape `(height, width, channels, filters)`.
+
+    # Returns
+        A tensor of shape `(filters,)` in 32 bits, whose values are equal and at least `MIN_SCALE`.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), equation 1
+    """
+    mean = tf.reduce_mean(tf.abs(tf.cast(kernel, tf.float32)))
+    return tf.fill([kernel.shape[-1]], tf.maximum(mean, MIN_SCALE))
+
+
+@register
+class LayerSign(lq.quantizers.Quantizer):
+    """The sign of a kernel whose `layer_scale` is applied behind the convolution, with a straight-through gradient.
+
+    The gradient of the scaled binary kernel reaches the latent one unchanged where that lies within [-1, 1], and the
+    scale is a constant.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), equation 1
+    """
+
+    precision = 1
+
+    def call(self, inputs):
+        return self.binarize(inputs)
+
+    def scale(self, kernel):
+        """What the convolution's output is multiplied by."""
+        return layer_scale(kernel)
+
+    @staticmethod
+    @tf.custom_gradient
+    def binarize(kernel):
+        """The sign and its gradient."""
+
+        def backward(gradient):
+            # The convolution of ±1 has seen the scale as part of its upstream gradient.
+            unscaled = gradient / tf.cast(layer_scale(kernel), gradient.dtype)
+            return tf.where(tf.abs(kernel) <= 1, unscaled, tf.zeros_like(unscaled))
+
+        return sign(kernel), backward
+
+
 @register
 class XnorSign(lq.quantizers.Quantizer):
     """`xnor_sign` as a Larq kernel quantizer.
@@ -150,6 +199,10 @@ class XnorSign(lq.quantizers.Quantizer):
 
     def call(self, inputs):
         return xnor_sign(inputs)
+
+    def scale(self, kernel):
+        """What the convolution's output is multiplied by."""
+        return xnor_scale(kernel)
 
 
 def _centre(kernel):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas import operations
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 
 layers = tf.keras.layers
 
@@ -68,3 +69,33 @@ def kernels(shared, values):
         name: part.reshape(size, size, *part.shape[1:])
         for (name, size), part in zip(sizes.items(), parts, strict=False)
     }
+
+
+def bars_architecture(widths, depths, normal, reduce):
+    """A BARS genotype of three stages with given numbers of convolutions, everything else being shortcuts.
+
+    # Arguments
+        widths: Filters of a node per stage.
+        depths: Normal cells per stage.
+        normal: Convolutions of the ten edges of each stage's normal cell.
+        reduce: For both reductions, convolutions of the four edges that leave the input, and of the six others.
+    """
+    cells = [_bars_cell(f"normal{stage}", min(count, 4), max(count - 4, 0)) for stage, count in enumerate(normal)]
+    cells += [_bars_cell(f"reduce{stage}", *counts) for stage, counts in enumerate(reduce, start=1)]
+    stages = (
+        Stage(f"normal{stage}", (width,), (depth,), f"reduce{stage}" if stage else None)
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True))
+    )
+    return Architecture("bars", tuple(cells), tuple(stages))
+
+
+def _bars_cell(name, outer, inner):
+    left = {True: outer, False: inner}
+    nodes = []
+    for node in range(4):
+        edges = []
+        for source in range(node + 1):
+            left[source == 0] -= 1
+            edges.append(Edge(source, ("residual_bin_conv_3x3" if left[source == 0] >= 0 else "shortcut",)))
+        nodes.append(Node(tuple(edges), len(edges)))
+    return Cell(name, tuple(nodes))

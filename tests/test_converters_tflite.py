@@ -2,9 +2,10 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import bars_architecture
 
-from larq_nas import networks, precision, zoo
-from larq_nas.architecture import OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs, networks, precision, zoo
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
 from larq_nas.methods import bnas
 
@@ -64,7 +65,7 @@ def test_all_binary_convolutions_of_bnas_a_are_packed():
     assert "74 packed, 0 float, 2 unused" in str(report)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", bnas.OPERATIONS)
 def test_every_operation_is_packed_and_exact_normal_and_strided(operation):
     nodes = (Node((Edge(0, (operation,)), Edge(1, (operation,))), 2),)
     cells = (Cell("normal", nodes), Cell("reduce", nodes))
@@ -99,6 +100,17 @@ def test_convolutions_of_nothing_but_zeros_are_constants_in_the_file(operation):
     names = ("state2_edge2", "state2_edge4", "state4_edge6")
     assert sorted(constant) == [f"cell{cell:02}_{name}_conv" for cell in range(2) for name in names]
     assert report.differences["random"][0] < 1e-4
+
+
+def test_a_bars_network_is_packed_and_agrees():
+    model = _trained(
+        networks.build(bars_architecture((8, 12, 20), (1, 2, 1), (10, 6, 0), ((4, 6), (1, 0))), (13, 16, 3))
+    )
+    report = tflite.convert(model).report
+    assert report.all_packed
+    assert len(report.binary_convolutions) == sum(row.binary for row in costs.count(model).rows)
+    difference, agreement = report.differences["random"]
+    assert difference < 1e-3 and agreement == 1
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))])

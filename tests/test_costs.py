@@ -6,9 +6,10 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import bars_architecture
 
 from larq_nas import costs, networks, zoo
-from larq_nas.architecture import Architecture, Cell, Edge, Node
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
 from larq_nas.methods import bnas
 
@@ -138,6 +139,45 @@ def test_full_precision_twins_have_the_weights_of_dms(model, parameters, megabyt
     assert 4 * parameters / 2**20 == pytest.approx(megabytes, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("normal", "reduce", "flops", "biops", "in_cells", "params"),
+    [
+        (10, (4, 6), 2_987_008, 450_887_680, 1_761_664, 1_765_850),
+        (0, (0, 0), 2_987_008, 92_274_688, 419_328, 423_514),
+    ],
+)
+def test_bars_networks_cost_what_their_rules_say(normal, reduce, flops, biops, in_cells, params):
+    architecture = bars_architecture((16, 32, 64), (2, 2, 2), (normal,) * 3, (reduce,) * 2)
+    counts = costs.count(architecture)
+    assert (counts.flops, counts.biops, counts.params) == (flops, biops, params)
+    assert params - published.part(counts, "stem", "classifier", field="params") == in_cells
+    large = bars_architecture((48, 96, 192), (2, 2, 2), (10,) * 3, ((4, 6),) * 2)
+    counts = costs.count(large, *IMAGENET)
+    assert (counts.flops, counts.biops, counts.params) == (129_785_856, 3_106_897_920, 16_614_112)
+
+
+# Networks within the budgets of BARS-A … BARS-E, which are not those of its authors.
+@pytest.mark.parametrize(
+    ("arguments", "large", "figures"),
+    [
+        (((14, 84, 112), (1, 1, 1), (10, 3, 1), ((3, 3), (1, 5))), False, (2.389, 1026.2, 2.772, 2.778)),
+        (((14, 112, 168), (2, 2, 1), (6, 3, 3), ((4, 6), (4, 0))), False, (2.393, 2094.5, 6.074, 6.082)),
+        (((16, 128, 256), (3, 2, 1), (9, 9, 1), ((1, 1), (2, 0))), False, (3.002, 3775.9, 10.823, 10.835)),
+        (((48, 72, 192), (1, 2, 2), (7, 7, 5), ((4, 0), (4, 3))), True, (129.79, 1495.6, 9.494, 10.305)),
+        (((60, 120, 240), (1, 2, 2), (5, 4, 3), ((3, 4), (4, 4))), True, (197.23, 2520.4, 13.998, 15.023)),
+        (((48, 48, 192), (2, 1, 2), (9, 8, 6), ((4, 2), (1, 1))), True, (129.79, 1498.4, 8.660, 9.470)),
+        (((60, 90, 240), (2, 3, 1), (6, 5, 3), ((2, 5), (4, 6))), True, (197.23, 2521.1, 12.999, 14.024)),
+    ],
+)
+def test_bars_networks_within_the_published_budgets(arguments, large, figures):
+    counts = costs.count(bars_architecture(*arguments), *(IMAGENET if large else CIFAR))
+    in_cells = counts.params - published.part(counts, "stem", "classifier", field="params")
+    flops, biops, cells, total = figures
+    assert counts.flops / 1e6 == pytest.approx(flops, abs=0.005 if large else 0.0005)
+    assert counts.biops / 1e6 == pytest.approx(biops, abs=0.05)
+    assert (in_cells / 1e6, counts.params / 1e6) == pytest.approx((cells, total), abs=0.0006)
+
+
 @pytest.mark.slow
 def test_the_document_is_what_its_command_writes(tmp_path):
     published.main(tmp_path / "costs.md")
@@ -168,6 +208,25 @@ def test_random_genotypes_cost_what_their_networks_do(part):
         space = bnas.space(int(generator.integers(3, 5)), int(generator.integers(2, 9)))
         height, width = (128, 128) if seed % 10 == 0 else (int(side) for side in generator.integers(4, 12, 2))
         _same(space.sample(seed), (height, width, int(generator.integers(1, 4))), int(generator.integers(2, 12)))
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_random_bars_genotypes_cost_what_their_networks_do(part):
+    for seed in range(5 * part, 5 * part + 5):
+        generator = np.random.default_rng(seed)
+        operations = ("none", "shortcut", "residual_bin_conv_3x3")
+        cell = tuple(
+            Node(tuple(Edge(source, operations) for source in range(node + 1)), node + 1)
+            for node in range(generator.integers(1, 4))
+        )
+        stages = tuple(
+            Stage(f"n{index}", (2, 4, 6, 10), (0, 1, 2), f"r{index}" if index else None)
+            for index in range(generator.integers(1, 4))
+        )
+        cells = tuple(Cell(f"n{index}", cell) for index in range(len(stages)))
+        cells += tuple(Cell(f"r{index}", cell) for index in range(1, len(stages)))
+        shape = (128, 129, 3) if seed % 10 == 0 else (int(generator.integers(4, 12)), 9, 2)
+        _same(Architecture("bars", cells, stages).sample(seed), shape, 5)
 
 
 # --- expected costs ---

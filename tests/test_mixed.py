@@ -4,7 +4,7 @@ import tensorflow as tf
 from reference import PerEdge, kernels
 
 from larq_nas import mixed
-from larq_nas.architecture import OPERATIONS
+from larq_nas.methods.bnas import OPERATIONS
 
 
 def _pair(strides, candidates=OPERATIONS, filters=3, edges=3, size=8):
@@ -65,3 +65,8 @@ def test_the_layer_survives_its_configuration():
     config = tf.keras.layers.serialize(layer)
     assert config["registered_name"] == "larq_nas>MixedEdges"
     assert tf.keras.layers.deserialize(config).get_config() == layer.get_config()
+
+
+def test_operations_that_share_no_work_are_refused():
+    with pytest.raises(ValueError, match="only convolutions, pools and none share work"):
+        mixed.MixedEdges(4, ["none", "shortcut"], 2)

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import bars_architecture
 
 from larq_nas import cells, networks, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
@@ -180,3 +181,62 @@ def test_the_skip_carries_the_previous_cell_and_the_first_cell_has_none():
     names = {layer.name for layer in zoo.bnas_a().layers}
     assert "cell00_skip" not in names and "cell01_skip" in names
     assert [n for n in sorted(names) if n.endswith("shortcut_conv")] == ["cell06_shortcut_conv", "cell13_shortcut_conv"]
+
+
+# --- bars ---
+
+
+def _bars(depths=(2, 1, 1), widths=(4, 6, 10), **arguments):
+    genotype = bars_architecture(widths, depths, (10, 5, 2), ((4, 6), (2, 0)))
+    return networks.build(genotype, (16, 12, 3), 5, **arguments)
+
+
+def test_widths_of_a_bars_network():
+    model = _bars()
+    # The last cell before a reduction has half of the filters behind it, a reduction those of its stage.
+    outputs = [model.get_layer(f"cell{index:02}_skip").output_shape[1:] for index in range(6)]
+    assert outputs == [(16, 12, 16), (16, 12, 12), (8, 6, 24), (8, 6, 20), (4, 3, 40), (4, 3, 40)]
+    assert model(np.zeros((2, 16, 12, 3), np.float32)).shape == (2, 5)
+
+
+def test_a_bars_cell_adds_its_input_where_no_operation_does():
+    none = tuple(Node(tuple(Edge(source, ("none",)) for source in range(node + 1)), node + 1) for node in range(4))
+    model = networks.build(Architecture("bars", (Cell("n", none),), (Stage("n", (4,), (1,)),)), (8, 8, 3))
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    before, after = (model.get_layer(name).output for name in ("stem_out_norm", "cell00_skip"))
+    before, after = tf.keras.Model(model.input, [before, after])(x)
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("depths", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 0)])
+def test_stages_of_depth_0_are_their_reduction_alone(depths):
+    model = _bars(depths)
+    assert sum(layer.name.endswith("_skip") for layer in model.layers) == sum(depths) + 2
+    assert model.get_layer("pool").input_shape == (None, 4, 3, 40)
+
+
+def test_what_the_bars_template_cannot_build_is_named():
+    with pytest.raises(networks.NetworkError, match="7 filters behind the reduction reduce1: must be even"):
+        _bars(widths=(4, 7, 10))
+    nodes = (Node((Edge(0, ("none", "shortcut")),), 1),)
+    space = Architecture("bars", (Cell("n", nodes),), (Stage("n", (4,), (1,)),))
+    with pytest.raises(networks.NetworkError, match="the bars template builds networks of genotypes only"):
+        networks.build(space)
+
+
+def test_drop_path_follows_the_operations_of_bars():
+    plain, dropped = (_bars(drop_path=drop_path) for drop_path in (False, True))
+    assert not any(isinstance(layer, cells.DropPath) for layer in plain.layers)
+    assert sum(isinstance(layer, cells.DropPath) for layer in dropped.layers) == 6 * 10
+    assert {w.name for w in plain.weights} == {w.name for w in dropped.weights}
+
+
+def test_a_bars_network_learns():
+    tf.keras.utils.set_random_seed(0)
+    model = _bars()
+    x = np.random.default_rng(0).normal(size=(32, 16, 12, 3)).astype(np.float32)
+    y = np.arange(32) % 2
+    x[y == 1, :8] += 1
+    model.compile(tf.keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    losses = model.fit(x, y, epochs=10, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] / 2

@@ -84,6 +84,72 @@ def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, ke
     np.testing.assert_allclose(strided(x), plain(x)[:, ::2, ::2], atol=1e-5)
 
 
+def test_layer_scaled_convolutions_have_one_scale():
+    images = tf.keras.layers.Input((6, 6, 8))
+    model = tf.keras.Model(images, operations.layer_scaled_conv(4, 3)(images))
+    x, kernel = _images(2, 6, 6, 8), model.get_weights()[0]
+    scaled = np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()
+    padded = np.pad(np.where(x >= 0, 1, -1), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1)
+    expected = tf.nn.conv2d(padded.astype(np.float32), scaled.astype(np.float32), 1, "VALID")
+    np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 1)])
+def test_strided_halves_see_pixels_one_apart(size):
+    images = tf.keras.layers.Input((*size, 4))
+    model = tf.keras.Model(images, operations.strided_halves(images, 6, "x"))
+    x = _images(2, *size, 4)
+    binary = np.where(x >= 0, 1, -1)
+    # Ones all around; the first tap of the first half is at the first pixel of even sides, one before it of odd ones.
+    padded = np.pad(binary, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=1).astype(np.float32)
+    halves = []
+    for step, name in enumerate(("x_conv0", "x_conv1")):
+        kernel = model.get_layer(name).get_weights()[0]
+        scaled = (np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()).astype(np.float32)
+        rows, columns = (3 - side % 2 + step for side in size)
+        height, width = (-(-side // 2) for side in size)
+        part = padded[:, rows : rows + 2 * height + 1, columns : columns + 2 * width + 1]
+        halves.append(tf.nn.conv2d(part, scaled, 2, "VALID")[:, :height, :width])
+    np.testing.assert_allclose(model(x), np.concatenate(halves, axis=-1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_the_residual_block_adds_its_normalized_input(strides):
+    images = tf.keras.layers.Input((6, 6, 4))
+    filters = 4 * strides
+    model = tf.keras.Model(images, operations.apply("residual_bin_conv_3x3", images, filters, strides, "x"))
+    x = _images(2, 6, 6, 4)
+    z = model.get_layer("x_norm")(x).numpy()
+    if strides == 1:
+        convolution, shortcut = model.get_layer("x_conv")(z), z
+    else:
+        convolution = tf.keras.Model(images, model.get_layer("x_halves").output)(x)
+        shortcut = z.reshape(2, 3, 2, 3, 2, 4).mean(axis=(2, 4))
+        shortcut = np.concatenate([shortcut, shortcut], axis=-1)
+    np.testing.assert_allclose(model(x), np.maximum(convolution + shortcut, 0), atol=1e-5)
+
+
+def test_channels_are_cut_off_or_appended():
+    x = _images(2, 3, 3, 4)
+    np.testing.assert_array_equal(operations.MatchChannels(3)(x), x[..., :3])
+    wide = operations.MatchChannels(6)(x)
+    np.testing.assert_array_equal(wide[..., :4], x)
+    assert wide.shape[-1] == 6 and not np.any(wide[..., 4:])
+
+
+@pytest.mark.parametrize("layer", [operations.MatchChannels(6), operations.Stagger(), operations.Zeroise(2)])
+def test_layers_are_made_again_from_their_configuration(layer):
+    again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
+    x = _images(2, 4, 4, 4)
+    np.testing.assert_array_equal(again(x), layer(x))
+
+
+@pytest.mark.parametrize("name", ["none", "shortcut", "residual_bin_conv_3x3"])
+def test_strided_operations_of_bars_double_the_channels(name):
+    images = tf.keras.layers.Input((7, 6, 4))
+    assert operations.apply(name, images, 8, 2, "x").shape == (None, 4, 3, 8)
+
+
 @pytest.mark.parametrize("name", architecture.OPERATIONS)
 @pytest.mark.parametrize("strides", [1, 2])
 def test_every_operation_gives_the_same_shape(name, strides):

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from larq_nas import mixed, networks, optimizers, precision, recipes, supernet, training, zoo
-from larq_nas.architecture import OPERATIONS
 from larq_nas.methods import bnas
+from larq_nas.methods.bnas import OPERATIONS
 
 HALF = ("mixed_bfloat16", "mixed_float16")
 

@@ -70,3 +70,17 @@ def test_initial_kernels_satisfy_the_constraint():
     np.testing.assert_allclose(quantizers.CentredClip()(kernel), kernel, atol=1e-6)
     limit = (3 * 3 * 16) ** -0.5
     assert 0.9 * limit < np.abs(kernel).max() < 2 * limit
+
+
+def test_one_scale_for_a_layer_and_its_straight_through_gradient():
+    latent = tf.constant([[[[0.5, -1.5], [-0.25, 0.75]]]])
+    np.testing.assert_allclose(quantizers.layer_scale(latent), [0.75, 0.75])
+    np.testing.assert_allclose(quantizers.layer_scale(tf.zeros([1, 1, 2, 3])), [quantizers.MIN_SCALE] * 3)
+    upstream = tf.constant([[[[1.0, 2.0], [3.0, 4.0]]]])
+    with tf.GradientTape() as tape:
+        tape.watch(latent)
+        binary = quantizers.LayerSign()(latent)
+    np.testing.assert_array_equal(binary, [[[[1, -1], [-1, 1]]]])
+    # Behind a convolution of ±1 the scale is part of what comes from upstream: it is gone from the gradient.
+    gradient = tape.gradient(binary, latent, output_gradients=0.75 * upstream)
+    np.testing.assert_allclose(gradient, [[[[1, 0], [3, 4]]]])

@@ -16,8 +16,17 @@ larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 9
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.architecture import OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "bin_dil_conv_3x3",
+    "bin_dil_conv_5x5",
+    "bin_conv_3x3",
+    "bin_conv_5x5",
+)
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 
@@ -54,6 +63,8 @@ def scale(architecture: Architecture, filters=None, layers=None) -> Architecture
     """
     if filters is None and layers is None:
         return architecture
+    if architecture.template != "bnas":
+        raise ValueError(f"a network of the template {architecture.template} cannot be scaled, only one of bnas")
     if layers is None:
         layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
     filters = filters or architecture.stages[0].widths[0]
