@@ -41,7 +41,12 @@ def train(settings, flags: dict):
     from larq_nas import costs, precision, recipes, training
     from larq_nas.methods import bnas
 
-    architecture = bnas.scale(_genotype(settings.genotype), settings.filters, settings.layers)
+    architecture = _genotype(settings.genotype)
+    if architecture.template != "bnas" and (settings.filters or settings.layers):
+        raise CommandError(
+            f"--filters, --layers: change networks of bnas only; {settings.genotype} is one of {architecture.template}"
+        )
+    architecture = bnas.scale(architecture, settings.filters, settings.layers)
     run = runs.Run(settings.run_dir)
     data = _start(run, "train", settings, flags)
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:

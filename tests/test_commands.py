@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from reference import bars_architecture
 
 from larq_nas.methods import bnas
 
@@ -35,6 +36,8 @@ def directory(tmp_path_factory):
         assert (path / artefact).is_file(), f"the last line {artefact!r} names the artefact"
         assert done.stderr == ""
     (path / "space.json").write_text(bnas.space().to_json())
+    genotype = bars_architecture((8, 12, 20), (1, 2, 1), (10, 6, 2), ((4, 6), (1, 0)))
+    (path / "bars.json").write_text(genotype.to_json())
     return path
 
 
@@ -120,6 +123,7 @@ def test_costs_of_the_zoo(directory):
     [
         (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
         (["train", "--genotype=vgg11"], "--genotype=vgg11: is made by hand and has no genotype"),
+        (["train", "--genotype=bars.json", "--filters=4"], "change networks of bnas only; bars.json is one of bars"),
         (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
         (["costs", "--genotype=bnas_a", "--input_shape=2,2,3"], "input_shape (2, 2, 3) is too small"),
         (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),

@@ -64,7 +64,7 @@ def scale(architecture: Architecture, filters=None, layers=None) -> Architecture
     if filters is None and layers is None:
         return architecture
     if architecture.template != "bnas":
-        raise ValueError(f"a network of the template {architecture.template} cannot be scaled, only one of bnas")
+        raise ValueError(f"only networks of bnas can be scaled, not one of {architecture.template}")
     if layers is None:
         layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
     filters = filters or architecture.stages[0].widths[0]
