@@ -32,17 +32,19 @@ SCHEMA = 1
 MAX_JSON_BYTES = 1 << 20
 
 # Names only: `operations.OPERATIONS` says what they compute, `networks.TEMPLATES` what the templates build.
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "bin_dil_conv_3x3",
-    "bin_dil_conv_5x5",
-    "bin_conv_3x3",
-    "bin_conv_5x5",
-    "shortcut",
-    "residual_bin_conv_3x3",
-)
+TEMPLATE_OPERATIONS = {
+    "bnas": (
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "bin_dil_conv_3x3",
+        "bin_dil_conv_5x5",
+        "bin_conv_3x3",
+        "bin_conv_5x5",
+    ),
+    "bars": ("none", "shortcut", "residual_bin_conv_3x3"),
+}
+OPERATIONS = tuple(dict.fromkeys(name for names in TEMPLATE_OPERATIONS.values() for name in names))
 # Template name -> how many earlier outputs a cell reads.
 TEMPLATES = {"bnas": 2, "bars": 1}
 
@@ -293,7 +295,7 @@ def _validate(architecture: Architecture):
     for cell in architecture.cells:
         valid = isinstance(cell.name, str) and re.fullmatch("[a-z][a-z0-9_]{0,31}", cell.name)
         _require(bool(valid), "cells", f"{_show(cell.name)} is not a name of up to 32 characters a-z, 0-9, _")
-        _check_cell(cell, f"cells.{cell.name}", inputs)
+        _check_cell(cell, f"cells.{cell.name}", inputs, TEMPLATE_OPERATIONS[architecture.template])
     names = [cell.name for cell in architecture.cells]
     _require(len(set(names)) == len(names), "cells", "lists a name twice")
     used, total = set(), 0
@@ -311,7 +313,7 @@ def _validate(architecture: Architecture):
     _require(total <= _MAX_CELLS, "stages", f"hold {total} cells; at most {_MAX_CELLS}")
 
 
-def _check_cell(cell: Cell, where: str, inputs: int):
+def _check_cell(cell: Cell, where: str, inputs: int, operations):
     _require(isinstance(cell.nodes, tuple), f"{where}.nodes", "is not a tuple of Node")
     _require(0 < len(cell.nodes) <= _MAX_NODES, f"{where}.nodes", f"has not 1 to {_MAX_NODES} nodes")
     for index, node in enumerate(cell.nodes):
@@ -320,11 +322,11 @@ def _check_cell(cell: Cell, where: str, inputs: int):
         _require(isinstance(node.edges, tuple), f"{place}.edges", "is not a tuple of Edge")
         _require(0 < len(node.edges) <= 2 * _MAX_NODES, f"{place}.edges", f"has not 1 to {2 * _MAX_NODES} edges")
         for number, edge in enumerate(node.edges):
-            _check_edge(edge, f"{place}.edges[{number}]", index + inputs)
+            _check_edge(edge, f"{place}.edges[{number}]", index + inputs, operations)
         _check_integer(node.keep, f"{place}.keep", 1, len(node.edges))
 
 
-def _check_edge(edge: Edge, where: str, state: int):
+def _check_edge(edge: Edge, where: str, state: int, operations):
     _require(isinstance(edge, Edge), where, "is not an Edge")
     _require(type(edge.source) is int, f"{where}.source", f"{_show(edge.source)} is not an integer")
     _require(0 <= edge.source < state, f"{where}.source", f"{_show(edge.source)} is not an earlier state")
@@ -332,7 +334,7 @@ def _check_edge(edge: Edge, where: str, state: int):
     _require(isinstance(edge.operations, tuple), place, f"{_show(edge.operations)} is not a list of names")
     _require(len(edge.operations) > 0, place, "has no candidates")
     for number, operation in enumerate(edge.operations):
-        _check_name(operation, f"{place}[{number}]", OPERATIONS)
+        _check_name(operation, f"{place}[{number}]", operations)
     _require(len(set(edge.operations)) == len(edge.operations), place, "lists a candidate twice")
 
 

@@ -133,7 +133,8 @@ def bars(previous, cell: Cell, filters: int, *, reduction=False, drop_path=False
         A tensor of shape `(batch, height, width, nodes * filters)`, half as high and wide if `reduction`.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (micro space), figure 3
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2. Not public are the kernel of the preprocessing, 1x1
+          here, and what the shortcut around a reduction is, binary `strided_halves` here.
     """
     x = batch_normalization(name=f"{name}_preprocess_norm")(previous)
     width = filters // 2 if reduction else filters

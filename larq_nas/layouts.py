@@ -182,9 +182,9 @@ def _bars(architecture, input_shape):
     else:
         yield _convolution("stem_conv", 3, channels, filters, size), None
         yield _norm("stem_norm", filters), None
-    yield _convolution("stem_out_conv", 1, filters, 4 * filters, size), None
-    yield _norm("stem_out_norm", 4 * filters), None
-    previous = 4 * filters
+    previous = networks.bars_nodes(architecture) * filters
+    yield _convolution("stem_out_conv", 1, filters, previous, size), None
+    yield _norm("stem_out_norm", previous), None
     for index, (cell_name, width, reduction) in enumerate(networks.bars_cells(architecture)):
         cell, name = architecture.cell(cell_name), f"cell{index:02}"
         inner = width // 2 if reduction else width
@@ -196,20 +196,21 @@ def _bars(architecture, input_shape):
                 if OPERATIONS[operation].kind == "residual":
                     choice, place = (cell_name, row, candidate), f"{name}_state{edge.source}_edge{row}"
                     strided = reduction and edge.source == 0
-                    convolution = _halves if strided else _block
-                    before = inner if strided else width
-                    yield from convolution(place, OPERATIONS[operation].kernel_size, before, width, size, choice=choice)
+                    if strided:
+                        yield from _halves(place, inner, width, size, choice)
+                    else:
+                        yield from _block(place, OPERATIONS[operation].kernel_size, width, width, size, choice=choice)
         if reduction:
-            yield from _halves(f"{name}_shortcut", 3, previous, output, size)
+            yield from _halves(f"{name}_shortcut", previous, output, size)
         previous = output
     return previous
 
 
-def _halves(name, taps, channels, filters, size, choice=None):
+def _halves(name, channels, filters, size, choice=None):
     """The rows of `operations.strided_halves` and of the BatchNorm before it."""
     yield _norm(f"{name}_norm", channels), choice
     for half in range(2):
-        yield _convolution(f"{name}_conv{half}", taps, channels, filters // 2, size, binary=True), choice
+        yield _convolution(f"{name}_conv{half}", 3, channels, filters // 2, size, binary=True), choice
 
 
 TEMPLATES = {"bnas": _bnas, "bars": _bars}

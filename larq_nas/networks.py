@@ -131,7 +131,7 @@ def check_classes(classes):
 
 
 def check_sizes(architecture: Architecture, large: bool):
-    """Raises `NetworkError` if no network can have the widths and depths of an architecture."""
+    """Raises `NetworkError` if a stage leaves its width or depth open, or is too narrow for the stem."""
     if any(len(candidates) > 1 for stage in architecture.stages for candidates in (stage.widths, stage.depths)):
         raise NetworkError("only cells can be searched: every stage must list one width and one depth")
     if large and architecture.stages[0].widths[0] < 2:
@@ -215,33 +215,39 @@ def _bars(architecture, images, choices, drop_path):
     filters = architecture.stages[0].widths[0]
     stem = _bars_large_stem if images.shape[1] >= LARGE_IMAGE else _bars_small_stem
     x = layers.ReLU(name="stem_relu")(stem(images, filters))
-    x = batch_normalization(name="stem_out_norm")(float_conv(4 * filters, 1, name="stem_out_conv")(x))
+    x = float_conv(bars_nodes(architecture) * filters, 1, name="stem_out_conv")(x)
+    x = batch_normalization(name="stem_out_norm")(x)
     for index, (cell_name, width, reduction) in enumerate(bars_cells(architecture)):
         cell, name = architecture.cell(cell_name), f"cell{index:02}"
         x = cells.bars(x, cell, width, reduction=reduction, drop_path=drop_path, name=name)
     return x
 
 
+def bars_nodes(architecture: Architecture) -> int:
+    """Nodes of the first cell; the stem puts out as many times the filters of a node."""
+    return len(architecture.cell(architecture.stages[0].cell).nodes)
+
+
 def bars_cells(architecture: Architecture):
     """Cell by cell the name, the filters of a node, and whether it is a reduction.
 
     The last cell before a reduction has half of the filters that follow, whatever those of its own stage are. A stage
-    of depth 0 is its reduction alone, or nothing.
+    of depth 0 is its reduction alone, or nothing; the paper leaves that open.
 
     # Raises
         NetworkError: If the filters behind a reduction are odd.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (macro space)
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.1
     """
     rows, stages = [], architecture.stages
-    for stage, following in zip(stages, [*stages[1:], None], strict=True):
+    for index, (stage, following) in enumerate(zip(stages, [*stages[1:], None], strict=True)):
         if stage.reduction:
             if stage.widths[0] % 2:
-                raise NetworkError(f"{stage.widths[0]} filters behind the reduction {stage.reduction}: must be even")
+                raise NetworkError(f"stages[{index}].widths: {stage.widths[0]} filters behind a reduction must be even")
             rows.append((stage.reduction, stage.widths[0], True))
-        for index in range(stage.depths[0]):
-            last = following is not None and following.reduction and index == stage.depths[0] - 1
+        for number in range(stage.depths[0]):
+            last = following is not None and following.reduction and number == stage.depths[0] - 1
             rows.append((stage.cell, following.widths[0] // 2 if last else stage.widths[0], False))
     return rows
 

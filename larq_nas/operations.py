@@ -107,7 +107,7 @@ class XnorConv2D(lq.layers.QuantConv2D):
     """A binary convolution scaled by the mean magnitude of its latent kernel.
 
     The scale is applied behind the activation, which must therefore be positively homogeneous, as ReLU is: the
-    converter of Larq Compute Engine then fuses all of it into one operator.
+    converter of Larq Compute Engine then fuses convolution, activation and scale into one operator.
 
     # Arguments
         kernel_quantizer: `XnorSign` by default, which scales each filter by itself; `LayerSign` scales all alike. The
@@ -128,6 +128,8 @@ class XnorConv2D(lq.layers.QuantConv2D):
             kernel_initializer=kernel_initializer or CentredUniform(),
             **kwargs,
         )
+        if not hasattr(self.kernel_quantizer, "scale"):
+            raise ValueError(f"kernel_quantizer={self.kernel_quantizer}: accepted are XnorSign and LayerSign")
 
     def call(self, inputs):
         # The latent kernel, also where Larq's quantized_scope shows the binary one.
@@ -202,14 +204,14 @@ def uniform_bias(fan_in: int):
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
-def layer_scaled_conv(filters, kernel_size, strides=1, activation=None, name=None):
-    """A binary convolution with one scale for the whole layer, as BARS has it: `same` padding with ones, no bias."""
+def layer_scaled_conv(filters, kernel_size, strides=1, padding="same", activation=None, name=None):
+    """A binary convolution with one scale for the whole layer, as BARS has it: no bias, padding with ones if any."""
     return XnorConv2D(
         filters,
         kernel_size,
         strides=strides,
-        padding="same",
-        pad_values=1.0,
+        padding=padding,
+        pad_values=1.0 if padding == "same" else 0.0,
         activation=activation,
         use_bias=False,
         input_quantizer="ste_sign",
@@ -221,16 +223,27 @@ def layer_scaled_conv(filters, kernel_size, strides=1, activation=None, name=Non
 
 
 @register
-class Stagger(layers.Layer):
-    """Lets a convolution of strides 2 see what lies one pixel further to the bottom right.
+class StartAt(layers.Layer):
+    """Pads images with ones so that a `valid` 3x3 convolution of strides 2 starts at a given pixel.
 
-    Behind the last row and column come ones. With `same` padding, such a convolution starts at the first pixel of even
-    sides, which are moved, but one pixel before that of odd ones, which are only made even.
+    The convolution then gives half of the images' height and width, rounded up.
+
+    # Arguments
+        first: Row and column that the first tap sees, -1 or 0.
     """
 
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+        if first not in (-1, 0):
+            raise ValueError(f"first={first}: must be -1 or 0")
+        self.first = first
+
     def call(self, inputs):
-        rows, columns = (1 - side % 2 for side in inputs.shape[1:3])
-        return tf.pad(inputs[:, rows:, columns:], [[0, 0], [0, 1], [0, 1], [0, 0]], constant_values=1)
+        behind = [side % 2 + 1 + self.first for side in inputs.shape[1:3]]
+        return tf.pad(inputs, [[0, 0], *([-self.first, size] for size in behind), [0, 0]], constant_values=1)
+
+    def get_config(self):
+        return {**super().get_config(), "first": self.first}
 
 
 @register
@@ -256,6 +269,8 @@ class MatchChannels(layers.Layer):
 def strided_halves(z, filters, name=""):
     """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
 
+    The first half is centred on the first of each 2x2 pixels, the second on the last.
+
     # Arguments
         z: Input tensor of shape `(batch, height, width, channels)`.
         filters: Output channels, an even number.
@@ -265,20 +280,21 @@ def strided_halves(z, filters, name=""):
         A tensor of shape `(batch, height / 2, width / 2, filters)`.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4 (strided cells)
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (cell template). The authors' code drops the first row
+          and column for the second half and pads with zeros; here nothing is dropped, and ones are padded.
     """
-    staggered = Stagger(name=f"{name}_stagger")(z)
-    halves = [
-        layer_scaled_conv(filters // 2, 3, 2, name=f"{name}_conv{index}")(x) for index, x in enumerate((z, staggered))
-    ]
+    halves = []
+    for index, first in enumerate((-1, 0)):
+        x = StartAt(first, name=f"{name}_start{index}")(z)
+        halves.append(layer_scaled_conv(filters // 2, 3, 2, "valid", name=f"{name}_conv{index}")(x))
     return layers.Concatenate(name=f"{name}_halves")(halves)
 
 
 def parameter_free_shortcut(x, filters, strides, name=""):
-    """`x` itself or, with strides, its average over 2x2 pixels; repeated where there are twice as many filters."""
-    if strides > 1:
-        x = layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x)
-    return _doubled(x, filters, name)
+    """`x` itself or, with strides, its average over 2x2 pixels, repeated if there are twice as many filters."""
+    if strides == 1:
+        return x
+    return _doubled(layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x), filters, name)
 
 
 def _doubled(x, filters, name):
@@ -291,7 +307,7 @@ def residual_block(x, filters, operation: Operation, strides=1, name=""):
     # Arguments
         x: Input tensor of shape `(batch, height, width, channels)`.
         filters: Output channels; those of the input or, with strides, twice as many.
-        operation: Kernel size of the convolution.
+        operation: Kernel size of the convolution, if it has no strides.
         strides: 1, or 2 for `strided_halves`.
         name: Prefix of the layers' names.
 
@@ -299,7 +315,8 @@ def residual_block(x, filters, operation: Operation, strides=1, name=""):
         A tensor of shape `(batch, height / strides, width / strides, filters)`.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 3 (micro space)
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (operational level). That the shortcut carries the
+          normalized input, and ReLU follows the sum, is in the authors' code, not in the paper.
     """
     z = batch_normalization(name=f"{name}_norm")(x)
     if strides > 1:
@@ -314,7 +331,8 @@ def apply(name, x, filters, strides=1, layer_name=""):
     """Applies one decided operation of a final network to `x`."""
     operation = OPERATIONS[name]
     if operation.kind == "none":
-        return _doubled(Zeroise(strides, name=f"{layer_name}_none")(x), filters, layer_name)
+        x = Zeroise(strides, name=f"{layer_name}_none")(x)
+        return _doubled(x, filters, layer_name) if strides > 1 else x
     if operation.kind == "convolution":
         return convolution_block(x, filters, operation, strides, name=layer_name)
     if operation.kind == "residual":

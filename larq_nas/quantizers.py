@@ -162,7 +162,8 @@ class LayerSign(lq.quantizers.Quantizer):
     scale is a constant.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), equation 1
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3.1, equation 1. The authors' code passes gradients up to
+          1.3 times the scale, and those of activations up to 1.3.
     """
 
     precision = 1
@@ -181,8 +182,8 @@ class LayerSign(lq.quantizers.Quantizer):
 
         def backward(gradient):
             # The convolution of ±1 has seen the scale as part of its upstream gradient.
-            unscaled = gradient / tf.cast(layer_scale(kernel), gradient.dtype)
-            return tf.where(tf.abs(kernel) <= 1, unscaled, tf.zeros_like(unscaled))
+            unscaled = tf.cast(gradient, tf.float32) / layer_scale(kernel)
+            return tf.cast(tf.where(tf.abs(kernel) <= 1, unscaled, 0.0), gradient.dtype)
 
         return sign(kernel), backward
 

@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from larq_nas.architecture import OPERATIONS, Architecture, ArchitectureError, Cell, Edge, Node, Stage
+from larq_nas.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage
+from larq_nas.methods.bnas import OPERATIONS
 
 # Another process may hold the CPU: how long an example takes says nothing.
 settings = hypothesis_settings(deadline=None, max_examples=60)
@@ -494,3 +495,10 @@ def test_json_with_another_value_anywhere_is_read_or_refused(architecture, data)
         elsewhere = places.map(lambda other: copy.deepcopy(at(document, other)))
         at(document, path[:-1])[path[-1]] = data.draw(JSON | elsewhere)
     holds_or_refuses(json.dumps(document["root"]))
+
+
+@pytest.mark.parametrize(("template", "operation"), [("bars", "bin_conv_3x3"), ("bnas", "shortcut")])
+def test_operations_of_another_template_are_refused(template, operation):
+    cell = Cell("n", (Node((Edge(0, (operation,)),), 1),))
+    with pytest.raises(ArchitectureError, match=f"operations.0.: '{operation}' is unknown; accepted: none, "):
+        Architecture(template, (cell,), (Stage("n", (4,), (1,)),))

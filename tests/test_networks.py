@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import cells, networks, zoo
+from larq_nas import cells, networks, operations, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.methods import bnas
 
@@ -216,7 +216,7 @@ def test_stages_of_depth_0_are_their_reduction_alone(depths):
 
 
 def test_what_the_bars_template_cannot_build_is_named():
-    with pytest.raises(networks.NetworkError, match="7 filters behind the reduction reduce1: must be even"):
+    with pytest.raises(networks.NetworkError, match=r"stages\[1\].widths: 7 filters behind a reduction must be even"):
         _bars(widths=(4, 7, 10))
     nodes = (Node((Edge(0, ("none", "shortcut")),), 1),)
     space = Architecture("bars", (Cell("n", nodes),), (Stage("n", (4,), (1,)),))
@@ -231,12 +231,31 @@ def test_drop_path_follows_the_operations_of_bars():
     assert {w.name for w in plain.weights} == {w.name for w in dropped.weights}
 
 
-def test_a_bars_network_learns():
+def test_a_bars_network_learns_with_all_its_kernels():
     tf.keras.utils.set_random_seed(0)
     model = _bars()
+    kernels = [layer.kernel.latent_variable for layer in model.layers if isinstance(layer, operations.XnorConv2D)]
+    before = [kernel.numpy() for kernel in kernels]
     x = np.random.default_rng(0).normal(size=(32, 16, 12, 3)).astype(np.float32)
     y = np.arange(32) % 2
     x[y == 1, :8] += 1
     model.compile(tf.keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-    losses = model.fit(x, y, epochs=10, verbose=0).history["loss"]
-    assert losses[-1] < losses[0] / 2
+    losses = model.fit(x, y, epochs=15, verbose=0).history["loss"]
+    assert losses[-1] < np.log(2) / 2
+    for kernel, values in zip(kernels, before, strict=True):
+        assert np.mean(kernel.numpy() != values) > 0.5, kernel.name
+
+
+def test_a_bars_network_of_other_cells():
+    nodes = tuple(Node((Edge(0, ("residual_bin_conv_3x3",)),), 1) for _ in range(2))
+    model = networks.build(Architecture("bars", (Cell("n", nodes),), (Stage("n", (4,), (1,)),)), (8, 8, 3))
+    assert model.get_layer("stem_out_norm").output_shape == model.get_layer("cell00_skip").output_shape
+
+
+@pytest.mark.parametrize("ending", ["keras", "tf"])
+def test_a_bars_network_is_saved_and_loaded(ending, tmp_path):
+    model = _bars()
+    x = np.random.default_rng(0).normal(size=(2, 16, 12, 3)).astype(np.float32)
+    path = tmp_path / ("model.keras" if ending == "keras" else "model")
+    model.save(path)
+    np.testing.assert_allclose(tf.keras.models.load_model(path)(x), model(x), atol=1e-6)

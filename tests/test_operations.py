@@ -94,21 +94,21 @@ def test_layer_scaled_convolutions_have_one_scale():
     np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 1)])
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5), (2, 1)])
 def test_strided_halves_see_pixels_one_apart(size):
     images = tf.keras.layers.Input((*size, 4))
     model = tf.keras.Model(images, operations.strided_halves(images, 6, "x"))
     x = _images(2, *size, 4)
     binary = np.where(x >= 0, 1, -1)
-    # Ones all around; the first tap of the first half is at the first pixel of even sides, one before it of odd ones.
+    # Ones all around; the first tap of the first half is one before the first pixel, that of the second half at it.
     padded = np.pad(binary, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=1).astype(np.float32)
     halves = []
     for step, name in enumerate(("x_conv0", "x_conv1")):
         kernel = model.get_layer(name).get_weights()[0]
         scaled = (np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()).astype(np.float32)
-        rows, columns = (3 - side % 2 + step for side in size)
         height, width = (-(-side // 2) for side in size)
-        part = padded[:, rows : rows + 2 * height + 1, columns : columns + 2 * width + 1]
+        begin = 2 + step
+        part = padded[:, begin : begin + 2 * height + 1, begin : begin + 2 * width + 1]
         halves.append(tf.nn.conv2d(part, scaled, 2, "VALID")[:, :height, :width])
     np.testing.assert_allclose(model(x), np.concatenate(halves, axis=-1), rtol=1e-5, atol=1e-5)
 
@@ -129,6 +129,11 @@ def test_the_residual_block_adds_its_normalized_input(strides):
     np.testing.assert_allclose(model(x), np.maximum(convolution + shortcut, 0), atol=1e-5)
 
 
+def test_a_quantizer_without_a_scale_is_refused():
+    with pytest.raises(ValueError, match="accepted are XnorSign and LayerSign"):
+        operations.XnorConv2D(4, 3, kernel_quantizer="ste_sign")
+
+
 def test_channels_are_cut_off_or_appended():
     x = _images(2, 3, 3, 4)
     np.testing.assert_array_equal(operations.MatchChannels(3)(x), x[..., :3])
@@ -137,7 +142,7 @@ def test_channels_are_cut_off_or_appended():
     assert wide.shape[-1] == 6 and not np.any(wide[..., 4:])
 
 
-@pytest.mark.parametrize("layer", [operations.MatchChannels(6), operations.Stagger(), operations.Zeroise(2)])
+@pytest.mark.parametrize("layer", [operations.MatchChannels(6), operations.StartAt(-1), operations.StartAt(0)])
 def test_layers_are_made_again_from_their_configuration(layer):
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
     x = _images(2, 4, 4, 4)

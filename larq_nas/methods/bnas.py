@@ -16,17 +16,9 @@ larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 9
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "bin_dil_conv_3x3",
-    "bin_dil_conv_5x5",
-    "bin_conv_3x3",
-    "bin_conv_5x5",
-)
+OPERATIONS = TEMPLATE_OPERATIONS["bnas"]
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 
