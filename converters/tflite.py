@@ -190,7 +190,7 @@ def _with_constants(model):
 
     LCE writes a file that does not run where a binary convolution reads or is added to a constant.
     """
-    if not any(isinstance(layer, Zeroise) for layer in model.layers):
+    if not any(_is_constant(layer) for layer in binary_layers(model)):
         return model
     constant = {layer for layer in model.layers if _is_constant(layer)}
     used = [

@@ -10,7 +10,7 @@ from larq_nas import costs
 
 CIFAR, IMAGENET = {"input_shape": (32, 32, 3)}, {"input_shape": (224, 224, 3)}
 
-# FLOPs, BiOps, params in millions; from table 2 of BARS. None: not printed.
+# FLOPs, BiOps, params in millions; from table 2 of BARS.
 BARS = {
     "ResNet-18 XNOR, CIFAR-10": (16, 1094, "11.17"),
     "ResNet-34 XNOR, CIFAR-10": (27, 2302, "21.81"),
@@ -97,10 +97,9 @@ def bars_rows():
         if name == "ResNet-18 XNOR, binary downsampling, ImageNet":
             values[2], said[2] = values[2] - part(counts, "stem", "classifier", field="params"), "of the blocks only"
         for figure, published, value, text in zip(("FLOPs", "BiOps", "params"), BARS[name], values, said, strict=True):
-            # Operations are cut to millions, parameters cut or rounded.
-            places = 0 if figure != "params" else 2
-            printed = {f"{int(value / 10**6 * 10**places) / 10**places:.{places}f}", f"{value / 1e6:.{places}f}"}
-            equal = f"{value // 10**6}" == str(published) if figure != "params" else published in printed
+            # Operations are cut to millions, parameters cut or rounded to hundredths of them.
+            cut_or_rounded = (f"{value // 10**4 / 100:.2f}", f"{value / 1e6:.2f}")
+            equal = published in cut_or_rounded if figure == "params" else value // 10**6 == published
             row = ("BARS, table 2", name, figure, f"{published} M", f"{value:,}", text)
             yield *row, _difference(equal, value / 1e6, published)
 

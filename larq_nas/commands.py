@@ -163,14 +163,14 @@ def list_zoo(settings, flags: dict):
     if settings.costs:
         _list_costs(names, settings.json)
         return
-    rows = []
-    for name in names:
-        variant = zoo.VARIANTS[name]
-        rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))
     if settings.json:
         print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
         return
-    _print_table([("model", "parameters", "MB", "data set", "reported (%)"), *rows])
+    rows = [("model", "parameters", "MB", "data set", "reported (%)")]
+    for name in names:
+        variant = zoo.VARIANTS[name]
+        rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))
+    _print_table(rows)
 
 
 def _list_costs(names, as_json):

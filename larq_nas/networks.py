@@ -211,10 +211,10 @@ def _imagenet_stem(images, filters):
 def _bars(architecture, images, choices, drop_path):
     if choices:
         raise NetworkError("the bars template builds networks of genotypes only")
-    check_sizes(architecture, images.shape[1] >= LARGE_IMAGE)
-    filters = architecture.stages[0].widths[0]
-    stem = _bars_large_stem if images.shape[1] >= LARGE_IMAGE else _bars_small_stem
-    x = layers.ReLU(name="stem_relu")(stem(images, filters))
+    large, filters = images.shape[1] >= LARGE_IMAGE, architecture.stages[0].widths[0]
+    check_sizes(architecture, large)
+    x = _imagenet_stem(images, filters)[1] if large else plain_stem(images, filters)
+    x = layers.ReLU(name="stem_relu")(x)
     x = float_conv(bars_nodes(architecture) * filters, 1, name="stem_out_conv")(x)
     x = batch_normalization(name="stem_out_norm")(x)
     for index, (cell_name, width, reduction) in enumerate(bars_cells(architecture)):
@@ -252,13 +252,9 @@ def bars_cells(architecture: Architecture):
     return rows
 
 
-def _bars_small_stem(images, filters):
+def plain_stem(images, filters):
+    """A float convolution that keeps the size of small images."""
     return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
-
-
-def _bars_large_stem(images, filters):
-    x = layers.ReLU(name="stem1_relu")(imagenet_stem0(images, filters))
-    return batch_normalization(name="stem1_norm")(float_conv(filters, 3, 2, name="stem1_conv")(x))
 
 
 TEMPLATES = {"bnas": _bnas, "bars": _bars}

@@ -138,19 +138,20 @@ class XnorConv2D(lq.layers.QuantConv2D):
         return outputs * tf.cast(tf.stop_gradient(self.kernel_quantizer.scale(latent)), outputs.dtype)
 
 
-def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, input_quantizer="ste_sign", name=None):
-    """A binary convolution with ReLU as every network here uses it: `same` padding with ones, no bias."""
+def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **options):
+    """A binary convolution with ReLU as every network here uses it: `same` padding with ones, no bias.
+
+    `options` are those of `XnorConv2D` that differ.
+    """
+    usual = {"padding": "same", "pad_values": 1.0, "activation": "relu", "input_quantizer": "ste_sign"}
     return XnorConv2D(
         filters,
         kernel_size,
         strides=strides,
         dilation_rate=dilation_rate,
-        padding="same",
-        pad_values=1.0,
-        activation="relu",
         use_bias=False,
-        input_quantizer=input_quantizer,
         name=name,
+        **{**usual, **options},
     )
 
 
@@ -205,16 +206,14 @@ def uniform_bias(fan_in: int):
 
 
 def layer_scaled_conv(filters, kernel_size, strides=1, padding="same", activation=None, name=None):
-    """A binary convolution with one scale for the whole layer, as BARS has it: no bias, padding with ones if any."""
-    return XnorConv2D(
+    """A `binary_conv` with one scale for the whole layer, as BARS has it."""
+    return binary_conv(
         filters,
         kernel_size,
-        strides=strides,
+        strides,
         padding=padding,
         pad_values=1.0 if padding == "same" else 0.0,
         activation=activation,
-        use_bias=False,
-        input_quantizer="ste_sign",
         kernel_quantizer=LayerSign(),
         kernel_constraint="weight_clip",
         kernel_initializer="glorot_normal",

@@ -43,8 +43,7 @@ def xnor_resnet18(
         - [XNOR-Net](https://arxiv.org/abs/1603.05279)
         - [BARS](https://arxiv.org/abs/2011.10804), table 2
     """
-    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
-    body = _resnet((2, 2, 2, 2), (64, 128, 256, 512), shortcut, _two_convolution_stem)
+    body = _xnor_resnet((2, 2, 2, 2), downsample)
     return _model("xnor_resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
 
 
@@ -70,8 +69,7 @@ def xnor_resnet34(
         - [XNOR-Net](https://arxiv.org/abs/1603.05279)
         - [BARS](https://arxiv.org/abs/2011.10804), table 2
     """
-    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
-    body = _resnet((3, 4, 6, 3), (64, 128, 256, 512), shortcut, _two_convolution_stem)
+    body = _xnor_resnet((3, 4, 6, 3), downsample)
     return _model("xnor_resnet34", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
 
 
@@ -185,14 +183,20 @@ def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weigh
     return model
 
 
+def _xnor_resnet(depths, downsample):
+    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
+    return _resnet(depths, (64, 128, 256, 512), shortcut, _two_convolution_stem)
+
+
 def _resnet(depths, widths, shortcut, stem, binary=True, large_factor=1):
+    from larq_nas import networks
     from larq_nas.operations import Operation, convolution_block, layers
 
     operation = Operation("convolution", 3)
 
     def body(images, large):
         filters = [width * large_factor if large else width for width in widths]
-        x = stem(images, filters[0]) if large else _small_stem(images, filters[0])
+        x = stem(images, filters[0]) if large else networks.plain_stem(images, filters[0])
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
@@ -221,12 +225,6 @@ def _binary_shortcut(kernel_size):
     return shortcut
 
 
-def _small_stem(images, filters):
-    from larq_nas.operations import batch_normalization, float_conv
-
-    return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
-
-
 def _two_convolution_stem(images, filters):
     from larq_nas import networks
 
@@ -244,9 +242,10 @@ def _pooled_stem(images, filters):
 def _bireal(images, large):
     import larq as lq
 
+    from larq_nas import networks
     from larq_nas.operations import batch_normalization, float_conv, layers
 
-    x = _pooled_stem(images, 64) if large else _small_stem(images, 64)
+    x = _pooled_stem(images, 64) if large else networks.plain_stem(images, 64)
     for stage, filters in enumerate((64, 128, 256, 512)):
         for index in range(4):
             name, strides = f"stage{stage}_conv{index}", 2 if stage and not index else 1
