@@ -34,8 +34,21 @@ def define(command: str) -> list:
     """
     before = set(flags.FLAGS)
     for group in _COMMANDS[command]:
+        known = set(flags.FLAGS)
         group()
+        for method, own in METHOD_FLAGS.items():
+            if group is own:
+                _METHODS.update(dict.fromkeys(set(flags.FLAGS) - known, method))
     return [name for name in flags.FLAGS if name not in before]
+
+
+# Flag -> the only method that has it.
+_METHODS = {}
+
+
+def foreign(settings) -> list:
+    """Names of the flags that are of another method than `settings.method`."""
+    return [name for name, method in _METHODS.items() if "method" in settings and method != settings.method]
 
 
 def _run_dir(default):
@@ -72,13 +85,17 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
 
 
 def _search():
-    flags.DEFINE_enum("method", "bnas", ["bnas"], "the search method")
-    flags.DEFINE_integer("layers", 8, "cells of the supernet", lower_bound=3)
-    flags.DEFINE_integer("filters", 16, "filters of a node in the first stage", lower_bound=2)
+    flags.DEFINE_enum("method", "bnas", list(METHOD_FLAGS), "the search method")
+    flags.DEFINE_integer("filters", 16, "most filters of a node in the first stage", lower_bound=2)
     _fit(64, 50, 0.025, 0.9, 3e-4)
     flags.DEFINE_float("final_learning_rate", 0.001, "learning rate of the last epoch", lower_bound=0)
+    flags.DEFINE_float("clip_norm", 0.0, "largest global norm of the weights' gradients; 0: any", lower_bound=0)
     flags.DEFINE_float("architecture_learning_rate", 3e-4, "learning rate of the logits", lower_bound=0)
     flags.DEFINE_float("architecture_weight_decay", 1e-3, "weight decay of the logits", lower_bound=0)
+
+
+def _bnas():
+    flags.DEFINE_integer("layers", 8, "cells of the supernet", lower_bound=3)
     flags.DEFINE_float("diversity", 1.0, "strength of the diversity regulariser", lower_bound=0)
     flags.DEFINE_float("diversity_decay", 7.7, "epochs in which it falls to 1/e", lower_bound=1e-6)
     flags.DEFINE_bool(
@@ -87,11 +104,66 @@ def _search():
     )  # fmt: skip
 
 
+def _bars():
+    flags.DEFINE_integer("cells_per_stage", 3, "most cells of a stage beside reductions", lower_bound=1)
+    flags.DEFINE_bool("shared_cells", False, "one cell for all stages and one for all reductions")
+    flags.DEFINE_bool("width_search", True, "search the width of each stage")
+    flags.DEFINE_bool("depth_search", True, "search the depth of each stage")
+    flags.DEFINE_bool("cell_shortcut", True, "a shortcut around each cell")
+    flags.DEFINE_bool("gumbel", True, "sample choices, in place of mixing candidates")
+    flags.DEFINE_integer("warmup_epochs", 5, "epochs in which only weights are trained", lower_bound=0)
+    flags.DEFINE_float("temperature", 5.0, "temperature of the samples at first", lower_bound=1e-6)
+    flags.DEFINE_float("final_temperature", 0.1, "temperature in the last epoch", lower_bound=1e-6)
+    flags.DEFINE_float(
+        "entropy_weight", 0.01, "weight of the entropy in the last epoch; at first the negative of it", lower_bound=0
+    )
+    flags.DEFINE_float("capacity_exponent", 1.0, "power of the excess over the budget; 0: no budget", lower_bound=0)
+    flags.DEFINE_integer("samples", 8, "genotypes to draw in the end; 0: take the most probable", lower_bound=0)
+    flags.DEFINE_integer(
+        "genotype_filters", None, "--filters of the genotype, if the supernet is a narrower stand-in", lower_bound=2
+    )
+    _amount("budget", "binary operations of the genotype, e.g. 2096M (two for each multiply-accumulate)")
+    _amount("budget_params", "draw only genotypes with so many parameters and --budget binary operations")
+    _amount("budget_flops", "draw only genotypes with so many float operations")
+    flags.DEFINE_float("budget_tolerance", 0.02, "by how much of these budgets they may differ", lower_bound=0)
+    flags.DEFINE_list("budget_shape", None, "the images for which costs count; those of the data set by default")
+    flags.register_validator("budget_shape", _is_shape, f"{_SHAPE}, e.g. --budget_shape=224,224,3")
+    flags.DEFINE_integer("budget_classes", None, "likewise the number of classes", lower_bound=1)
+
+
+def _amount(name, text):
+    flags.DEFINE_string(name, None, text)
+    flags.register_validator(name, _is_amount, f"give a positive number, e.g. --{name}=2096M or 2.77M")
+
+
+def amount(text: str) -> float:
+    """The number that a text with K, M or G behind it means.
+
+    # Raises
+        ValueError: If it means none.
+    """
+    factors = {"K": 1e3, "M": 1e6, "G": 1e9}
+    number, factor = (text[:-1], factors[text[-1:].upper()]) if text[-1:].upper() in factors else (text, 1)
+    return float(number) * factor
+
+
+def _is_amount(text):
+    try:
+        return text is None or 0 < amount(text) < float("inf")
+    except ValueError:
+        return False
+
+
+# Method -> what defines the flags that only it has.
+METHOD_FLAGS = {"bnas": _bnas, "bars": _bars}
+
+
 def _train():
     flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
     flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
     _fit(256, 600, 0.05, 0.9, 3e-6)
+    flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "what updates the weights; --momentum is for sgd")
     flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine"], "learning rate over time")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
     flags.DEFINE_float("label_smoothing", 0.0, "label smoothing in training", lower_bound=0, upper_bound=1)
@@ -126,9 +198,7 @@ def _costs():
     flags.DEFINE_list(
         "input_shape", None, "height, width and channels of the images; 32,32,3 or those of the zoo model by default"
     )
-    flags.register_validator(
-        "input_shape", _is_shape, "give height, width and channels as positive integers, e.g. --input_shape=32,32,3"
-    )
+    flags.register_validator("input_shape", _is_shape, f"{_SHAPE}, e.g. --input_shape=32,32,3")
     flags.DEFINE_integer(
         "num_classes", None, "number of classes; 10 or that of the zoo model by default", lower_bound=1
     )
@@ -139,12 +209,15 @@ def _json():
     flags.DEFINE_bool("json", False, "print JSON in place of a table")
 
 
+_SHAPE = "give height, width and channels as positive integers"
+
+
 def _is_shape(sizes):
     return sizes is None or len(sizes) == 3 and all(size.isdecimal() and int(size) > 0 for size in sizes)
 
 
 _COMMANDS = {
-    "search": (_search, _data, _run_dir("runs/search")),
+    "search": (_search, _bnas, _bars, _data, _run_dir("runs/search")),
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),

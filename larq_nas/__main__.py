@@ -85,7 +85,8 @@ def _call(command, settings, names):
             # Its warnings speak of TensorFlow's own insides.
             load_tensorflow().get_logger().setLevel("ERROR")
         function = commands.list_zoo if command == "zoo" else getattr(commands, command)
-        function(settings, {name: getattr(settings, name) for name in names})
+        foreign = definitions.foreign(settings)
+        function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
     except KeyboardInterrupt:
         again = " without --overwrite" if "overwrite" in names and settings.overwrite else ""
         goes_on = f"; the same command{again} goes on after the last finished epoch" if "overwrite" in names else ""
@@ -111,11 +112,11 @@ def _parse(command, words):
     for index, word in reversed(list(enumerate(words[:-1]))):
         if word.lstrip("-") == "flagfile" and word.startswith("-"):
             words[index : index + 2] = [f"{word}={words[index + 1]}"]
-    words = [_find_recipe(command, word) for word in words]
+    words = [_find_recipe(command, word, _method(command, words)) for word in words]
     if any(word.startswith(("--flagfile", "-flagfile")) for word in words):
         return _read(command, words)
     settings = _read(command, words)
-    default = _default_recipe(command, settings)
+    default = _default_recipe(command, settings, _method(command, words))
     if default is None:
         return settings
     for name in list(settings):
@@ -128,25 +129,47 @@ def _read(command, words):
     rest = flags.FLAGS([f"larq_nas {command}", *words])[1:]
     if rest:
         raise flags.Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
+    for name in definitions.foreign(flags.FLAGS):
+        if flags.FLAGS[name].present:
+            raise flags.Error(f"--{name} is no flag of --method={flags.FLAGS.method}")
     return flags.FLAGS
 
 
-def _default_recipe(command, settings):
+def _method(command, words):
+    """The method to which the words of a command belong, as far as they say so."""
+    given = [word.partition("=")[2] for word in words if word.lstrip("-").startswith(("method=", "genotype="))]
+    if command == "train" and given:
+        return _method_of_genotype(given[-1])
+    return given[-1] if given else "bnas"
+
+
+def _method_of_genotype(name):
+    try:
+        with open(name, encoding="utf-8") as file:
+            start = file.read(1000)
+    except (OSError, UnicodeDecodeError):
+        start = name
+    return next((method for method in definitions.METHOD_FLAGS if method in start), "bnas")
+
+
+def _default_recipe(command, settings, method):
     if command not in ("search", "train"):
         return None
     dataset = settings.dataset.partition(":")[0]
-    if dataset == "cifar10":
-        return None  # The defaults are the recipe of CIFAR-10.
-    name = {"imagenet2012": "bnas_imagenet"}.get(dataset, "quickstart")
-    return name if name in definitions.recipes(command) else None
+    if dataset == "cifar10" and method == "bnas":
+        return None  # The defaults are its recipe.
+    name = {"cifar10": "cifar10", "imagenet2012": "imagenet"}.get(dataset, "quickstart")
+    known = [recipe for recipe in (f"{method}_{name}", name) if recipe in definitions.recipes(command)]
+    return known[0] if known else None
 
 
-def _find_recipe(command, word):
+def _find_recipe(command, word, method):
     prefix, equals, name = word.partition("=")
     if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(name):
         return word
-    if name in definitions.recipes(command):
-        return f"--flagfile={definitions.recipe_path(command, name)}"
+    for recipe in (f"{method}_{name}", name):
+        if recipe in definitions.recipes(command):
+            return f"--flagfile={definitions.recipe_path(command, recipe)}"
     known = ", ".join(definitions.recipes(command)) or "none"
     raise flags.Error(f"--flagfile={name}: no such file, and no recipe of {command} (recipes: {known})")
 
@@ -169,8 +192,8 @@ def _command_usage(command, names):
     recipes = definitions.recipes(command)
     if recipes:
         lines.append(
-            "\nWithout --flagfile, cifar10 uses the defaults shown, imagenet2012 the recipe bnas_imagenet if the "
-            "command has it, other data the recipe quickstart."
+            "\nThe defaults shown are those of BNAS for cifar10. Without --flagfile, the recipe METHOD_cifar10 or "
+            "METHOD_imagenet is taken for these data sets if the command has it, and a quickstart for others."
         )
         lines.append(f"  --flagfile: a file of flags, or one of the recipes {', '.join(recipes)}")
     return "\n".join(lines)

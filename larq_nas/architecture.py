@@ -44,9 +44,11 @@ TEMPLATE_OPERATIONS = {
     ),
     "bars": ("none", "shortcut", "residual_bin_conv_3x3"),
 }
+# BARS without the shortcuts around its cells, to show what they do.
+TEMPLATE_OPERATIONS["bars_no_shortcut"] = TEMPLATE_OPERATIONS["bars"]
 OPERATIONS = tuple(dict.fromkeys(name for names in TEMPLATE_OPERATIONS.values() for name in names))
 # Template name -> how many earlier outputs a cell reads.
-TEMPLATES = {"bnas": 2, "bars": 1}
+TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1}
 
 _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
 

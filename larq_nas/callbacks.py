@@ -108,13 +108,23 @@ class Progress(tf.keras.callbacks.Callback):
 
     def _count_operations(self):
         if hasattr(self.model, "genotype"):
-            cells = self.model.genotype().cells
-            counts = collections.Counter(e.operations[0] for cell in cells for e in cell.edges)
-            self.operations = " ".join(f"{name}:{count}" for name, count in counts.most_common())
+            genotype = self.model.genotype()
+            counts = collections.Counter(e.operations[0] for cell in genotype.cells for e in cell.edges)
+            words = [f"{name}:{count}" for name, count in counts.most_common()]
+            if getattr(self.model, "space", genotype).stages != genotype.stages:
+                sizes = (f"{stage.depths[0]}x{stage.widths[0]}" for stage in genotype.stages)
+                words.append(f"stages:{','.join(sizes)}")
+            self.operations = " ".join(words)
 
     def _head(self):
         return f"epoch {self.epoch + 1}/{self.epochs}"
 
     def _figures(self, logs):
-        shown = {key: float(value) for key, value in (logs or {}).items() if not key.endswith("architecture_loss")}
-        return " ".join([*(f"{key} {value:.4f}" for key, value in shown.items()), self.operations])
+        # What has a slash is for files.
+        hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
+        shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}
+        return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.operations])
+
+
+def _form(value):
+    return ".4f" if abs(value) < 10_000 else ",.0f"

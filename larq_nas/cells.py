@@ -4,9 +4,11 @@ A template is one function for supernet and final network alike. Where the cell 
 operation; where it is not, all edges that leave a state are one `MixedEdges` layer.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-from larq_nas import mixed, operations
+from larq_nas import macro, mixed, operations, residual
 from larq_nas.architecture import Cell
 from larq_nas.operations import Operation, batch_normalization, convolution_block
 from larq_nas.quantizers import register
@@ -118,14 +120,29 @@ def bnas(
     return layers.Add(name=f"{name}_skip")([output, previous])
 
 
-def bars(previous, cell: Cell, filters: int, *, reduction=False, drop_path=False, name=""):
+def bars(
+    previous,
+    cell: Cell,
+    filters: int,
+    *,
+    reduction=False,
+    skip=True,
+    choice=None,
+    widths=None,
+    drop_path=False,
+    name="",
+):
     """A BARS cell: one input, a binary preprocessing, the nodes' concatenation, a shortcut around the whole cell.
 
     # Arguments
         previous: Output of the previous cell, of shape `(batch, height, width, channels)`.
-        cell: The topology, decided.
+        cell: The topology.
         filters: Channels of each node; those of the preprocessing, too, or half as many if `reduction`.
         reduction: Whether the edges that leave the cell's input have strides 2 and double the channels.
+        skip: Whether the shortcut around the cell is added.
+        choice: If the cell is not decided, for each state the choice weights of the edges that leave it, of shape
+            `(edges, candidates)`.
+        widths: If the width is searched, the `Widths` of the previous cell's output and of this cell.
         drop_path: Whether a `DropPath` follows every operation.
         name: Prefix of the layers' names.
 
@@ -136,38 +153,61 @@ def bars(previous, cell: Cell, filters: int, *, reduction=False, drop_path=False
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2. Not public are the kernel of the preprocessing, 1x1
           here, and what the shortcut around a reduction is, binary `strided_halves` here.
     """
+    before, own = widths or (None, None)
+    mask_input = before and before.mask
     x = batch_normalization(name=f"{name}_preprocess_norm")(previous)
-    width = filters // 2 if reduction else filters
-    x = operations.layer_scaled_conv(width, 1, activation="relu", name=f"{name}_preprocess_conv")(x)
-    states = add_edges([x], cell, filters, 2 if reduction else 1, None, drop_path, name)
+    inner = filters // 2 if reduction else filters
+    x = operations.layer_scaled_conv(x, inner, 1, activation="relu", mask=mask_input, name=f"{name}_preprocess_conv")
+    x = own.mask(x) if own else x
+    states = add_edges([x], cell, filters, 2 if reduction else 1, choice, drop_path, name, own)
     output = layers.Concatenate(name=f"{name}_concat")(states[1:])
+    if not skip:
+        return output
     if reduction:
         previous = batch_normalization(name=f"{name}_shortcut_norm")(previous)
-        previous = operations.strided_halves(previous, output.shape[-1], f"{name}_shortcut")
+        previous = operations.strided_halves(previous, output.shape[-1], mask_input, f"{name}_shortcut")
         previous = layers.ReLU(name=f"{name}_shortcut_relu")(previous)
     elif previous.shape[-1] != output.shape[-1]:
         previous = operations.MatchChannels(output.shape[-1], name=f"{name}_shortcut")(previous)
-    return layers.Add(name=f"{name}_skip")([output, previous])
+    output = layers.Add(name=f"{name}_skip")([output, previous])
+    return own.mask(output) if own else output
 
 
-def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name):
+class Widths(NamedTuple):
+    """The searched width of a tensor.
+
+    # Arguments
+        candidates: See `macro.WidthMask`.
+        choice: Their weights.
+    """
+
+    candidates: tuple
+    choice: tf.Tensor
+
+    def mask(self, x):
+        """Masks a tensor."""
+        return macro.WidthMask(self.candidates)([x, self.choice])
+
+
+def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name, widths=None):
     """The states of a cell: its inputs, then the nodes, each the sum of its edges.
 
     A state is pushed to all nodes that read it as soon as it is complete. Only the edges that leave an input of
-    the cell have `strides`.
+    the cell have `strides`. Nodes are masked if there are `Widths`.
     """
     states = list(inputs)
     terms = [[] for _ in cell.nodes]
     targets = [index for index, node in enumerate(cell.nodes) for _ in node.edges]
     for source in range(len(inputs) + len(cell.nodes)):
         if source >= len(inputs):
-            states.append(_add(terms[source - len(inputs)], f"{name}_node{source}"))
+            node = _add(terms[source - len(inputs)], f"{name}_node{source}")
+            states.append(widths.mask(node) if widths else node)
         rows = rows_of(cell, source)
         if not rows:
             continue
         stride = strides if source < len(inputs) else 1
         weights = choice and choice[source]
-        outputs = _fan_out(states[source], cell, filters, stride, rows, weights, f"{name}_state{source}")
+        outputs = _fan_out(states[source], cell, filters, stride, rows, weights, f"{name}_state{source}", widths)
         for row, output in zip(rows, outputs, strict=True):
             if drop_path:
                 output = DropPath(name=f"{name}_edge{row}_drop_path")(output)
@@ -186,11 +226,17 @@ def by_state(cell: Cell, choice) -> dict:
     return {source: mixed.Rows(rows_of(cell, source), name=f"{cell.name}_state{source}")(choice) for source in sources}
 
 
-def _fan_out(state, cell, filters, strides, rows, choice, name):
-    edges = cell.edges
-    if choice is not None:
-        return mixed.MixedEdges(filters, edges[rows[0]].operations, len(rows), strides, name=name)([state, choice])
-    return [operations.apply(edges[row].operations[0], state, filters, strides, f"{name}_edge{row}") for row in rows]
+def _fan_out(state, cell, filters, strides, rows, choice, name, widths):
+    candidates = cell.edges[rows[0]].operations
+    if choice is None:
+        decided = (cell.edges[row].operations[0] for row in rows)
+        names = (f"{name}_edge{row}" for row in rows)
+        return [operations.apply(op, state, filters, strides, place) for op, place in zip(decided, names, strict=True)]
+    if not {"shortcut", "residual_bin_conv_3x3"} & set(candidates):
+        return mixed.MixedEdges(filters, candidates, len(rows), strides, name=name)([state, choice])
+    searched = (list(widths.candidates), [widths.choice]) if widths else (None, [])
+    layer = residual.ResidualEdges(state.shape[-1], candidates, len(rows), strides, searched[0], name=name)
+    return layer([state, choice, *searched[1]])
 
 
 def _add(terms, name):

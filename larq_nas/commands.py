@@ -20,20 +20,58 @@ class CommandError(ValueError):
 
 def search(settings, flags: dict):
     """Searches a space; leaves `genotype.json`."""
-    from larq_nas import costs, methods, precision, training
+    from larq_nas import costs, precision, training
 
     run = runs.Run(settings.run_dir)
-    space = methods.get(settings.method).space(settings.layers, settings.filters)
+    space, strategy_for = {"bnas": _bnas, "bars": _bars}[settings.method](settings)
     data = _start(run, "search", settings, flags)
+    shape, classes = _counted(settings, data)
+    strategy = strategy_for(shape, classes)
     if not run.genotype.exists():
         print(f"{space.size:.3g} genotypes; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
         with precision.policy(settings.precision):
-            training.search(settings.method, space, data, run, settings)
+            training.search(strategy, space, data, run, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = Architecture.load(run.genotype)
     print(genotype)
-    _print_costs(costs.count(genotype, data.image_shape, len(data.class_names)))
+    _print_costs(costs.count(genotype, shape, classes))
     print(run.genotype)
+
+
+def _bnas(settings):
+    """The space of a search, and a function that makes its strategy from the images' shape and number of classes."""
+    from larq_nas.methods import bnas
+
+    strategy = bnas.Strategy(settings.diversity, settings.diversity_decay, settings.reduce_index_bug)
+    return bnas.space(settings.layers, settings.filters), lambda shape, classes: strategy
+
+
+def _bars(settings):
+    """Likewise."""
+    from larq_nas.methods import bars
+
+    names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")
+    space = bars.space(settings.filters, **{name: getattr(settings, name) for name in names})
+    counted = bars.scale(space, settings.genotype_filters or settings.filters)
+    budgets = {"biops": settings.budget, "params": settings.budget_params, "flops": settings.budget_flops}
+    budgets = {name: definitions.amount(text) for name, text in budgets.items() if text}
+    if "biops" not in budgets and budgets:
+        raise CommandError("--budget_params, --budget_flops: need --budget, too")
+    names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
+    strategy = bars.Strategy(
+        **{name: getattr(settings, name) for name in names},
+        capacity_exponent=settings.capacity_exponent,
+    )
+    accepted = budgets if len(budgets) > 1 else {}
+    more = {"budget": budgets.get("biops"), "accepted": accepted, "tolerance": settings.budget_tolerance}
+    return space, lambda shape, classes: dataclasses.replace(strategy, counted=(counted, shape, classes), **more)
+
+
+def _counted(settings, data):
+    """Shape of the images and number of classes for which costs count."""
+    shape = settings.method == "bars" and settings.budget_shape
+    classes = settings.method == "bars" and settings.budget_classes
+    return tuple(map(int, shape)) if shape else data.image_shape, classes or len(data.class_names)
 
 
 def train(settings, flags: dict):
@@ -65,6 +103,7 @@ def train(settings, flags: dict):
             label_smoothing=settings.label_smoothing,
             clip_norm=settings.clip_norm,
             restart_epochs=settings.restart_epochs,
+            optimizer=settings.optimizer,
         )
         runs.write(run.genotype, architecture.to_json())
         _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))

@@ -27,6 +27,7 @@ import math
 from typing import NamedTuple
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from larq_nas import layouts
@@ -167,19 +168,23 @@ class Expected(NamedTuple):
     def flops(self):
         return 2 * self.float_macs
 
+    @property
+    def params(self):
+        return self.binary_params + self.float_params
+
 
 def expected(
-    space: Architecture, choice_probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
+    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
 ) -> Expected:
     """The expected costs of a genotype that is drawn from a space. Differentiable.
 
-    Everything that is not chosen (stem, preprocessing, shortcuts, classifier) is part of it. Widths and depths are
-    not chosen in the spaces that exist so far.
+    All choices are drawn independently. What is not chosen (stem, preprocessing, shortcuts, classifier) is part of it.
 
     # Arguments
         space: The search space.
-        choice_probabilities: For each cell by name, the probabilities of the operations, of shape
-            `(edges, candidates)`.
+        probabilities: Those of the candidates of every choice, by the names of `networks.build`: for each cell those
+            of its operations, of shape `(edges, candidates)`; for each stage whose width or depth is open
+            `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
         edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
@@ -189,47 +194,68 @@ def expected(
         The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
 
     # Raises
-        CostError: If the probabilities of a cell are missing or of another shape.
+        CostError: If the probabilities of a choice are missing or of another shape.
         NetworkError: If the network cannot be built at this shape.
     """
-    fixed, chosen = _tables(space, tuple(input_shape), classes)
-    totals = tf.constant(fixed, tf.float64)
+    shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
+    operations = {
+        name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
+    }
     for cell in space.cells:
-        table = tf.constant(chosen[cell.name], tf.float64)
         even = [node.keep / len(node.edges) for node in cell.nodes for _ in node.edges]
         kept = even if edge_probabilities is None else edge_probabilities.get(cell.name)
-        operations = _probabilities(choice_probabilities.get(cell.name), "choice", cell.name, table.shape[:2])
-        kept = _probabilities(kept, "edge", cell.name, table.shape[:1])
-        totals += tf.einsum("e,ec,ect->t", kept, operations, table)
-    return Expected(*tf.unstack(totals))
+        kept = _probabilities(kept, "edge_probabilities", cell.name, shapes[cell.name][:1])
+        operations[cell.name] *= kept[:, tf.newaxis]
+    total = tf.zeros([len(TOTALS)], tf.float64)
+    for choices, fixed, chosen in _tables(space, tuple(input_shape), classes):
+        table = tf.constant(fixed)
+        for name, values in chosen.items():
+            table += tf.tensordot(tf.constant(values), operations[name], [[-2, -1], [0, 1]])
+        for name, count in choices:
+            one = tf.ones([1], tf.float64)
+            given = one if count == 1 else _probabilities(probabilities.get(name), "probabilities", name, (count,))
+            table = tf.tensordot(given, table, 1)
+        total += table
+    return Expected(*tf.unstack(total))
 
 
-def _probabilities(values, kind, cell, shape):
+def _probabilities(values, kind, name, shape):
     if values is None:
-        raise CostError(f"{kind}_probabilities: nothing for the cell {cell}")
+        raise CostError(f"{kind}: nothing for {name}")
     values = tf.cast(values, tf.float64)
     if values.shape != shape:
-        raise CostError(f"{kind}_probabilities of the cell {cell}: shape {values.shape}, not {shape}")
+        raise CostError(f"{kind} of {name}: shape {values.shape}, not {shape}")
     return values
 
 
 @functools.lru_cache(maxsize=8)
 def _tables(space, input_shape, classes):
-    """Totals of what is not chosen, and for each cell those of each candidate of each edge."""
-    fixed = [0] * len(TOTALS)
-    chosen = {}
+    """For each segment its choices with their numbers of candidates, and what it costs for all combinations of them.
+
+    The costs are arrays, `(*candidates, totals)` of what no operation changes, and for each cell by name
+    `(*candidates, totals, edges, operations)`.
+    """
     for cell in space.cells:
         if len({len(edge.operations) for edge in cell.edges}) > 1:
             raise CostError(f"cells.{cell.name}: all edges must list as many operations")
-        chosen[cell.name] = [[[0] * len(TOTALS) for _ in edge.operations] for edge in cell.edges]
-    for row, choice in layouts.rows(space, input_shape, classes):
-        totals = fixed
-        if choice is not None:
-            cell, edge, candidate = choice
-            totals = chosen[cell][edge][candidate]
-        for index, name in enumerate(TOTALS):
-            totals[index] += getattr(row, name)
-    return fixed, chosen
+    tables = []
+    for segment in layouts.segments(space, input_shape, classes):
+        counts = [len(candidates) for candidates in segment.choices.values()]
+        fixed, chosen = np.zeros([*counts, len(TOTALS)]), {}
+        for place in np.ndindex(*counts):
+            values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
+            for row, choice in segment.rows(*values):
+                totals = [getattr(row, name) for name in TOTALS]
+                if choice is None:
+                    fixed[place] += totals
+                    continue
+                cell, edge, candidate = choice
+                if cell not in chosen:
+                    edges = space.cell(cell).edges
+                    chosen[cell] = np.zeros([*counts, len(TOTALS), len(edges), len(edges[0].operations)])
+                chosen[cell][(*place, slice(None), edge, candidate)] += totals
+        tables.append((tuple(zip(segment.choices, counts, strict=True)), fixed, chosen))
+    return tables
 
 
 # --- a Keras model -------------------------------------------------------------------------------------------

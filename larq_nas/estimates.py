@@ -10,14 +10,14 @@ import time
 
 import tensorflow as tf
 
-from larq_nas import mixed
+from larq_nas import mixed, residual
 
 # Both halves of a search step run the network and need the gradients of its tensors, one those of its kernels, too.
 PASSES = 5
 
 # What a step takes beside its convolutions: multiplications of two long vectors for each element of an activation, and
 # tiny operations for each state.
-PER_ELEMENT, PER_STATE = 22, 20
+PER_ELEMENT, PER_STATE, PER_RESIDUAL_EDGE = 22, 20, 2
 # What a search adds to the memory that its process has: activations are kept for the backward pass.
 BYTES_PER_ELEMENT, BYTES_PER_WEIGHT, BYTES_AT_LEAST = 1.1, 16, 330e6
 # A validation batch runs forward only.
@@ -31,7 +31,7 @@ class Work:
     # Arguments
         macs: Multiply-accumulates of the convolutions.
         elements: Elements of the tensors that layers and candidate operations put out.
-        states: Number of `MixedEdges` layers.
+        states: Number of `MixedEdges` and `ResidualEdges` layers.
     """
 
     macs: int
@@ -69,6 +69,10 @@ def work(network: tf.keras.Model) -> Work:
         if isinstance(layer, mixed.MixedEdges):
             states += 1
             channels *= layer.edges * (len(layer.taps) + 1)
+        if isinstance(layer, residual.ResidualEdges):
+            states += 1
+            # Each edge normalizes, masks and binarizes for itself.
+            channels *= layer.edges * PER_RESIDUAL_EDGE
         kernels = [weight.shape for weight in layer.trainable_weights if weight.shape.rank > 1]
         macs += height * width * sum(shape.num_elements() for shape in kernels)
         elements += height * width * channels
@@ -86,9 +90,9 @@ def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
         An `Estimate`; its memory is that of the process, which a GPU's is not part of.
     """
     counted = work(network)
-    states = [layer for layer in network.layers if isinstance(layer, mixed.MixedEdges)]
+    states = [layer for layer in network.layers if isinstance(layer, (mixed.MixedEdges, residual.ResidualEdges))]
     if not states:
-        raise ValueError(f"{network.name}: has no MixedEdges layer; only the network of a Supernet can be estimated")
+        raise ValueError(f"{network.name}: nothing is open in it; only the network of a Supernet can be estimated")
     dtype = tf.as_dtype(states[0].compute_dtype)
     _, height, width, filters = states[0].input_shape[0]
     convolution = _convolution_seconds([batch_size, height, width, filters], [5, 5, filters, 4 * filters], dtype)

@@ -4,7 +4,10 @@ This says again what `networks` builds, in numbers; a test holds both equal.
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 from larq_nas import networks
 from larq_nas.architecture import Architecture
@@ -82,24 +85,57 @@ class Row:
         return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.other_stored
 
 
-def rows(architecture: Architecture, input_shape, classes: int):
-    """The layers of the final network of an architecture.
+class Segment(NamedTuple):
+    """A part of a network whose costs hang on few choices.
 
     # Arguments
-        architecture: A genotype, or a space, all of whose candidates are listed.
+        choices: The candidates of the widths and depths that they hang on, by the name of the choice.
+        rows: A function of one candidate for each of them. It returns an iterator over pairs of a `Row` and the
+            operation that it hangs on: `None`, or the name of a cell and the indices of an edge and of a candidate.
+    """
+
+    choices: dict
+    rows: Callable
+
+
+def segments(architecture: Architecture, input_shape, classes: int) -> list:
+    """The parts of the final network of an architecture, from which its costs add up.
+
+    # Arguments
+        architecture: A genotype or a space.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
 
     # Returns
-        An iterator over pairs of a `Row` and the choice that it hangs on: `None`, or the name of a cell and the
-        indices of an edge and of a candidate.
+        A list of `Segment`.
 
     # Raises
         NetworkError: If the network cannot be built at this shape.
     """
     input_shape = networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
     networks.check_classes(classes)
-    channels = yield from TEMPLATES[architecture.template](architecture, input_shape)
+    return TEMPLATES[architecture.template](architecture, input_shape, classes)
+
+
+def rows(architecture: Architecture, input_shape, classes: int):
+    """The layers of the final network of an architecture with one width and depth for each stage.
+
+    # Arguments
+        architecture: A genotype, or a space, all of whose candidate operations are listed.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Returns
+        An iterator over what the rows of a `Segment` are.
+
+    # Raises
+        NetworkError: If the network cannot be built at this shape.
+    """
+    for segment in segments(architecture, input_shape, classes):
+        yield from segment.rows(*(candidates[0] for candidates in segment.choices.values()))
+
+
+def _classifier(channels, classes):
     yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
 
 
@@ -141,10 +177,14 @@ def _large_stem(size, channels, filters):
     return size
 
 
-def _bnas(architecture, input_shape):
+def _bnas(architecture, input_shape, classes):
+    networks.check_sizes(architecture, input_shape[0] >= networks.LARGE_IMAGE)
+    return [Segment({}, functools.partial(_bnas_rows, architecture, input_shape, classes))]
+
+
+def _bnas_rows(architecture, input_shape, classes):
     *size, channels = input_shape
     filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
-    networks.check_sizes(architecture, large)
     if large:
         size = yield from _large_stem(size, channels, filters)
         earlier = previous = filters
@@ -170,40 +210,74 @@ def _bnas(architecture, input_shape):
                 yield _norm(f"{name}_shortcut_norm", previous), None
                 yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
             earlier, previous, reduced, index = previous, output, reduction, index + 1
-    return previous
+    yield from _classifier(previous, classes)
 
 
-def _bars(architecture, input_shape):
+def _bars(architecture, input_shape, classes, skip=True):
+    """Stage by stage: what stands before the first, its normal cells, the reduction into the following stage."""
+    networks.check_stem(architecture, input_shape[0] >= networks.LARGE_IMAGE)
+    networks.check_layout(architecture)
+    stages, parts = architecture.stages, []
+    for number, stage in enumerate(stages):
+        choices = {networks.width_name(number): stage.widths, networks.depth_name(number): stage.depths}
+        for later in stages[number + 1 : number + 2]:
+            choices[networks.width_name(number + 1)] = later.widths
+        parts.append(Segment(choices, functools.partial(_bars_rows, architecture, input_shape, classes, skip, number)))
+    return parts
+
+
+def _bars_rows(architecture, input_shape, classes, skip, number, width, depth, following=None):
     *size, channels = input_shape
-    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
-    networks.check_sizes(architecture, large)
-    if large:
-        size = yield from _large_stem(size, channels, filters)
+    stages, large = architecture.stages, size[0] >= networks.LARGE_IMAGE
+    # Those of the other stages play no part.
+    widths, depths = [stage.widths[0] for stage in stages], [stage.depths[0] for stage in stages]
+    widths[number], depths[number] = width, depth
+    if following is not None:
+        widths[number + 1] = following
+    opening, groups = networks.bars_cells(architecture, widths, depths)
+    if number == 0:
+        if large:
+            size = yield from _large_stem(size, channels, width)
+        else:
+            yield _convolution("stem_conv", 3, channels, width, size), None
+            yield _norm("stem_norm", width), None
+        previous = networks.bars_nodes(architecture) * width
+        yield _convolution("stem_out_conv", 1, width, previous, size), None
+        yield _norm("stem_out_norm", previous), None
+        before, cells = [], opening
     else:
-        yield _convolution("stem_conv", 3, channels, filters, size), None
-        yield _norm("stem_norm", filters), None
-    previous = networks.bars_nodes(architecture) * filters
-    yield _convolution("stem_out_conv", 1, filters, previous, size), None
-    yield _norm("stem_out_norm", previous), None
-    for index, (cell_name, width, reduction) in enumerate(networks.bars_cells(architecture)):
+        size = _times_halved(size, networks.STEM_HALVINGS if large else 0)
+        before, cells = [*opening, *(row for normal, after in groups[:number] for row in [*normal, *after])], []
+        size = _times_halved(size, sum(reduction for *_, reduction in before))
+        last = before[-1] if before else (stages[0].cell, widths[0], False)
+        previous = len(architecture.cell(last[0]).nodes) * last[1]
+    normal, after = groups[number]
+    for index, (cell_name, filters, reduction) in enumerate([*cells, *normal, *after], len(before)):
         cell, name = architecture.cell(cell_name), f"cell{index:02}"
-        inner = width // 2 if reduction else width
+        inner = filters // 2 if reduction else filters
         yield from _block(f"{name}_preprocess", 1, previous, inner, size)
         size = _halved(size) if reduction else size
-        output = len(cell.nodes) * width
+        output = len(cell.nodes) * filters
         for row, edge in enumerate(cell.edges):
             for candidate, operation in enumerate(edge.operations):
                 if OPERATIONS[operation].kind == "residual":
                     choice, place = (cell_name, row, candidate), f"{name}_state{edge.source}_edge{row}"
-                    strided = reduction and edge.source == 0
-                    if strided:
-                        yield from _halves(place, inner, width, size, choice)
+                    if reduction and edge.source == 0:
+                        yield from _halves(place, inner, filters, size, choice)
                     else:
-                        yield from _block(place, OPERATIONS[operation].kernel_size, width, width, size, choice=choice)
-        if reduction:
+                        taps = OPERATIONS[operation].kernel_size
+                        yield from _block(place, taps, filters, filters, size, choice=choice)
+        if reduction and skip:
             yield from _halves(f"{name}_shortcut", previous, output, size)
         previous = output
-    return previous
+    if number == len(stages) - 1:
+        yield from _classifier(previous, classes)
+
+
+def _times_halved(size, times):
+    for _ in range(times):
+        size = _halved(size)
+    return size
 
 
 def _halves(name, channels, filters, size, choice=None):
@@ -213,4 +287,4 @@ def _halves(name, channels, filters, size, choice=None):
         yield _convolution(f"{name}_conv{half}", 3, channels, filters // 2, size, binary=True), choice
 
 
-TEMPLATES = {"bnas": _bnas, "bars": _bars}
+TEMPLATES = {"bnas": _bnas, "bars": _bars, "bars_no_shortcut": functools.partial(_bars, skip=False)}

@@ -47,6 +47,26 @@ def binarized_once():
         _binarized = previous
 
 
+def constants():
+    """What is named by the `constant` around."""
+    return _constants
+
+
+def once(layer, function):
+    """What a function makes of a layer's kernel, inside of `binarized_once` from its first call."""
+    store = {} if _binarized is None else _binarized
+    if id(layer) not in store:
+        store[id(layer)] = function(tf.stop_gradient(tf.convert_to_tensor(layer.kernel)))
+    return store[id(layer)]
+
+
+def binarize(network: tf.keras.Model):
+    """Binarizes the kernels of all layers that share work, for `binarized_once`."""
+    for layer in network.layers:
+        if hasattr(layer, "binary"):
+            layer.binary()
+
+
 @register
 class Rows(tf.keras.layers.Layer):
     """Some rows of choice weights.
@@ -128,17 +148,15 @@ class MixedEdges(tf.keras.layers.Layer):
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         kernel = tf.convert_to_tensor(self.kernel)
         form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _mixed_edges(x, choice, kernel, self._binary(kernel), statistics, form, _constants)
+        outputs, statistics = _mixed_edges(x, choice, kernel, self.binary(), statistics, form, _constants)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
 
-    def _binary(self, kernel):
-        store = {} if _binarized is None else _binarized
-        if id(self) not in store:
-            store[id(self)] = _binarize(tf.stop_gradient(kernel), self.taps)
-        return store[id(self)]
+    def binary(self):
+        """Signs and scales of the kernels."""
+        return once(self, lambda kernel: _binarize(kernel, self.taps))
 
     def get_config(self):
         config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides")}
@@ -162,10 +180,10 @@ def _kinds(names):
 
 
 # Not inlined, a function is optimized once and not at each of its calls.
-_traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
-@_traced
+@traced
 def _binarize(kernel, taps):
     """The packed kernels as ±1, and the scales of shape `(kinds, filters)`."""
     scales = [xnor_scale(part) for part in tf.split(kernel, taps)] if taps else []
@@ -190,7 +208,7 @@ def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
     return call(x, choice, kernel), moved
 
 
-@_traced
+@traced
 def _forward(x, choice, binary, statistics, form):
     features, moved = _features(x, statistics, form)
     terms, rectified = {name: [] for name in features if name != "pooled"}, []
@@ -209,7 +227,7 @@ def _forward(x, choice, binary, statistics, form):
     return outputs, moved, rectified
 
 
-@_traced
+@traced
 def _backward(x, choice, binary, statistics, rectified, gradients, form, constants):
     """The gradients of `x`, `choice` and `kernel`; what is cheap is computed again and not kept."""
     with tf.GradientTape() as tape:
@@ -226,18 +244,18 @@ def _backward(x, choice, binary, statistics, rectified, gradients, form, constan
     for (source, stride, ones, weight), output in zip(convolutions, rectified, strict=True):
         masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
         # The weights are multiplied to kernels and not to activations, which are larger.
-        to_features[source].append(_input_gradient(features[source], ones * tf.cast(weight, x.dtype), masked, stride))
+        to_features[source].append(input_gradient(features[source], ones * tf.cast(weight, x.dtype), masked, stride))
         if "choice" not in constants:
-            to_weights.append((weight, _sum(_wide(upstream[source]) * _wide(output))))
+            to_weights.append((weight, channel_sum(wide(upstream[source]) * wide(output))))
         if "kernel" not in constants:
-            to_ones = _wide(_kernel_gradient(features[source], ones, masked, stride)) + _sum(masked)
+            to_ones = wide(kernel_gradient(features[source], ones, masked, stride)) + channel_sum(masked)
             # The constraint keeps latent kernels where the gradient of the sign passes.
             to_signs.append(to_ones * (weight * latent_factor(ones.shape)))
     if "pooled" in features:
         stacked = tf.stack(gradients)
         to_features["pooled"].append(_combine(tf.transpose(pool_weights), stacked))
         if "choice" not in constants:
-            products = tf.matmul(_wide(_flat(stacked)), _wide(_flat(features["pooled"])), transpose_b=True)
+            products = tf.matmul(wide(_flat(stacked)), wide(_flat(features["pooled"])), transpose_b=True)
             to_weights.append((pool_weights, products))
     pairs = [(features[name], tf.add_n(gradients)) for name, gradients in to_features.items()] + to_weights
     targets, upstream = zip(*pairs, strict=True)
@@ -253,27 +271,30 @@ def _to_kernel(binary, gradients):
     return tf.concat([gradient + through_scale(part, scale, gradient) for part, scale, gradient in parts], axis=0)
 
 
-def _input_gradient(x, kernel, gradient, stride):
+def input_gradient(x, kernel, gradient, stride, padding="SAME"):
+    """The gradient of what a convolution reads."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding="SAME"
+        input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding=padding
     )
 
 
-def _kernel_gradient(x, kernel, gradient, stride):
+def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
+    """The gradient of a convolution's kernel."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropFilter(
-        input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding="SAME"
+        input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding=padding
     )
 
 
-def _wide(x):
+def wide(x):
+    """In 32 bits."""
     return tf.cast(x, tf.float32)
 
 
-def _sum(x):
+def channel_sum(x):
     """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
-    return tf.raw_ops.BiasAddGrad(out_backprop=_wide(x))
+    return tf.raw_ops.BiasAddGrad(out_backprop=wide(x))
 
 
 def _features(x, statistics, form):
@@ -283,7 +304,7 @@ def _features(x, statistics, form):
     moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
     features = {}
     if convolutions:
-        normalized, *moving[0] = _normalize(x, *moving[0], training)
+        normalized, *moving[0] = normalize(x, *moving[0], training)
         # -2 or 0: what stands for a padded 1 is then 0.
         shifted = lq.quantizers.ste_sign(normalized) - 1
         sources = {_source(operation, strides)[0] for _, operation in convolutions}
@@ -299,7 +320,7 @@ def _features(x, statistics, form):
         pooled = []
         for index, (_, operation) in enumerate(pools, 1):
             pool = functions[operation.kind](x, operation.kernel_size, strides, "SAME")
-            pool, *moving[index] = _normalize(pool, *moving[index], training)
+            pool, *moving[index] = normalize(pool, *moving[index], training)
             pooled.append(pool)
         features["pooled"] = tf.stack(pooled)
     return features, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
@@ -321,7 +342,8 @@ def _margins(x):
     return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
 
 
-def _normalize(x, mean, variance, training):
+def normalize(x, mean, variance, training):
+    """BatchNorm without scale and offset, and the moving mean and variance thereafter."""
     return tf.compat.v1.nn.fused_batch_norm(
         x,
         tf.ones_like(mean),

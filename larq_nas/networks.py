@@ -10,12 +10,13 @@ model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=
 inputs: for every searched cell, by its name, the weights with which candidate operations are mixed.
 """
 
+import functools
 import numbers
 from collections.abc import Iterable
 
 import tensorflow as tf
 
-from larq_nas import cells, operations
+from larq_nas import cells, macro, operations
 from larq_nas.architecture import Architecture
 from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
 
@@ -52,15 +53,20 @@ def build(
         name: Name of the model.
 
     # Returns
-        A functional model of the images. If the architecture is not decided, its inputs are the images and, for
-        each cell by name, choice weights of shape `(edges, candidates)`.
+        A functional model of the images. If the architecture is not decided, its inputs are the images and choice
+        weights: for each cell that is open, by its name, of shape `(edges, candidates)`; for each stage whose width
+        or depth is open, by the names `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
 
     # Raises
         NetworkError: If the template cannot make a network of the architecture or the shape.
     """
     images = start(input_shape, input_tensor, reductions(architecture), STEM_HALVINGS)
     choices = _choices(architecture)
-    x = TEMPLATES[architecture.template](architecture, images, _by_state(architecture, choices), drop_path)
+    by_state = {
+        name: cells.by_state(architecture.cell(name), choice) if choice.shape.rank == 2 else choice
+        for name, choice in choices.items()
+    }
+    x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
 
 
@@ -134,31 +140,44 @@ def check_sizes(architecture: Architecture, large: bool):
     """Raises `NetworkError` if a stage leaves its width or depth open, or is too narrow for the stem."""
     if any(len(candidates) > 1 for stage in architecture.stages for candidates in (stage.widths, stage.depths)):
         raise NetworkError("only cells can be searched: every stage must list one width and one depth")
-    if large and architecture.stages[0].widths[0] < 2:
+    check_stem(architecture, large)
+
+
+def check_stem(architecture: Architecture, large: bool):
+    """Raises `NetworkError` if the first stage is too narrow for the stem."""
+    if large and min(architecture.stages[0].widths) < 2:
         raise NetworkError(
             "stages[0].widths: the stem of large images has half as many filters, so at least 2 are needed"
         )
 
 
 def _choices(architecture):
-    if architecture.decided:
-        return {}
-    choices = {}
+    return {name: layers.Input(batch_shape=shape, name=name) for name, shape in choice_shapes(architecture).items()}
+
+
+def choice_shapes(architecture: Architecture) -> dict:
+    """The shapes of the choice weights that the network of an architecture takes, by name; see `build`.
+
+    # Raises
+        NetworkError: If the edges of a cell list different operations.
+    """
+    shapes = {}
+    # A genotype of BNAS lists different operations.
     for cell in architecture.cells:
+        if all(node.keep == len(node.edges) for node in cell.nodes) and all(len(e.operations) == 1 for e in cell.edges):
+            continue
         candidates = {edge.operations for edge in cell.edges}
         if len(candidates) != 1:
             raise NetworkError(
                 f"cells.{cell.name}: all edges of a searched cell must list the same operations; "
                 f"found {len(candidates)} different lists"
             )
-        shape = (len(cell.edges), len(candidates.pop()))
-        choices[cell.name] = layers.Input(batch_shape=shape, name=cell.name)
-    return choices
-
-
-def _by_state(architecture, choices):
-    """For each searched cell, the choice weights of the edges that leave a state, taken out once for all its copies."""
-    return {name: cells.by_state(architecture.cell(name), choice) for name, choice in choices.items()}
+        shapes[cell.name] = (len(cell.edges), len(candidates.pop()))
+    for index, stage in enumerate(architecture.stages):
+        for name, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
+            if len(candidates) > 1:
+                shapes[name] = (len(candidates),)
+    return shapes
 
 
 def _bnas(architecture, images, choices, drop_path):
@@ -208,19 +227,75 @@ def _imagenet_stem(images, filters):
     return earlier, batch_normalization(name="stem1_norm")(x), True
 
 
-def _bars(architecture, images, choices, drop_path):
-    if choices:
-        raise NetworkError("the bars template builds networks of genotypes only")
-    large, filters = images.shape[1] >= LARGE_IMAGE, architecture.stages[0].widths[0]
-    check_sizes(architecture, large)
+def _bars(architecture, images, choices, drop_path, skip=True):
+    large = images.shape[1] >= LARGE_IMAGE
+    check_stem(architecture, large)
+    check_layout(architecture)
+    stages = architecture.stages
+    widths = [_widths(architecture, index, choices) for index in range(len(stages))] + [None]
+    opening, groups = bars_cells(architecture, [max(stage.widths) for stage in stages], [max(s.depths) for s in stages])
+    index = 0
+
+    def cell(x, row, before, own):
+        nonlocal index
+        cell_name, filters, reduction = row
+        options = {"reduction": reduction, "skip": skip, "drop_path": drop_path, "name": f"cell{index:02}"}
+        index += 1
+        both = own and (before, own)
+        return cells.bars(
+            x, architecture.cell(cell_name), filters, choice=choices.get(cell_name), widths=both, **options
+        )
+
+    filters = max(stages[0].widths)
     x = _imagenet_stem(images, filters)[1] if large else plain_stem(images, filters)
-    x = layers.ReLU(name="stem_relu")(x)
+    x = _masked(layers.ReLU(name="stem_relu")(x), widths[0])
     x = float_conv(bars_nodes(architecture) * filters, 1, name="stem_out_conv")(x)
-    x = batch_normalization(name="stem_out_norm")(x)
-    for index, (cell_name, width, reduction) in enumerate(bars_cells(architecture)):
-        cell, name = architecture.cell(cell_name), f"cell{index:02}"
-        x = cells.bars(x, cell, width, reduction=reduction, drop_path=drop_path, name=name)
+    x = _masked(batch_normalization(name="stem_out_norm")(x), widths[0])
+    for row in opening:
+        x = cell(x, row, widths[0], widths[0])
+    for number, (stage, (normal, reductions)) in enumerate(zip(stages, groups, strict=True)):
+        depth, own, following = choices.get(depth_name(number)), widths[number], widths[number + 1]
+        *cell_widths, leaving = _cell_widths(stage.depths, own, following, depth)
+        outputs = [x]
+        for row, before, now in zip(normal, [own, *cell_widths], cell_widths, strict=False):
+            outputs.append(cell(outputs[-1], row, before, now))
+        x = outputs[-1]
+        if depth is not None:
+            reached = [outputs[candidate] for candidate in stage.depths]
+            x = macro.SkippableAggregation(name=f"stage{number}_aggregation")([*reached, depth])
+        for row in reductions:
+            x = cell(x, row, leaving, following)
     return x
+
+
+def _widths(architecture, number, choices):
+    choice = choices.get(width_name(number))
+    # All tensors consist of groups of as many channels as a node of the first stage has.
+    return None if choice is None else cells.Widths(architecture.stages[0].widths, choice)
+
+
+def _masked(x, widths):
+    return widths.mask(x) if widths else x
+
+
+def _cell_widths(depths, own, following, depth):
+    """The `Widths` of the cells of a stage, then of what leaves it."""
+    if own is None or following is None:
+        return [own] * (max(depths) + 1)
+    if depth is None:
+        return ([own] * (depths[0] - 1) + [following] * 2)[-depths[0] - 1 :] if depths[0] else [own]
+    choices = macro.CellWidths(depths)([own.choice, following.choice, depth])
+    return [cells.Widths(own.candidates, choice) for choice in choices]
+
+
+def width_name(number: int) -> str:
+    """The name of the choice of a stage's width."""
+    return f"stage{number}_width"
+
+
+def depth_name(number: int) -> str:
+    """The name of the choice of a stage's depth."""
+    return f"stage{number}_depth"
 
 
 def bars_nodes(architecture: Architecture) -> int:
@@ -228,11 +303,20 @@ def bars_nodes(architecture: Architecture) -> int:
     return len(architecture.cell(architecture.stages[0].cell).nodes)
 
 
-def bars_cells(architecture: Architecture):
-    """Cell by cell the name, the filters of a node, and whether it is a reduction.
+def bars_cells(architecture: Architecture, widths, depths):
+    """The cells of a network of given widths and depths: name, filters of a node, and whether it is a reduction.
 
     The last cell before a reduction has half of the filters that follow, whatever those of its own stage are. A stage
     of depth 0 is its reduction alone, or nothing; the paper leaves that open.
+
+    # Arguments
+        architecture: The cells and stages.
+        widths: Filters of a node for each stage.
+        depths: Number of normal cells for each stage.
+
+    # Returns
+        The cells before the first stage: its reduction or none. Then for each stage its normal cells, and the cells
+        between it and the following one: a reduction or none.
 
     # Raises
         NetworkError: If the filters behind a reduction are odd.
@@ -240,16 +324,34 @@ def bars_cells(architecture: Architecture):
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.1
     """
-    rows, stages = [], architecture.stages
-    for index, (stage, following) in enumerate(zip(stages, [*stages[1:], None], strict=True)):
-        if stage.reduction:
-            if stage.widths[0] % 2:
-                raise NetworkError(f"stages[{index}].widths: {stage.widths[0]} filters behind a reduction must be even")
-            rows.append((stage.reduction, stage.widths[0], True))
-        for number in range(stage.depths[0]):
-            last = following is not None and following.reduction and number == stage.depths[0] - 1
-            rows.append((stage.cell, following.widths[0] // 2 if last else stage.widths[0], False))
-    return rows
+    reductions = []
+    for index, (stage, width) in enumerate(zip(architecture.stages, widths, strict=True)):
+        if stage.reduction and width % 2:
+            raise NetworkError(f"stages[{index}].widths: {width} filters behind a reduction must be even")
+        reductions.append([(stage.reduction, width, True)] if stage.reduction else [])
+    groups = []
+    for stage, width, depth, after in zip(architecture.stages, widths, depths, [*reductions[1:], []], strict=True):
+        last = after[0][1] // 2 if after else width
+        groups.append(([(stage.cell, width, False)] * (depth - 1) + [(stage.cell, last, False)] * (depth > 0), after))
+    return reductions[0], groups
+
+
+def check_layout(architecture: Architecture):
+    """Raises `NetworkError` if widths or depths are open in a way in which their tensors would not fit together."""
+    stages = architecture.stages
+    if all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
+        return
+    for index, stage in enumerate(stages):
+        if (stage.reduction is None) != (index == 0):
+            raise NetworkError(
+                f"stages[{index}].reduction: where widths or depths are searched, each stage but the first has one"
+            )
+        expected = tuple(width << index for width in stages[0].widths)
+        if stage.widths != expected:
+            raise NetworkError(
+                f"stages[{index}].widths: must double from stage to stage where widths or depths are searched, "
+                f"and be {expected}"
+            )
 
 
 def plain_stem(images, filters):
@@ -257,4 +359,4 @@ def plain_stem(images, filters):
     return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
 
 
-TEMPLATES = {"bnas": _bnas, "bars": _bars}
+TEMPLATES = {"bnas": _bnas, "bars": _bars, "bars_no_shortcut": functools.partial(_bars, skip=False)}

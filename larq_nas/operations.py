@@ -205,20 +205,25 @@ def uniform_bias(fan_in: int):
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
-def layer_scaled_conv(filters, kernel_size, strides=1, padding="same", activation=None, name=None):
-    """A `binary_conv` with one scale for the whole layer, as BARS has it."""
+def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activation=None, mask=None, name=None):
+    """A `binary_conv` of `x` with one scale for the whole layer, as BARS has it.
+
+    `mask` is what happens to its input between the sign and the convolution, which must not pad then.
+    """
+    options = {"padding": padding, "pad_values": 1.0 if padding == "same" else 0.0, "activation": activation}
+    if mask is not None:
+        x = mask(lq.quantizers.SteSign(name=f"{name}_sign")(x))
+        options["input_quantizer"] = None
     return binary_conv(
         filters,
         kernel_size,
         strides,
-        padding=padding,
-        pad_values=1.0 if padding == "same" else 0.0,
-        activation=activation,
         kernel_quantizer=LayerSign(),
         kernel_constraint="weight_clip",
         kernel_initializer="glorot_normal",
         name=name,
-    )
+        **options,
+    )(x)
 
 
 @register
@@ -265,7 +270,7 @@ class MatchChannels(layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
-def strided_halves(z, filters, name=""):
+def strided_halves(z, filters, mask=None, name=""):
     """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
 
     The first half is centred on the first of each 2x2 pixels, the second on the last.
@@ -273,6 +278,7 @@ def strided_halves(z, filters, name=""):
     # Arguments
         z: Input tensor of shape `(batch, height, width, channels)`.
         filters: Output channels, an even number.
+        mask: See `layer_scaled_conv`.
         name: Prefix of the layers' names.
 
     # Returns
@@ -285,7 +291,7 @@ def strided_halves(z, filters, name=""):
     halves = []
     for index, first in enumerate((-1, 0)):
         x = StartAt(first, name=f"{name}_start{index}")(z)
-        halves.append(layer_scaled_conv(filters // 2, 3, 2, "valid", name=f"{name}_conv{index}")(x))
+        halves.append(layer_scaled_conv(x, filters // 2, 3, 2, "valid", mask=mask, name=f"{name}_conv{index}"))
     return layers.Concatenate(name=f"{name}_halves")(halves)
 
 
@@ -319,9 +325,9 @@ def residual_block(x, filters, operation: Operation, strides=1, name=""):
     """
     z = batch_normalization(name=f"{name}_norm")(x)
     if strides > 1:
-        y = strided_halves(z, filters, name)
+        y = strided_halves(z, filters, name=name)
     else:
-        y = layer_scaled_conv(filters, operation.kernel_size, name=f"{name}_conv")(z)
+        y = layer_scaled_conv(z, filters, operation.kernel_size, name=f"{name}_conv")
     y = layers.Add(name=f"{name}_residual")([y, parameter_free_shortcut(z, filters, strides, f"{name}_shortcut")])
     return layers.ReLU(name=f"{name}_relu")(y)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from larq_nas import optimizers
 from larq_nas.quantizers import register
 
-SCHEDULES = ("one_cycle", "restarts", "cosine")
+SCHEDULES, OPTIMIZERS = ("one_cycle", "restarts", "cosine"), ("sgd", "adam")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Recipe:
         schedule: `"one_cycle"`: learning rate up and momentum down, then back, then a tail down to a thousandth;
             `"restarts"`: cosine to 0, again every `restart_epochs`; `"cosine"`: once.
         learning_rate: The highest learning rate.
-        momentum: Momentum of SGD; `one_cycle` moves it between 0.95 and 0.85 instead.
+        momentum: Momentum of SGD; `one_cycle` moves it between 0.95 and 0.85 instead. Adam has none.
         weight_decay: Added to the gradient of every weight, times the weight.
         label_smoothing: Probability that the training's targets spread over all classes.
         clip_norm: Largest global norm of the gradients, those of binary kernels taken before `xnor_gradient`
             rewrites them; 0 for no clipping.
         restart_epochs: Epochs of a cosine of `"restarts"`.
+        optimizer: `"sgd"` or `"adam"`.
     """
 
     epochs: int
@@ -41,6 +42,7 @@ class Recipe:
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     restart_epochs: int = 50
+    optimizer: str = "sgd"
 
     def schedules(self):
         """Learning rate and momentum, each a number or a schedule of steps.
@@ -62,9 +64,13 @@ class Recipe:
         rate = optimizers.PiecewiseLinear(points, (low, self.learning_rate, low, 0.01 * low))
         return rate, optimizers.PiecewiseLinear(points, (0.95, 0.85, 0.95, 0.95))
 
-    def optimizer(self) -> optimizers.SGD:
+    def make_optimizer(self):
         """The optimizer with its schedules."""
         learning_rate, momentum = self.schedules()
+        if self.optimizer == "adam":
+            return optimizers.Adam(learning_rate, l2=self.weight_decay)
+        if self.optimizer != "sgd":
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; accepted: {', '.join(OPTIMIZERS)}")
         return optimizers.SGD(learning_rate, momentum, l2=self.weight_decay)
 
     def loss(self, classes: int):

@@ -66,6 +66,7 @@ class Run:
         self.dataset = self.path / "dataset.json"
         self.genotype = self.path / "genotype.json"
         self.genotypes = self.path / "genotypes"
+        self.candidates = self.path / "candidates.json"
         self.metrics_csv = self.path / "metrics.csv"
         self.metrics = self.path / "metrics.json"
         self.logs = self.path / "logs"

@@ -4,7 +4,7 @@
 from larq_nas import optimizers, supernet
 from larq_nas.methods import bnas
 
-model = supernet.Supernet(bnas, bnas.space(), input_shape=(32, 32, 3), classes=10)
+model = supernet.Supernet(bnas.Strategy(), bnas.space(), input_shape=(32, 32, 3), classes=10)
 model.compile(
     optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
     architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, l2=1e-3),
@@ -23,10 +23,14 @@ from larq_nas.architecture import Architecture
 
 
 class _Epoch(tf.keras.callbacks.Callback):
-    """Tells a `Supernet` the number of the epoch, on which its method's loss depends."""
+    """Tells a `Supernet` the number of the epoch, on which its strategy depends, and logs its figures."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.epoch.assign(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self.model.figures())
 
 
 class Supernet(tf.keras.Model):
@@ -37,16 +41,15 @@ class Supernet(tf.keras.Model):
     through the other). Each step computes the gradients that it uses and no others.
 
     # Arguments
-        method: A module of `larq_nas.methods`: `choice_weights`, `architecture_loss`, `entropy`, `derive`.
+        strategy: The `Strategy` of a module of `larq_nas.methods`.
         space: The search space.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        method_options: Keyword arguments for the method's `architecture_loss`.
     """
 
-    def __init__(self, method, space: Architecture, input_shape=(32, 32, 3), classes=10, **method_options):
+    def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), classes=10):
         super().__init__(name="supernet")
-        self.method, self.space, self.method_options = method, space, method_options
+        self.strategy, self.space = strategy, space
         self.network = networks.build(space, input_shape, classes)
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = {
@@ -77,47 +80,81 @@ class Supernet(tf.keras.Model):
         return logs
 
     def probabilities(self) -> dict:
-        """For each searched cell, the choice weights of shape `(edges, candidates)`."""
-        return {name: self.method.choice_weights(logits) for name, logits in self.logits.items()}
+        """For each choice by name, the probabilities of its candidates."""
+        return {name: tf.nn.softmax(logits) for name, logits in self.logits.items()}
+
+    def figures(self) -> dict:
+        """What is logged of the present epoch: name to number."""
+        return self.strategy.figures(self.space, self._values(), self.epoch)
 
     def genotype(self, **options) -> Architecture:
-        """The genotype that the method derives now; `options` go to its `derive`."""
-        values = {name: tensor.numpy() for name, tensor in self.probabilities().items()}
-        return self.method.derive(self.space, values, **options)
+        """The genotype that the strategy derives now; `options` go to its `derive`."""
+        return self.strategy.derive(self.space, self._values(), **options)
+
+    def candidates(self, seed: int) -> list:
+        """The genotypes of which `loss_of` is to tell the best, where the strategy draws several."""
+        return self.strategy.candidates(self.space, self._values(), seed)
+
+    def _values(self):
+        return {name: tensor.numpy() for name, tensor in self.probabilities().items()}
+
+    def loss_of(self, choice_weights: dict, batches) -> float:
+        """The mean loss over batches with given choice weights, e.g. one-hot ones.
+
+        # Arguments
+            choice_weights: For each choice by name, the weights of its candidates.
+            batches: Images and labels.
+        """
+        mean = tf.keras.metrics.Mean()
+        choice_weights = {name: tf.constant(weights, tf.float32) for name, weights in choice_weights.items()}
+        for images, labels in batches:
+            mean.update_state(self._losses_of(images, labels, choice_weights))
+        return float(mean.result())
+
+    @tf.function
+    def _losses_of(self, images, labels, choice_weights):
+        predictions = self.network({"images": images, **choice_weights}, training=self.strategy.batch_statistics)
+        return self.loss.call(labels, predictions)
 
     def call(self, inputs, training=None):
-        return self.network({"images": inputs, **self.probabilities()}, training=training)
+        weights = self.strategy.evaluation_weights(self.logits, self.epoch)
+        return self.network({"images": inputs, **weights}, training=training or self.strategy.batch_statistics)
 
     def train_step(self, data):
         weights_batch, architecture_batch = data
         # The architecture's step leaves the kernels as they are.
         with mixed.binarized_once():
-            self._architecture_step(*architecture_batch)
+            if self.strategy.warmup_epochs:
+                # Before the branch, so that both halves may use them.
+                mixed.binarize(self.network)
+                warm = self.epoch >= self.strategy.warmup_epochs
+                tf.cond(warm, lambda: self._architecture_step(*architecture_batch), lambda: None)
+            else:
+                self._architecture_step(*architecture_batch)
             self._weights_step(*weights_batch)
-        logs = {metric.name: metric.result() for metric in self.metrics}
-        return {**logs, "entropy": self.method.entropy(self.probabilities())}
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def _architecture_step(self, images, labels):
         logits = list(self.logits.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
-            probabilities = self.probabilities()
+            weights = self.strategy.choice_weights(self.logits, self.epoch)
             with mixed.constant("kernel"):
-                predictions = self.network({"images": images, **probabilities}, training=True)
+                predictions = self.network({"images": images, **weights}, training=True)
             loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
-            loss += self.method.architecture_loss(probabilities, self.epoch, **self.method_options)
+            loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
         gradients = precision.gradients(tape, loss, logits, self.architecture_optimizer)
         self.architecture_optimizer.apply_gradients(zip(gradients, logits, strict=True))
         self.architecture_loss.update_state(loss)
 
     def _weights_step(self, images, labels):
-        probabilities = self.probabilities()
+        weights = self.strategy.choice_weights(self.logits, self.epoch)
         with tf.GradientTape() as tape, mixed.constant("choice"):
-            predictions = self.network({"images": images, **probabilities}, training=True)
+            predictions = self.network({"images": images, **weights}, training=True)
             loss = self.compute_loss(images, labels, predictions)
-        weights = self.network.trainable_variables
-        gradients = precision.gradients(tape, loss, weights, self.optimizer)
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        variables = self.network.trainable_variables
+        gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.compute_metrics(images, labels, predictions, None)
 
 

@@ -8,7 +8,6 @@ from larq_nas import (
     callbacks,
     datasets,
     estimates,
-    methods,
     networks,
     optimizers,
     precision,
@@ -68,15 +67,15 @@ def resume_epoch(run: runs.Run) -> int:
     return 1 + int(tf.train.load_variable(checkpoint, "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"))
 
 
-def search(method: str, space: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
+def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
     """Searches a space and leaves `genotype.json` in the run directory.
 
     The genotype is that of the epoch with the best accuracy on the half of the training split on which the
     architecture was trained, without augmentation. (The authors of BNAS augment there, too, and keep the genotype
-    from before the best epoch.)
+    from before the best epoch.) Where the strategy samples, it is the sample with the lowest loss there in the end.
 
     # Arguments
-        method: One of `methods.METHODS`.
+        strategy: The `Strategy` of a method.
         space: The space.
         data: The data set; its test split is not used.
         run: The run directory.
@@ -85,10 +84,9 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
     # Returns
         The genotype.
     """
-    module = methods.get(method)
     tf.keras.utils.set_random_seed(settings.seed)
     steps = math.ceil(data.half_sizes[0] / settings.batch_size)
-    model = _supernet(module, space, data, settings, steps)
+    model = _supernet(strategy, space, data, settings, steps)
     validation_steps = math.ceil(data.half_sizes[1] / settings.batch_size)
     expected = estimates.estimate(model.network, settings.batch_size)
     seconds = expected.seconds_per_epoch(steps, validation_steps)
@@ -97,36 +95,56 @@ def search(method: str, space: Architecture, data: datasets.Images, run: runs.Ru
         f"supernet of {expected.parameters:,} parameters: about {expected.bytes / 1e9:.1f} GB of {memory} and "
         f"{seconds:,.{0 if seconds > 10 else 1}f} s per epoch of {steps:,} steps"
     )
+    validation = datasets.evaluation_batches(data, data.halves[1], settings.batch_size)
     rows = fit(
         model,
         lambda first_epoch: _search_batches(data, settings, steps, first_epoch),
         run,
         epochs=settings.epochs,
         steps_per_epoch=steps,
-        validation=datasets.evaluation_batches(data, data.halves[1], settings.batch_size),
-        extra=[callbacks.Genotypes(run.genotypes, module.VARIANTS)],
+        validation=validation,
+        extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
     )
-    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
-    for suffix in reversed(module.VARIANTS):
-        name = callbacks.Genotypes.file_name(best, suffix)
-        text = (run.genotypes / name).read_text(encoding="utf-8")
-        runs.write(run.path / f"genotype{suffix}.json", text)
+    if hasattr(strategy, "candidates"):
+        _best_candidate(model, validation, run, settings.seed)
+    else:
+        _best_epoch(rows, run, strategy.variants)
     return Architecture.load(run.genotype)
 
 
-def _supernet(module, space, data, settings, steps):
-    model = supernet.Supernet(
-        module,
-        space,
-        data.image_shape,
-        len(data.class_names),
-        strength=settings.diversity,
-        decay=settings.diversity_decay,
-        reduce_index_bug=settings.reduce_index_bug,
-    )
+def _best_epoch(rows, run, variants):
+    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
+    for suffix in reversed(variants):
+        name = callbacks.Genotypes.file_name(best, suffix)
+        text = (run.genotypes / name).read_text(encoding="utf-8")
+        runs.write(run.path / f"genotype{suffix}.json", text)
+
+
+def _best_candidate(model, validation, run, seed):
+    candidates, losses = model.candidates(seed), {}
+    for candidate in candidates:
+        text = candidate.genotype.to_json()
+        if text not in losses:
+            losses[text] = model.loss_of(candidate.weights, validation)
+        figures = candidate.figures
+        figures["validation_loss"] = losses[text]
+        over = " (over budget)" if figures.get("over_budget") else ""
+        print(
+            f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps{over}, "
+            f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters"
+        )
+    best = min(candidates, key=lambda candidate: candidate.figures["validation_loss"])
+    runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
+    runs.write(run.genotype, best.genotype.to_json())
+
+
+def _supernet(strategy, space, data, settings, steps):
+    model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
     schedule = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
     model.compile(
-        optimizer=optimizers.SGD(schedule, settings.momentum, l2=settings.weight_decay),
+        optimizer=optimizers.SGD(
+            schedule, settings.momentum, l2=settings.weight_decay, global_clipnorm=settings.clip_norm or None
+        ),
         architecture_optimizer=optimizers.Adam(
             settings.architecture_learning_rate,
             beta_1=0.5,
@@ -208,7 +226,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     model = networks.build(architecture, data.image_shape, classes, drop_path=settings.drop_path > 0)
     if recipe.clip_norm:
         model = ClippedModel(model.input, model.output, clip_norm=recipe.clip_norm)
-    model.compile(recipe.optimizer(), recipe.loss(classes), metrics=["accuracy"])
+    model.compile(recipe.make_optimizer(), recipe.loss(classes), metrics=["accuracy"])
     supernet.build_training_state(model, model)
 
     def batches(first_epoch):

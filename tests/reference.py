@@ -1,10 +1,12 @@
 """The supernet written plainly, an operation per edge: what the shared form must equal."""
 
+import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import operations
+from larq_nas import macro, operations
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.quantizers import LayerSign
 
 layers = tf.keras.layers
 
@@ -99,3 +101,116 @@ def _bars_cell(name, outer, inner):
             edges.append(Edge(source, ("residual_bin_conv_3x3" if left[source == 0] >= 0 else "shortcut",)))
         nodes.append(Node(tuple(edges), len(edges)))
     return Cell(name, tuple(nodes))
+
+
+class PerResidualEdge(layers.Layer):
+    """`residual.ResidualEdges`, one edge and one operation after the other."""
+
+    def __init__(self, filters, candidates, edges, strides=1, widths=None, **kwargs):
+        super().__init__(**kwargs)
+        self.candidates, self.edges, self.strides, self.widths = list(candidates), edges, strides, widths
+        self.filters = filters
+        self.norms = [operations.batch_normalization() for _ in range(edges)]
+        options = {"use_bias": False, "kernel_quantizer": LayerSign(), "kernel_constraint": "weight_clip"}
+        options["padding"] = "same" if strides == 1 else "valid"
+        self.convolutions = [operations.XnorConv2D(filters, 3, strides, **options) for _ in range(edges * strides)]
+        self.sign = lq.quantizers.SteSign()
+        self.starts = [operations.StartAt(first) for first in (-1, 0)]
+
+    def call(self, inputs):
+        x, choice = inputs[:2]
+        mask = macro.width_mask(inputs[2], self.widths, self.filters) if self.widths else tf.ones([self.filters])
+        outputs = []
+        for edge in range(self.edges):
+            terms = {"none": 0.0, "shortcut": self._shortcut(x)}
+            terms["residual_bin_conv_3x3"] = tf.nn.relu(self._convolve(edge, self.norms[edge](x), mask))
+            outputs.append(sum(choice[edge, index] * terms[name] for index, name in enumerate(self.candidates)))
+        return outputs
+
+    def _convolve(self, edge, z, mask):
+        ones = tf.ones_like(z[:1, :1, :1]) * mask
+        read = self.sign(z) * mask
+        if self.strides == 1:
+            # Padding with what a 1 is behind the mask.
+            read = tf.pad(read - ones, [[0, 0], [1, 1], [1, 1], [0, 0]]) + ones
+            y = tf.nn.conv2d(read, *self._kernel(edge), padding="VALID")
+        else:
+            pads = [[0, 0], [1, 1], [1, 1], [0, 0]]
+            padded = tf.pad(read - ones, pads) + ones
+            height, width = (-(-side // 2) * 2 + 1 for side in z.shape[1:3])
+            parts = []
+            for half, first in enumerate((0, 1)):
+                seen = (tf.pad(padded - ones, [[0, 0], [0, 1], [0, 1], [0, 0]]) + ones)[
+                    :, first : first + height, first : first + width
+                ]
+                parts.append(tf.nn.conv2d(seen, *self._kernel(2 * edge + half), padding="VALID"))
+            y = tf.concat(parts, axis=-1)
+        return y + self._shortcut(z * mask)
+
+    def _kernel(self, number):
+        layer = self.convolutions[number]
+        if not layer.built:
+            layer.build([None, None, None, self.filters])
+        latent = getattr(layer.kernel, "latent_variable", layer.kernel)
+        scale = tf.stop_gradient(layer.kernel_quantizer.scale(latent))
+        return layer.kernel_quantizer(latent) * scale, self.strides
+
+    def _shortcut(self, x):
+        if self.strides == 1:
+            return x
+        pooled = tf.nn.avg_pool2d(x, 2, 2, "SAME")
+        return tf.concat([pooled, pooled], axis=-1)
+
+
+def copy_chosen(supernet, final, space, genotype):
+    """Gives the final network of a genotype the weights that its parts have in the supernet's network.
+
+    Kept of each group of channels are the first, as many as the first stage has; all stages must have the same
+    fraction of their widths.
+    """
+    group, kept = max(space.stages[0].widths), genotype.stages[0].widths[0]
+    names, position, source = {}, 0, 0
+    for index, (stage, chosen) in enumerate(zip(space.stages, genotype.stages, strict=True)):
+        if index:
+            names[f"cell{position:02}"], position, source = f"cell{source:02}", position + 1, source + 1
+        for number in range(chosen.depths[0]):
+            names[f"cell{position + number:02}"] = f"cell{source + number:02}"
+        position, source = position + chosen.depths[0], source + max(stage.depths)
+
+    def part(values, shape):
+        for axis, size in enumerate(shape):
+            if values.shape[axis] != size:
+                values = np.take(values, np.flatnonzero(np.arange(values.shape[axis]) % group < kept), axis)
+        return values
+
+    for layer in final.layers:
+        cell, _, rest = layer.name.partition("_")
+        place = f"{names.get(cell, cell)}_{rest}".rstrip("_")
+        if not layer.weights:
+            continue
+        if "_edge" not in place:
+            values = [weight.numpy() for weight in supernet.get_layer(place).weights]
+        else:
+            state, _, rest = place.partition("_edge")
+            row, _, kind = rest.partition("_")
+            shared = supernet.get_layer(state)
+            edges = genotype.cell(_cell_of(final, genotype, cell)).edges
+            number = [r for r, edge in enumerate(edges) if f"state{edge.source}" == state.partition("_")[2]].index(
+                int(row)
+            )
+            if kind == "norm":
+                statistics = (shared.moving_mean, shared.moving_variance)
+                values = [shared.gamma[number], shared.beta[number], *statistics]
+            else:
+                half = int(kind.removeprefix("conv") or 0)
+                values = [shared.kernel[number * shared.strides + half]]
+            values = [np.array(value) for value in values]
+        layer.set_weights([part(value, weight.shape) for value, weight in zip(values, layer.weights, strict=True)])
+
+
+def _cell_of(final, genotype, name):
+    """Which cell of the genotype stands at a place of its network."""
+    cells = []
+    for stage in genotype.stages:
+        cells += [stage.reduction] * (stage.reduction is not None) + [stage.cell] * stage.depths[0]
+    return cells[int(name.removeprefix("cell"))]

@@ -303,9 +303,9 @@ def test_expected_costs_of_one_hot_choices_are_exact():
 def test_bad_probabilities_are_named():
     space = bnas.space(3, 4)
     good = {cell.name: tf.fill([len(cell.edges), 7], 1 / 7) for cell in space.cells}
-    with pytest.raises(costs.CostError, match="choice_probabilities: nothing for the cell reduce"):
+    with pytest.raises(costs.CostError, match="probabilities: nothing for reduce"):
         costs.expected(space, {"normal": good["normal"]})
-    with pytest.raises(costs.CostError, match=r"choice_probabilities of the cell reduce: shape \(7,\), not \(14, 7\)"):
+    with pytest.raises(costs.CostError, match=r"probabilities of reduce: shape \(7,\), not \(14, 7\)"):
         costs.expected(space, {**good, "reduce": [1 / 7] * 7})
     with pytest.raises(costs.CostError, match="edge_probabilities: nothing for the cell normal"):
         costs.expected(space, good, edge_probabilities={})

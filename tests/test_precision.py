@@ -51,7 +51,7 @@ def test_mixed_edges_compute_in_16_bits_what_they_compute_in_32(name):
 @pytest.mark.parametrize("name", HALF)
 def test_a_supernet_searches_in_16_bits(name):
     with precision.policy(name):
-        model = supernet.Supernet(bnas, bnas.space(3, 2), input_shape=(8, 8, 1), classes=4)
+        model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), input_shape=(8, 8, 1), classes=4)
         model.compile(
             optimizer=optimizers.SGD(0.01),
             architecture_optimizer=optimizers.Adam(3e-3),
@@ -75,7 +75,7 @@ def test_a_network_trains_in_16_bits(name, clip_norm):
         model = networks.build(_genotype(), (8, 8, 1), 4)
         if clip_norm:
             model = training.ClippedModel(model.input, model.output, clip_norm=clip_norm)
-        model.compile(recipe.optimizer(), recipe.loss(4))
+        model.compile(recipe.make_optimizer(), recipe.loss(4))
         before = [weight.numpy() for weight in model.trainable_weights]
         batches = tf.data.Dataset.from_tensors((_images(4, 8, 8, 1), np.arange(4))).repeat(8)
         history = model.fit(batches, verbose=0).history

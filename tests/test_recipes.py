@@ -69,7 +69,7 @@ def test_cosine_goes_to_zero_once(epoch):
     assert momentum == 0.9
 
 
-@pytest.mark.parametrize("use", [recipes.Recipe.schedules, recipes.Recipe.optimizer])
+@pytest.mark.parametrize("use", [recipes.Recipe.schedules, recipes.Recipe.make_optimizer])
 def test_an_unknown_schedule_is_refused_with_the_known_ones(use):
     with pytest.raises(ValueError, match="unknown schedule 'linear'; accepted: one_cycle, restarts, cosine"):
         use(recipes.Recipe(1, 1, schedule="linear"))
@@ -78,7 +78,7 @@ def test_an_unknown_schedule_is_refused_with_the_known_ones(use):
 @pytest.mark.parametrize("schedule", recipes.SCHEDULES)
 def test_the_optimizer_follows_the_schedules_and_decays_weights(schedule):
     recipe = recipes.Recipe(2, 5, schedule, learning_rate=0.1, weight_decay=0.01, restart_epochs=1)
-    optimizer, (rates, momenta) = recipe.optimizer(), recipe.schedules()
+    optimizer, (rates, momenta) = recipe.make_optimizer(), recipe.schedules()
     assert isinstance(optimizer, optimizers.SGD)
     weight, velocity = 2.0, 0.0
     variable = tf.Variable(weight)

@@ -2,7 +2,7 @@
 
 import importlib
 
-METHODS = ("bnas",)
+METHODS = ("bnas", "bars")
 
 
 def get(name: str):

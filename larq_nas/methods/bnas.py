@@ -13,6 +13,8 @@ larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 9
     - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), Kim, Singh, Choi, ECCV 2020
 """
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -155,5 +157,40 @@ def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
     return Architecture(space.template, tuple(cells), space.stages)
 
 
-# What a search writes: file name suffix -> options of `derive`.
-VARIANTS = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """How BNAS searches.
+
+    # Arguments
+        strength: Strength of the diversity regulariser.
+        decay: Epochs in which it falls to 1/e.
+        reduce_index_bug: See `entropy`.
+    """
+
+    strength: float = 1.0
+    decay: float = 7.7
+    reduce_index_bug: bool = False
+
+    warmup_epochs = 0
+    batch_statistics = False
+    # What a search writes: file name suffix -> options of `derive`.
+    variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
+
+    def choice_weights(self, logits: dict, epoch) -> dict:
+        """What the candidates are weighted with in a training step."""
+        return {name: choice_weights(values) for name, values in logits.items()}
+
+    evaluation_weights = choice_weights
+
+    def architecture_loss(self, loss, logits: dict, epoch):
+        """The loss of the architecture, given that of the validation batch."""
+        probabilities = self.choice_weights(logits, epoch)
+        return loss + architecture_loss(probabilities, epoch, self.strength, self.decay, self.reduce_index_bug)
+
+    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+        """What is logged of an epoch."""
+        return {"entropy": float(entropy(probabilities))}
+
+    def derive(self, space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
+        """See `derive`."""
+        return derive(space, probabilities, gamma)

@@ -1,0 +1,376 @@
+"""BARS: joint search of cell topology and layout.
+
+The topology of the cells, how many there are in a stage, and how wide they are, are searched together, under a budget
+of operations. Against the collapse into shortcuts stand samples in place of mixtures (Gumbel-softmax), a warm-up of the
+weights, and an entropy term that first rewards indecision and then punishes it.
+
+```
+larq_nas search --method=bars --dataset=cifar10 --budget=2096M   # the defaults are those of the recipe bars_cifar10
+larq_nas train --genotype=bars_b --dataset=cifar10               # network of the authors, as reported: 92.98 %
+```
+
+# References
+    - [BARS: Joint Search of Cell Topology and Layout for Accurate and Efficient Binary
+      ARchitectures](https://arxiv.org/abs/2011.10804), Zhao, Ning et al.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import costs, networks
+from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
+
+OPERATIONS = TEMPLATE_OPERATIONS["bars"]
+NODES, STAGES, WIDTHS = 4, 3, 4
+
+
+def space(
+    filters=56, cells_per_stage=3, shared_cells=False, width_search=True, depth_search=True, cell_shortcut=True
+) -> Architecture:
+    """The search space: topology, depth and width of three stages, and the topology of the reductions between them.
+
+    # Arguments
+        filters: Most channels of a node in the first stage, a multiple of 4; twice as many after each reduction. The
+            candidate widths are a quarter, a half, three quarters and all of them.
+        cells_per_stage: Most cells of a stage beside reductions. The least is none: the stage is its reduction alone.
+        shared_cells: Whether all stages have the same cell, and all reductions.
+        width_search: Whether widths are searched, or the largest is taken.
+        depth_search: Whether depths are searched, or the largest is taken.
+        cell_shortcut: Whether there is a shortcut around each cell.
+
+    # Returns
+        The space; its `size` counts genotypes.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1. Not public are the filters and the cells per stage
+          (here as in the paper's example) and whether all stages have cells of their own (here: yes, as in its text).
+    """
+    if filters < WIDTHS or filters % WIDTHS:
+        raise ValueError(f"filters={filters}: must be a multiple of {WIDTHS}, for widths of a quarter of them")
+    if cells_per_stage < 1:
+        raise ValueError(f"cells_per_stage={cells_per_stage}: must be at least 1")
+    nodes = tuple(
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + 1)), index + 1) for index in range(NODES)
+    )
+    stages = []
+    for index in range(STAGES):
+        widths = tuple((filters << index) * step // WIDTHS for step in range(1, WIDTHS + 1))
+        depths = tuple(range(cells_per_stage + 1))
+        suffix = "" if shared_cells else str(index)
+        stages.append(
+            Stage(
+                f"normal{suffix}",
+                widths if width_search else widths[-1:],
+                depths if depth_search else depths[-1:],
+                f"reduce{suffix}" if index else None,
+            )
+        )
+    names = dict.fromkeys(name for stage in stages for name in (stage.cell, stage.reduction) if name)
+    template = "bars" if cell_shortcut else "bars_no_shortcut"
+    return Architecture(template, tuple(Cell(name, nodes) for name in names), tuple(stages))
+
+
+def scale(architecture: Architecture, filters: int) -> Architecture:
+    """The same cells and depths, with widths in the same proportion to another number of filters.
+
+    # Arguments
+        architecture: A space of `bars`.
+        filters: As for `space`.
+
+    # Returns
+        A space of the given size.
+    """
+    most = max(architecture.stages[0].widths)
+    stages = []
+    for stage in architecture.stages:
+        if any(width * filters % most for width in stage.widths):
+            raise ValueError(f"filters={filters}: the widths {stage.widths} of {most} are no integers of it")
+        stages.append(dataclasses.replace(stage, widths=tuple(width * filters // most for width in stage.widths)))
+    return dataclasses.replace(architecture, stages=tuple(stages))
+
+
+def gumbel_softmax(logits: tf.Tensor, temperature) -> tf.Tensor:
+    """A relaxed sample of each row of logits: the softer, the higher the temperature.
+
+    # Arguments
+        logits: A tensor of shape `(..., candidates)`.
+        temperature: A positive number.
+
+    # Returns
+        A tensor of that shape.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), equation 5
+    """
+    uniform = tf.random.uniform(tf.shape(logits), minval=np.finfo(np.float32).tiny)
+    return tf.nn.softmax((logits - tf.math.log(-tf.math.log(uniform))) / temperature)
+
+
+def entropy(probabilities: tf.Tensor) -> tf.Tensor:
+    """The entropy of each row, in nats."""
+    return -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
+
+
+def capacity(cost, budget, exponent=1.0):
+    """The factor of the loss: 1 below the budget, and the excess to the power of `exponent` above it.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), equation 7. The text seems to exchange the two exponents; the
+          authors' code does what stands here.
+    """
+    return tf.maximum(cost / budget, 1.0) ** exponent
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """How BARS searches.
+
+    Temperature and entropy weight move over the epochs after the warm-up, once per epoch.
+
+    # Arguments
+        epochs: Epochs of the search.
+        warmup_epochs: Epochs at its beginning in which only weights are trained.
+        temperature: Temperature of the Gumbel-softmax at first.
+        final_temperature: That of the last epoch; it falls exponentially.
+        entropy_weight: Weight of the entropy in the last epoch; at first it is the negative of that.
+        gumbel: Whether choices are sampled, or candidates mixed by a softmax.
+        budget: Binary operations (two for each multiply-accumulate) that a genotype should have in the mean; `None`
+            for any.
+        capacity_exponent: See `capacity`.
+        counted: The space from which genotypes are taken, and the shape of its images and the number of its classes:
+            the one that is searched, or a wider one of the same choices.
+        samples: How many genotypes are drawn in the end, to keep the best; 0 for the most probable one.
+        accepted: What a drawn genotype must cost, e.g. `{"biops": 1027e6, "params": 2.77e6}`. Others are drawn again,
+            after many draws from probabilities that are flatter than those that were learned.
+        tolerance: By how much of these it may differ.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.2. The values are not public.
+    """
+
+    epochs: int = 50
+    warmup_epochs: int = 5
+    temperature: float = 5.0
+    final_temperature: float = 0.1
+    entropy_weight: float = 0.01
+    gumbel: bool = True
+    budget: float | None = None
+    capacity_exponent: float = 1.0
+    counted: tuple | None = None
+    samples: int = 8
+    accepted: dict = dataclasses.field(default_factory=dict)
+    tolerance: float = 0.02
+
+    # Samples would spoil moving averages.
+    batch_statistics = True
+    variants = {"": {}}
+
+    def __post_init__(self):
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs}: must be less than the {self.epochs} epochs")
+        if min(self.temperature, self.final_temperature) <= 0:
+            raise ValueError("temperatures must be positive")
+        if (self.budget is not None or self.accepted) and not self.counted:
+            raise ValueError("budget, accepted: `counted` must say of which space")
+        if self.budget is not None and self.budget <= 0:
+            raise ValueError(f"budget={self.budget}: must be positive")
+
+    def progress(self, epoch):
+        """How much of the time after the warm-up has passed: 0 in its first epoch and before, 1 in the last."""
+        after = tf.cast(epoch - self.warmup_epochs, tf.float32) / max(self.epochs - self.warmup_epochs - 1, 1)
+        return tf.clip_by_value(after, 0.0, 1.0)
+
+    def temperature_at(self, epoch):
+        """The temperature of an epoch, counted from 0."""
+        return self.temperature * (self.final_temperature / self.temperature) ** self.progress(epoch)
+
+    def entropy_weight_at(self, epoch):
+        """The weight of the entropy in an epoch, counted from 0."""
+        return self.entropy_weight * (2 * self.progress(epoch) - 1)
+
+    def choice_weights(self, logits: dict, epoch) -> dict:
+        """What the candidates are weighted with in a training step."""
+        if not self.gumbel:
+            return {name: tf.nn.softmax(values) for name, values in logits.items()}
+        temperature = self.temperature_at(epoch)
+        return {name: gumbel_softmax(values, temperature) for name, values in logits.items()}
+
+    def evaluation_weights(self, logits: dict, epoch) -> dict:
+        """What they are weighted with in an evaluation: the same without noise."""
+        temperature = self.temperature_at(epoch) if self.gumbel else 1.0
+        return {name: tf.nn.softmax(values / temperature) for name, values in logits.items()}
+
+    def architecture_loss(self, loss, logits: dict, epoch):
+        """The loss of the architecture, given that of the validation batch.
+
+        # References
+            - [BARS](https://arxiv.org/abs/2011.10804), equations 6 and 7. The entropy is that of the probabilities,
+              summed over all edges, widths and depths; the authors' code leaves it out while its weight is negative.
+        """
+        probabilities = {name: tf.nn.softmax(values) for name, values in logits.items()}
+        if self.budget is not None:
+            cost = tf.cast(self.expected(probabilities).biops, tf.float32)
+            loss *= capacity(cost, self.budget, self.capacity_exponent)
+        total = tf.add_n([tf.reduce_sum(entropy(values)) for values in probabilities.values()])
+        return loss + self.entropy_weight_at(epoch) * total
+
+    def expected(self, probabilities: dict) -> costs.Expected:
+        """The expected costs of a genotype of the space that counts."""
+        counted, input_shape, classes = self.counted
+        return costs.expected(counted, probabilities, input_shape, classes)
+
+    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+        """What is logged of an epoch.
+
+        Mean entropies and the expected cost; for each stage depth and width of the most probable genotype and their
+        probabilities; for each cell how many edges have which operation in it. Names with a slash are for files.
+        """
+        kinds = collections.defaultdict(list)
+        for name, values in probabilities.items():
+            kind = name.rpartition("_")[2] if np.ndim(values) == 1 else "operations"
+            kinds[kind] += np.ravel(entropy(values)).tolist()
+        figures = {f"entropy_{kind}": np.mean(values) for kind, values in kinds.items()}
+        figures["temperature"] = float(self.temperature_at(epoch))
+        if self.counted:
+            figures["expected_biops"] = float(self.expected(probabilities).biops)
+            figures["budget"] = self.budget or float("nan")
+        for name, values in probabilities.items():
+            if np.ndim(values) == 1:
+                stage, _, kind = name.partition("_")
+                best = int(np.argmax(values))
+                figures[f"{stage}/{kind}"] = _candidates(space, name)[best]
+                figures[f"{stage}/{kind}_probability"] = float(values[best])
+            else:
+                chosen = np.argmax(values, axis=-1)
+                for index, operation in enumerate(OPERATIONS):
+                    figures[f"{name}/{operation}"] = int(np.sum(chosen == index))
+        return figures
+
+    def derive(self, space: Architecture, probabilities: dict) -> Architecture:
+        """The most probable genotype. See `candidates` for what the paper derives."""
+        return self._candidate(space, _most_probable(probabilities)).genotype
+
+    def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
+        """The genotypes of which the one with the lowest validation loss is to be kept.
+
+        # Arguments
+            space: The space that was searched.
+            probabilities: For each choice by name, those of its candidates.
+            seed: The same seed draws the same genotypes.
+
+        # Returns
+            A list of `Candidate`.
+
+        # Raises
+            BudgetError: If no genotype that is drawn has the costs that are accepted.
+
+        # References
+            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge.
+        """
+        if not self.samples:
+            return [self._candidate(space, _most_probable(probabilities))]
+        generator, found = np.random.default_rng(seed), []
+        for number in range(MAX_DRAWS):
+            # What is not found is looked for further and further away from what was learned.
+            flatness = 1 + 4 * number // MAX_DRAWS
+            flat = {name: values ** (1 / flatness) for name, values in probabilities.items()}
+            candidate = self._candidate(space, draw(flat, generator))
+            found += [candidate] if self._accepts(candidate.figures) else []
+            if len(found) == self.samples:
+                return found
+        if not found:
+            wanted = " and ".join(f"{value:,.0f} {name}" for name, value in self.accepted.items())
+            raise BudgetError(
+                f"none of {MAX_DRAWS:,} genotypes has {wanted} within {self.tolerance:.0%}; accept others, or search "
+                "with other filters"
+            )
+        return found
+
+    def _accepts(self, figures):
+        wanted = self.accepted.items()
+        return all(abs(figures[name] - value) <= self.tolerance * value for name, value in wanted)
+
+    def _candidate(self, space, indices):
+        counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
+        genotype = decide(counted, indices)
+        counts = costs.count(genotype, input_shape, classes)
+        figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        if self.budget is not None:
+            figures["over_budget"] = counts.biops > self.budget
+        return Candidate(genotype, one_hot(space, indices), figures)
+
+
+# Enough to find costs that one genotype in thousands has.
+MAX_DRAWS = 40_000
+
+
+class BudgetError(ValueError):
+    """The space holds no genotype, or hardly one, that costs what is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A genotype that a search may end with.
+
+    # Arguments
+        genotype: The genotype.
+        weights: The choice weights with which a supernet computes as it does.
+        figures: Its costs.
+    """
+
+    genotype: Architecture
+    weights: dict
+    figures: dict
+
+
+def _most_probable(probabilities):
+    return {name: np.argmax(values, axis=-1) for name, values in probabilities.items()}
+
+
+def draw(probabilities: dict, generator: np.random.Generator) -> dict:
+    """Draws all choices independently.
+
+    # Arguments
+        probabilities: For each choice by name, an array of shape `(..., candidates)`.
+        generator: A random generator.
+
+    # Returns
+        For each choice by name the indices of the candidates, an array of shape `(...)`.
+    """
+    indices = {}
+    for name, values in probabilities.items():
+        steps = np.cumsum(np.asarray(values, np.float64), axis=-1)
+        uniform = generator.random(steps.shape[:-1])[..., np.newaxis] * steps[..., -1:]
+        indices[name] = np.sum(uniform >= steps, axis=-1)
+    return indices
+
+
+def decide(space: Architecture, indices: dict) -> Architecture:
+    """The genotype of a space with the given candidates; `indices` are as `draw` returns them."""
+    cells = []
+    for cell in space.cells:
+        rows = iter(np.zeros(len(cell.edges), int) if cell.name not in indices else indices[cell.name])
+        nodes = (
+            Node(tuple(Edge(edge.source, (edge.operations[next(rows)],)) for edge in node.edges), node.keep)
+            for node in cell.nodes
+        )
+        cells.append(Cell(cell.name, tuple(nodes)))
+    stages = []
+    for number, stage in enumerate(space.stages):
+        width, depth = indices.get(networks.width_name(number), 0), indices.get(networks.depth_name(number), 0)
+        stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
+    return Architecture(space.template, tuple(cells), tuple(stages))
+
+
+def one_hot(space: Architecture, indices: dict) -> dict:
+    """Choice weights of a supernet that leave the chosen candidates; `indices` are as `draw` returns them."""
+    shapes = networks.choice_shapes(space)
+    return {name: np.eye(shapes[name][-1], dtype=np.float32)[values] for name, values in indices.items()}
+
+
+def _candidates(space, name):
+    stage = space.stages[int(name.partition("_")[0].removeprefix("stage"))]
+    return stage.widths if name == networks.width_name(space.stages.index(stage)) else stage.depths
