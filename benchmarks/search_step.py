@@ -31,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("method", "bnas", methods.METHODS, "Method whose supernet is measured.")
 flags.DEFINE_integer("channels", 16, "Channels of a node in the first stage.", lower_bound=1)
-flags.DEFINE_multi_integer("cells", [8], "Number of cells; several make a table.", lower_bound=3)
+flags.DEFINE_multi_integer("cells", [8], "Cells of bnas, cells per stage of bars; several make a table.", lower_bound=1)
 flags.DEFINE_multi_integer("batch", [16], "Images in each of a step's two batches; several make a table.", 1)
 flags.DEFINE_integer("image_size", 32, "Height and width of the images.", lower_bound=8)
 flags.DEFINE_integer("steps", 10, "Steps that are timed.", lower_bound=2)
@@ -186,17 +186,21 @@ def supernet(form, cells, settings):
     """A supernet with the optimizers of the method's published search."""
     import tensorflow as tf
 
-    from larq_nas import mixed, optimizers, supernet
+    from larq_nas import mixed, optimizers, residual, supernet
 
     if form == "per edge":
         sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-        from reference import PerEdge
+        from reference import PerEdge, PerResidualEdge
 
-        mixed.MixedEdges = PerEdge
+        mixed.MixedEdges, residual.ResidualEdges = PerEdge, PerResidualEdge
     tf.keras.mixed_precision.set_global_policy(settings["precision"])
-    method = methods.get(settings["method"])
-    space = method.space(cells, settings["channels"])
-    model = supernet.Supernet(method, space, (settings["image_size"], settings["image_size"], 3), 10)
+    method, shape = methods.get(settings["method"]), (settings["image_size"], settings["image_size"], 3)
+    if settings["method"] == "bnas":
+        space, strategy = method.space(cells, settings["channels"]), method.Strategy()
+    else:
+        space = method.space(settings["channels"], cells)
+        strategy = method.Strategy(warmup_epochs=0, budget=1e9, counted=(space, shape, 10))
+    model = supernet.Supernet(strategy, space, shape, 10)
     model.compile(
         optimizer=optimizers.SGD(optimizers.EpochCosine(0.025, 0.001, 50, 1563), momentum=0.9, l2=3e-4),
         architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, epsilon=1e-8, l2=1e-3),

@@ -50,7 +50,7 @@ def test_linear_drop_path_rises_from_0_in_every_layer_and_so_after_a_restart(fir
 def test_genotypes_are_written_for_every_epoch_and_variant(tmp_path):
     space = bnas.space(layers=3, filters=2)
     derived = {1.0: space.sample(1), 3.0: space.sample(3)}
-    callback = callbacks.Genotypes(tmp_path / "genotypes", bnas.VARIANTS)
+    callback = callbacks.Genotypes(tmp_path / "genotypes", bnas.Strategy.variants)
     callback.set_model(types.SimpleNamespace(genotype=lambda gamma: derived[gamma]))
     for epoch in (0, 12):
         callback.on_epoch_end(epoch, {})

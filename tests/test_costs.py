@@ -1,4 +1,5 @@
 import itertools
+import math
 import pathlib
 import sys
 
@@ -11,7 +12,7 @@ from reference import bars_architecture
 from larq_nas import costs, networks, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
-from larq_nas.methods import bnas
+from larq_nas.methods import bars, bnas
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
 import costs as published  # noqa: E402  (docs/costs.py)
@@ -300,6 +301,64 @@ def test_expected_costs_of_one_hot_choices_are_exact():
         assert (int(expected.biops), int(expected.flops)) == (counts.biops, counts.flops)
 
 
+def _bars_probabilities(space, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        name: generator.dirichlet(np.ones(shape[-1]), shape[:-1])
+        for name, shape in networks.choice_shapes(space).items()
+    }
+
+
+def test_expected_costs_of_a_bars_space_are_the_mean_over_all_its_genotypes():
+    nodes = (Node((Edge(0, bars.OPERATIONS),), 1), Node((Edge(1, ("shortcut",)),), 1))
+    nodes = (nodes[0], Node((Edge(0, bars.OPERATIONS), Edge(1, bars.OPERATIONS)), 2))
+    stages = (Stage("n", (2, 4), (0, 1, 2)), Stage("n", (4, 8), (0, 1), "r"), Stage("n", (8, 16), (1, 3), "r"))
+    space = Architecture("bars", (Cell("n", nodes[:1]), Cell("r", nodes[:1])), stages)
+    probabilities = _bars_probabilities(space)
+    mean, weight = np.zeros(len(costs.TOTALS)), 0
+    shapes = networks.choice_shapes(space)
+    for picks in itertools.product(*(range(shape[-1]) for shape in shapes.values())):
+        likely = math.prod(np.ravel(probabilities[name])[pick] for name, pick in zip(shapes, picks, strict=True))
+        indices = {
+            name: np.array([pick]) if len(shape) == 2 else pick
+            for (name, shape), pick in zip(shapes.items(), picks, strict=True)
+        }
+        mean += likely * _totals(bars.decide(space, indices), (17, 16, 1), 7)
+        weight += likely
+    assert weight == pytest.approx(1)
+    np.testing.assert_allclose(costs.expected(space, probabilities, (17, 16, 1), 7), mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("input_shape", [(32, 32, 3), (224, 224, 3)])
+@pytest.mark.parametrize("options", [{}, {"shared_cells": True}, {"cell_shortcut": False}, {"depth_search": False}])
+def test_expected_costs_of_one_hot_bars_choices_are_exact(options, input_shape):
+    space = bars.space(filters=8, **options)
+    uniform = {name: np.full(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(space).items()}
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        indices = bars.draw(uniform, generator)
+        counts = costs.count(bars.decide(space, indices), input_shape)
+        expected = costs.expected(space, bars.one_hot(space, indices), input_shape)
+        assert [int(value) for value in expected] == [getattr(counts, name) for name in costs.TOTALS]
+        assert int(expected.params) == counts.params
+
+
+def test_expected_costs_have_the_gradient_of_every_choice():
+    space = bars.space(filters=8)
+    probabilities = {name: tf.constant(value) for name, value in _bars_probabilities(space).items()}
+    with tf.GradientTape() as tape:
+        tape.watch(list(probabilities.values()))
+        biops = costs.expected(space, probabilities).biops
+    gradients = dict(zip(probabilities, tape.gradient(biops, list(probabilities.values())), strict=True))
+    for stage in range(3):
+        # Wider and deeper costs more.
+        assert np.all(np.diff(gradients[f"stage{stage}_width"]) > 0), stage
+        assert np.all(np.diff(gradients[f"stage{stage}_depth"]) > 0), stage
+    for name in ("normal0", "normal1", "normal2", "reduce1", "reduce2"):
+        np.testing.assert_array_equal(gradients[name][:, :2], 0)
+        assert np.all(gradients[name][:, 2] > 0)
+
+
 def test_bad_probabilities_are_named():
     space = bnas.space(3, 4)
     good = {cell.name: tf.fill([len(cell.edges), 7], 1 / 7) for cell in space.cells}
@@ -307,7 +366,7 @@ def test_bad_probabilities_are_named():
         costs.expected(space, {"normal": good["normal"]})
     with pytest.raises(costs.CostError, match=r"probabilities of reduce: shape \(7,\), not \(14, 7\)"):
         costs.expected(space, {**good, "reduce": [1 / 7] * 7})
-    with pytest.raises(costs.CostError, match="edge_probabilities: nothing for the cell normal"):
+    with pytest.raises(costs.CostError, match="edge_probabilities: nothing for normal"):
         costs.expected(space, good, edge_probabilities={})
     uneven = Cell("reduce", (Node((Edge(0, ("none",)), Edge(1, ("none", "bin_conv_3x3"))), 2),))
     with pytest.raises(costs.CostError, match="cells.reduce: all edges must list as many operations"):

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ from reference import bars_architecture
 
 from larq_nas import cells, networks, operations, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.methods import bnas
+from larq_nas.methods import bars, bnas
 
 # Trainable parameters, cell by cell, then of stem and head; counted by the authors' code.
 PARAMETERS = {
@@ -218,10 +219,36 @@ def test_stages_of_depth_0_are_their_reduction_alone(depths):
 def test_what_the_bars_template_cannot_build_is_named():
     with pytest.raises(networks.NetworkError, match=r"stages\[1\].widths: 7 filters behind a reduction must be even"):
         _bars(widths=(4, 7, 10))
-    nodes = (Node((Edge(0, ("none", "shortcut")),), 1),)
-    space = Architecture("bars", (Cell("n", nodes),), (Stage("n", (4,), (1,)),))
-    with pytest.raises(networks.NetworkError, match="the bars template builds networks of genotypes only"):
-        networks.build(space)
+    space = bars.space(filters=8)
+    stages = [dataclasses.replace(stage, widths=(8, 16)) for stage in space.stages]
+    with pytest.raises(networks.NetworkError, match=r"stages\[1\].widths: must double .* and be \(16, 32\)"):
+        networks.build(dataclasses.replace(space, stages=tuple(stages)))
+    stages = [dataclasses.replace(stage, reduction=None) for stage in space.stages]
+    cells = tuple(cell for cell in space.cells if cell.name.startswith("normal"))
+    with pytest.raises(networks.NetworkError, match=r"stages\[1\].reduction: where widths or depths are searched"):
+        networks.build(Architecture("bars", cells, tuple(stages)))
+
+
+def test_a_bars_space_takes_the_weights_of_all_that_is_open():
+    network = networks.build(bars.space(filters=4, cells_per_stage=2), (16, 12, 3), 7)
+    shapes = {name: shape for name, shape in network.input_shape.items() if name != "images"}
+    cell_names = ("normal0", "normal1", "normal2", "reduce1", "reduce2")
+    expected = dict.fromkeys(cell_names, (10, 3))
+    for stage in range(3):
+        expected |= {f"stage{stage}_width": (4,), f"stage{stage}_depth": (3,)}
+    assert shapes == expected
+    narrow = networks.build(bars.space(4, 2, width_search=False, depth_search=False, shared_cells=True), (16, 12, 3), 7)
+    assert set(narrow.input_shape) == {"images", "normal", "reduce"}
+
+
+@pytest.mark.parametrize("options", [{"width_search": False}, {"depth_search": False}, {"cell_shortcut": False}])
+@pytest.mark.parametrize("image_size", [16, 128])
+def test_every_bars_space_computes_probabilities(options, image_size):
+    space = bars.space(filters=4, cells_per_stage=1, **options)
+    network = networks.build(space, (image_size, image_size, 3), 7)
+    weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(space).items()}
+    outputs = network({"images": tf.random.normal([2, image_size, image_size, 3]), **weights}, training=True)
+    np.testing.assert_allclose(tf.reduce_sum(outputs, axis=-1), [1, 1], rtol=1e-5)
 
 
 def test_drop_path_follows_the_operations_of_bars():
