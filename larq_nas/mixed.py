@@ -342,12 +342,12 @@ def _margins(x):
     return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
 
 
-def normalize(x, mean, variance, training):
-    """BatchNorm without scale and offset, and the moving mean and variance thereafter."""
+def normalize(x, mean, variance, training, gamma=None, beta=None):
+    """BatchNorm, by default without scale and offset, and the moving mean and variance thereafter."""
     return tf.compat.v1.nn.fused_batch_norm(
         x,
-        tf.ones_like(mean),
-        tf.zeros_like(mean),
+        tf.ones_like(mean) if gamma is None else gamma,
+        tf.zeros_like(mean) if beta is None else beta,
         mean,
         variance,
         epsilon=operations.BN_EPSILON,

@@ -26,7 +26,7 @@ class ResidualEdges(tf.keras.layers.Layer):
         edges: Number of edges.
         strides: 1 or 2.
         widths: If the width is searched, how many channels each candidate keeps, as for `macro.WidthMask`. What
-            convolutions read and shortcuts carry is masked here: BatchNorm and sign would undo a mask before them.
+            convolutions read is masked here, since BatchNorm and sign would undo a mask before them.
 
     # Inputs
         A tensor of shape `(batch, height, width, filters)`, the choice weights of the edges, of shape
@@ -125,103 +125,110 @@ def _residual_edges(x, choice, mask, trained, binary, statistics, form):
 
 @mixed.traced
 def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
-    names, strides, _ = form
-    features, moved = _features(x, masks, gamma, beta, statistics, form)
-    rectified = _convolve(features["read"], features["carried"], _biases(binary, masks, x.dtype), binary, form)
-    weights, outputs = tf.cast(choice, x.dtype), []
+    names, strides, training = form
+    weights, outputs, rectified = tf.cast(choice, x.dtype), [], []
+    shortcut = _shortcut(x, strides) if "shortcut" in names else None
     for edge in range(choice.shape[0]):
         terms = []
-        if "shortcut" in names:
-            terms.append(weights[edge, names.index("shortcut")] * features["shortcut"])
-        if rectified:
-            terms.append(weights[edge, names.index("residual_bin_conv_3x3")] * rectified[edge])
+        if shortcut is not None:
+            terms.append(weights[edge, names.index("shortcut")] * shortcut)
+        if "residual_bin_conv_3x3" in names:
+            z, *moved = mixed.normalize(x, *statistics, training, gamma[edge], beta[edge])
+            # All edges have the same statistics.
+            statistics = moved if edge == choice.shape[0] - 1 else statistics
+            rectified.append(tf.nn.relu(_convolve(z, edge, masks, binary, strides) + _shortcut(z, strides)))
+            terms.append(weights[edge, names.index("residual_bin_conv_3x3")] * rectified[-1])
         outputs.append(tf.add_n(terms))
-    return outputs, moved, rectified
+    return outputs, statistics, rectified
 
 
-def _convolve(read, carried, biases, binary, form):
-    """What the convolution of each edge gives, with its shortcut and ReLU."""
-    if not carried:
-        return []
-    padding, strides = ("SAME", 1) if form[1] == 1 else ("VALID", 2)
-    halves = []
-    for x, kernel, bias in zip(read, _scaled(binary, read[0].dtype), biases, strict=True):
-        halves.append(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides, padding), bias))
-    if strides == 2:
-        halves = [tf.concat(pair, axis=-1) for pair in zip(halves[::2], halves[1::2], strict=True)]
-    return [tf.nn.relu(y + z) for y, z in zip(halves, carried, strict=True)]
+def _convolve(z, edge, masks, binary, strides):
+    """The convolution of an edge, or the two that make its halves."""
+    padding, halves = "SAME" if strides == 1 else "VALID", []
+    for half in range(strides):
+        kernel = _masked(binary, edge * strides + half, masks)
+        # Of inputs in {-1, 0} the padding with ones is one with zeros; the factor 2 and what is missing is made good.
+        y = tf.nn.conv2d(_read(z, half, strides), tf.cast(2 * kernel, z.dtype), strides, padding)
+        halves.append(tf.nn.bias_add(y, tf.cast(tf.reduce_sum(kernel, axis=[0, 1, 2]), z.dtype)))
+    return tf.concat(halves, axis=-1) if strides > 1 else halves[0]
+
+
+def _masked(binary, number, masks):
+    """The scaled kernel of a convolution, for masked inputs; they are not masked themselves, which costs more."""
+    ones, scales = binary
+    kernel = ones[number] * scales[number]
+    return kernel * masks[0][:, tf.newaxis] if masks else kernel
+
+
+def _read(z, half, strides):
+    """What a convolution reads: 0 for a sign of +1, -1 for one of -1."""
+    signs = tf.minimum(tf.sign(z), 0)
+    return signs if strides == 1 else _start_at(signs, half - 1)
 
 
 @mixed.traced
 def _backward(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form, constants):
     """The gradients of what `call` reads; what is cheap is computed again and not kept."""
-    names, strides, _ = form
+    names, strides, training = form
+    weights, to_choice = tf.cast(choice, x.dtype), [[tf.zeros([])] * len(names) for _ in gradients]
+    targets, upstream, to_kernel, to_mask = [], [], [], []
     # A step needs the gradients of the weights or those of the choices.
-    sources = [x] + [gamma, beta] * ("kernel" not in constants) + [*masks] * ("choice" not in constants)
+    sources = [x] + [gamma, beta] * ("kernel" not in constants)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(sources)
-        features, _ = _features(x, masks, gamma, beta, statistics, form)
-        biases = _biases(binary, masks, x.dtype)
-    weights, to_choice, to_kernel = tf.cast(choice, x.dtype), [[None] * len(names) for _ in gradients], []
-    targets, upstream = [], []
-    if "shortcut" in names:
-        index = names.index("shortcut")
-        for edge, gradient in enumerate(gradients):
-            to_choice[edge][index] = _dot(gradient, features["shortcut"], constants)
-        shortcuts = tf.add_n([weights[edge, index] * gradient for edge, gradient in enumerate(gradients)])
-        targets, upstream = [features["shortcut"]], [shortcuts]
-    kernels = _scaled(binary, x.dtype)
-    for edge, output in enumerate(rectified):
-        index = names.index("residual_bin_conv_3x3")
-        to_choice[edge][index] = _dot(gradients[edge], output, constants)
-        gradient = tf.raw_ops.ReluGrad(gradients=weights[edge, index] * gradients[edge], features=output)
-        targets.append(features["carried"][edge])
-        upstream.append(gradient)
-        for half, part in enumerate(tf.split(gradient, strides, axis=-1)):
-            number = edge * strides + half
-            read, padding = features["read"][number], "SAME" if strides == 1 else "VALID"
-            targets += [read, biases[number]]
-            upstream += [mixed.input_gradient(read, kernels[number], part, strides, padding), mixed.channel_sum(part)]
-            if "kernel" not in constants:
-                through = mixed.wide(mixed.kernel_gradient(read, kernels[number], part, strides, padding))
-                padded = masks[0][:, tf.newaxis] * upstream[-1] if masks else upstream[-1]
-                to_kernel.append(through + padded)
-    upstream = [tf.cast(gradient, target.dtype) for gradient, target in zip(upstream, targets, strict=True)]
-    found = tape.gradient(targets, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    to_x, *found = found
-    to_gamma, to_beta, *found = found if "kernel" not in constants else [None, None, *found]
-    to_masks = found if "choice" not in constants else [None] * len(masks)
-    to_choice = [tf.stack([tf.zeros([]) if g is None else g for g in row]) for row in to_choice]
-    # The gradient of the scaled kernel, which is that of the latent one where the constraint keeps it.
-    return to_x, tf.stack(to_choice), tf.stack(to_kernel) if to_kernel else None, to_gamma, to_beta, *to_masks
+        shortcut = _shortcut(x, strides) if "shortcut" in names else None
+        normalized = [
+            mixed.normalize(x, *statistics, training, gamma[edge], beta[edge])[0] for edge in range(len(rectified))
+        ]
+    for edge, gradient in enumerate(gradients):
+        if shortcut is not None:
+            index = names.index("shortcut")
+            targets.append(shortcut)
+            upstream.append(weights[edge, index] * gradient)
+            to_choice[edge][index] = _dot(gradient, shortcut, constants)
+        if rectified:
+            index, z = names.index("residual_bin_conv_3x3"), normalized[edge]
+            to_choice[edge][index] = _dot(gradient, rectified[edge], constants)
+            gradient = tf.raw_ops.ReluGrad(gradients=weights[edge, index] * gradient, features=rectified[edge])
+            to_z, to_edge_kernel, to_edge_mask = _through_convolution(
+                z, gradient, edge, masks, binary, strides, constants
+            )
+            targets.append(z)
+            upstream.append(to_z)
+            to_kernel += to_edge_kernel
+            to_mask += to_edge_mask
+    to_x, *to_affine = tape.gradient(targets, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    to_masks = [tf.add_n(to_mask) if to_mask else None for _ in masks]
+    to_kernel = tf.stack(to_kernel) if to_kernel else None
+    return to_x, tf.stack([tf.stack(row) for row in to_choice]), to_kernel, *(to_affine or (None, None)), *to_masks
+
+
+def _through_convolution(z, gradient, edge, masks, binary, strides, constants):
+    """The gradients of z, the kernels and the mask, given that of convolution and shortcut."""
+    padding, to_kernel, to_mask, to_signs = "SAME" if strides == 1 else "VALID", [], [], []
+    for half, part in enumerate(tf.split(gradient, strides, axis=-1)):
+        number = edge * strides + half
+        read, kernel = _read(z, half, strides), _masked(binary, number, masks)
+        to_read = mixed.input_gradient(read, tf.cast(kernel, z.dtype), part, strides, padding)
+        to_bias = tf.reduce_sum(mixed.wide(part), axis=[0, 1, 2])
+        if masks and "choice" not in constants:
+            # The gradient of the masked input times the input is that of the mask times the mask.
+            products = 2 * tf.reduce_sum(mixed.wide(to_read) * mixed.wide(read), axis=[0, 1, 2])
+            products += tf.linalg.matvec(tf.reduce_sum(kernel, axis=[0, 1]), to_bias)
+            to_mask.append(tf.math.divide_no_nan(products, masks[0]))
+        if "kernel" not in constants:
+            through = 2 * mixed.wide(mixed.kernel_gradient(read, kernel, part, strides, padding)) + to_bias
+            # The gradient of the scaled kernel, which is that of the latent one where the constraint keeps it.
+            to_kernel.append(through * masks[0][:, tf.newaxis] if masks else through)
+        to_signs.append(to_read if strides == 1 else _end_at(to_read, z, half - 1))
+    # The straight-through estimator, 1 between -1 and 1, as a Relu6 of its own scale: faster than a comparison.
+    through_sign = tf.raw_ops.Relu6Grad(gradients=tf.add_n(to_signs), features=3 * z + 3)
+    return through_sign + _shortcut_gradient(gradient, z, strides), to_kernel, to_mask
 
 
 def _dot(gradient, output, constants):
     """The gradient of a choice weight."""
-    if "choice" in constants:
-        return None
-    return tf.reduce_sum(mixed.channel_sum(mixed.wide(gradient) * mixed.wide(output)))
-
-
-def _features(x, masks, gamma, beta, statistics, form):
-    """What convolutions read and their shortcuts carry, edge by edge, and the operation "shortcut"."""
-    names, strides, training = form
-    features, moved = {"read": [], "carried": []}, statistics
-    if "shortcut" in names:
-        features["shortcut"] = _shortcut(x, strides)
-    if "residual_bin_conv_3x3" in names:
-        normalized, *moved = mixed.normalize(x, *statistics, training)
-        scale, offset = tf.cast(gamma, x.dtype), tf.cast(beta, x.dtype)
-        for edge in range(gamma.shape[0]):
-            z = normalized * scale[edge] + offset[edge]
-            # -2 or 0: what stands for a padded 1 is then 0, and for a masked channel, too.
-            read = lq.quantizers.ste_sign(z) - 1
-            if masks:
-                mask = tf.cast(masks[0], x.dtype)
-                read, z = read * mask, z * mask
-            features["read"] += [read] if strides == 1 else [_start_at(read, first) for first in (-1, 0)]
-            features["carried"].append(_shortcut(z, strides))
-    return features, moved
+    return tf.zeros([]) if "choice" in constants else tf.reduce_sum(mixed.wide(gradient) * mixed.wide(output))
 
 
 def _shortcut(x, strides):
@@ -231,21 +238,21 @@ def _shortcut(x, strides):
     return tf.concat([pooled, pooled], axis=-1)
 
 
+def _shortcut_gradient(gradient, z, strides):
+    if strides == 1:
+        return gradient
+    gradient = tf.add_n(tf.split(gradient, 2, axis=-1))
+    return tf.raw_ops.AvgPoolGrad(
+        orig_input_shape=tf.shape(z), grad=gradient, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME"
+    )
+
+
 def _start_at(x, first):
     """As `operations.StartAt`, with zeros."""
     behind = [side % 2 + 1 + first for side in x.shape[1:3]]
     return tf.pad(x, [[0, 0], *([-first, size] for size in behind), [0, 0]])
 
 
-def _scaled(binary, dtype):
-    ones, scales = binary
-    return tf.unstack(tf.cast(ones * tf.reshape(scales, [-1, 1, 1, 1, 1]), dtype))
-
-
-def _biases(binary, masks, dtype):
-    """What convolutions of inputs that are 1 too small lack."""
-    ones, scales = binary
-    sums = tf.reduce_sum(ones, axis=[1, 2]) * tf.reshape(scales, [-1, 1, 1])
-    if masks:
-        sums *= masks[0][:, tf.newaxis]
-    return tf.unstack(tf.cast(tf.reduce_sum(sums, axis=1), dtype))
+def _end_at(gradient, x, first):
+    """The gradient of `_start_at`."""
+    return gradient[:, -first : x.shape[1] - first, -first : x.shape[2] - first]

@@ -145,7 +145,7 @@ class PerResidualEdge(layers.Layer):
                 ]
                 parts.append(tf.nn.conv2d(seen, *self._kernel(2 * edge + half), padding="VALID"))
             y = tf.concat(parts, axis=-1)
-        return y + self._shortcut(z * mask)
+        return y + self._shortcut(z)
 
     def _kernel(self, number):
         layer = self.convolutions[number]
