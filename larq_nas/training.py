@@ -129,9 +129,10 @@ def _best_candidate(model, validation, run, seed):
         figures = candidate.figures
         figures["validation_loss"] = losses[text]
         over = " (over budget)" if figures.get("over_budget") else ""
+        over += "" if figures.get("accepted", True) else " (not what was asked for, but the nearest that was found)"
         print(
-            f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps{over}, "
-            f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters"
+            f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
+            f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
         )
     best = min(candidates, key=lambda candidate: candidate.figures["validation_loss"])
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])

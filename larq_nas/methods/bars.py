@@ -6,7 +6,7 @@ weights, and an entropy term that first rewards indecision and then punishes it.
 
 ```
 larq_nas search --method=bars --dataset=cifar10 --budget=2096M   # the defaults are those of the recipe bars_cifar10
-larq_nas train --genotype=bars_b --dataset=cifar10               # network of the authors, as reported: 92.98 %
+larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
 ```
 
 # References
@@ -143,8 +143,8 @@ class Strategy:
         counted: The space from which genotypes are taken, and the shape of its images and the number of its classes:
             the one that is searched, or a wider one of the same choices.
         samples: How many genotypes are drawn in the end, to keep the best; 0 for the most probable one.
-        accepted: What a drawn genotype must cost, e.g. `{"biops": 1027e6, "params": 2.77e6}`. Others are drawn again,
-            after many draws from probabilities that are flatter than those that were learned.
+        accepted: What a drawn genotype should cost, e.g. `{"biops": 1027e6, "params": 2.77e6}`. Of others, choices are
+            drawn again until they do.
         tolerance: By how much of these it may differ.
 
     # References
@@ -175,8 +175,14 @@ class Strategy:
             raise ValueError("temperatures must be positive")
         if (self.budget is not None or self.accepted) and not self.counted:
             raise ValueError("budget, accepted: `counted` must say of which space")
-        if self.budget is not None and self.budget <= 0:
-            raise ValueError(f"budget={self.budget}: must be positive")
+        if self.budget is not None:
+            counted, input_shape, classes = self.counted
+            least = {name: np.zeros(shape[:-1], int) for name, shape in networks.choice_shapes(counted).items()}
+            smallest = costs.count(decide(counted, least), input_shape, classes).biops
+            if self.budget < smallest:
+                raise ValueError(
+                    f"budget={self.budget:,.0f}: the smallest network of this space has {smallest:,} binary operations"
+                )
 
     def progress(self, epoch):
         """How much of the time after the warm-up has passed: 0 in its first epoch and before, 1 in the last."""
@@ -264,34 +270,38 @@ class Strategy:
         # Returns
             A list of `Candidate`.
 
-        # Raises
-            BudgetError: If no genotype that is drawn has the costs that are accepted.
-
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge.
         """
         if not self.samples:
             return [self._candidate(space, _most_probable(probabilities))]
-        generator, found = np.random.default_rng(seed), []
-        for number in range(MAX_DRAWS):
-            # What is not found is looked for further and further away from what was learned.
-            flatness = 1 + 4 * number // MAX_DRAWS
-            flat = {name: values ** (1 / flatness) for name, values in probabilities.items()}
-            candidate = self._candidate(space, draw(flat, generator))
-            found += [candidate] if self._accepts(candidate.figures) else []
-            if len(found) == self.samples:
-                return found
-        if not found:
-            wanted = " and ".join(f"{value:,.0f} {name}" for name, value in self.accepted.items())
-            raise BudgetError(
-                f"none of {MAX_DRAWS:,} genotypes has {wanted} within {self.tolerance:.0%}; accept others, or search "
-                "with other filters"
-            )
-        return found
+        generator = np.random.default_rng(seed)
+        return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 
-    def _accepts(self, figures):
+    def _draw(self, space, probabilities, generator):
+        """Draws a genotype; what differs too much from the accepted costs is drawn anew, a few choices at a time."""
+        even = {name: (values + 1 / values.shape[-1]) / 2 for name, values in probabilities.items()}
+        nearest = None
+        for _ in range(STARTS):
+            indices = draw(probabilities, generator)
+            best = self._candidate(space, indices)
+            for _ in range(CHANGES):
+                if not self._excess(best.figures):
+                    return best
+                changed = indices
+                for name in generator.choice(list(even), generator.integers(1, 4)):
+                    changed = {**changed, name: _changed(changed[name], draw(even, generator)[name], generator)}
+                candidate = self._candidate(space, changed)
+                if self._excess(candidate.figures) <= self._excess(best.figures):
+                    indices, best = changed, candidate
+            if nearest is None or self._excess(best.figures) < self._excess(nearest.figures):
+                nearest = best
+        return nearest
+
+    def _excess(self, figures):
+        """By how much costs differ from what is accepted."""
         wanted = self.accepted.items()
-        return all(abs(figures[name] - value) <= self.tolerance * value for name, value in wanted)
+        return sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
 
     def _candidate(self, space, indices):
         counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
@@ -300,15 +310,19 @@ class Strategy:
         figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget
+        if self.accepted:
+            figures["accepted"] = not self._excess(figures)
         return Candidate(genotype, one_hot(space, indices), figures)
 
 
-# Enough to find costs that one genotype in thousands has.
-MAX_DRAWS = 40_000
+# How often a genotype of accepted costs is looked for, and how many changes are tried each time.
+STARTS, CHANGES = 10, 400
 
 
-class BudgetError(ValueError):
-    """The space holds no genotype, or hardly one, that costs what is asked for."""
+def _changed(indices, again, generator):
+    """One of the choices made again."""
+    place = np.arange(np.size(indices)).reshape(np.shape(indices)) == generator.integers(np.size(indices))
+    return np.where(place, again, indices)
 
 
 @dataclasses.dataclass(frozen=True)
