@@ -165,7 +165,7 @@ def bars(
         return output
     if reduction:
         previous = batch_normalization(name=f"{name}_shortcut_norm")(previous)
-        previous = operations.strided_halves(previous, output.shape[-1], mask_input, f"{name}_shortcut")
+        previous = operations.strided_halves(previous, output.shape[-1], mask_input, name=f"{name}_shortcut")
         previous = layers.ReLU(name=f"{name}_shortcut_relu")(previous)
     elif previous.shape[-1] != output.shape[-1]:
         previous = operations.MatchChannels(output.shape[-1], name=f"{name}_shortcut")(previous)

@@ -197,6 +197,7 @@ def expected(
         CostError: If the probabilities of a choice are missing or of another shape.
         NetworkError: If the network cannot be built at this shape.
     """
+    tables = _tables(space, tuple(input_shape), classes)
     shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
     operations = {
         name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
@@ -207,7 +208,7 @@ def expected(
         kept = _probabilities(kept, "edge_probabilities", cell.name, shapes[cell.name][:1])
         operations[cell.name] *= kept[:, tf.newaxis]
     total = tf.zeros([len(TOTALS)], tf.float64)
-    for choices, fixed, chosen in _tables(space, tuple(input_shape), classes):
+    for choices, fixed, chosen in tables:
         table = tf.constant(fixed)
         for name, values in chosen.items():
             table += tf.tensordot(tf.constant(values), operations[name], [[-2, -1], [0, 1]])

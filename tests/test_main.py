@@ -7,6 +7,7 @@ import pytest
 
 from larq_nas import __main__ as main
 from larq_nas import flags, methods, zoo
+from larq_nas.methods import bars
 
 # Runs a command line, and fails where it loaded what makes an answer slow.
 LIGHT = """
@@ -171,11 +172,41 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
         (["train", "--genotype=bnas_a", "--dataset=cifar10"], "bnas_cifar10"),
         (["train", "--genotype=bnas_d", "--dataset=imagenet2012"], "bnas_imagenet"),
         (["train", "--genotype=bnas_d", "--dataset=imagenet2012:5.1.0"], "bnas_imagenet"),
+        (["search", "--method=bars"], "bars_quickstart"),
+        (["search", "--method=bars", "--dataset=cifar10"], "bars_cifar10"),
+        (["search", "--method=bars", "--dataset=imagenet2012"], "bars_imagenet"),
     ],
     ids=in_words,
 )
 def test_data_set_decides_the_recipe(received, words, recipe):
     assert received(*words) == received(words[0], f"--flagfile={recipe}", *words[1:])
+
+
+def test_recipe_of_a_method_is_found_without_its_name(received):
+    found = received("search", "--method=bars", "--flagfile=quickstart")
+    assert found == received("search", "--flagfile=bars_quickstart")
+    assert "budget" in found and not {"layers", "diversity"} & set(found)
+
+
+def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
+    (tmp_path / "mine.json").write_text(bars.space(8).sample(0).to_json())
+    found = received("train", "--genotype=mine.json", "--dataset=cifar10")
+    assert found == received("train", "--flagfile=bars_cifar10", "--genotype=mine.json")
+    assert found["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [(["--method=bars", "--layers=5"], "--layers"), (["--budget=1M"], "--budget"), (["--nogumbel"], "--gumbel")],
+    ids=in_words,
+)
+def test_flag_of_another_method_is_refused(cli, words, flag):
+    fails(cli("search", *words), 1, f"{flag} is no flag of --method=")
+
+
+@pytest.mark.parametrize("amount", ["-1M", "0", "many", "inf", "nan", "1T"])
+def test_budget_that_is_no_amount_is_refused(cli, amount):
+    fails(cli("search", "--method=bars", f"--budget={amount}"), 1, "budget", "e.g. --budget=2096M")
 
 
 def test_own_flags_win_over_the_recipe_of_the_data_set(received):

@@ -244,7 +244,7 @@ def test_a_bars_space_takes_the_weights_of_all_that_is_open():
 @pytest.mark.parametrize("options", [{"width_search": False}, {"depth_search": False}, {"cell_shortcut": False}])
 @pytest.mark.parametrize("image_size", [16, 128])
 def test_every_bars_space_computes_probabilities(options, image_size):
-    space = bars.space(filters=4, cells_per_stage=1, **options)
+    space = bars.space(filters=8, cells_per_stage=1, **options)
     network = networks.build(space, (image_size, image_size, 3), 7)
     weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(space).items()}
     outputs = network({"images": tf.random.normal([2, image_size, image_size, 3]), **weights}, training=True)

@@ -86,7 +86,7 @@ def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, ke
 
 def test_layer_scaled_convolutions_have_one_scale():
     images = tf.keras.layers.Input((6, 6, 8))
-    model = tf.keras.Model(images, operations.layer_scaled_conv(4, 3)(images))
+    model = tf.keras.Model(images, operations.layer_scaled_conv(images, 4, 3))
     x, kernel = _images(2, 6, 6, 8), model.get_weights()[0]
     scaled = np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()
     padded = np.pad(np.where(x >= 0, 1, -1), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1)
@@ -97,7 +97,7 @@ def test_layer_scaled_convolutions_have_one_scale():
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5), (2, 1)])
 def test_strided_halves_see_pixels_one_apart(size):
     images = tf.keras.layers.Input((*size, 4))
-    model = tf.keras.Model(images, operations.strided_halves(images, 6, "x"))
+    model = tf.keras.Model(images, operations.strided_halves(images, 6, name="x"))
     x = _images(2, *size, 4)
     binary = np.where(x >= 0, 1, -1)
     # Ones all around; the first tap of the first half is one before the first pixel, that of the second half at it.
