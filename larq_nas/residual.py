@@ -1,9 +1,9 @@
 """The candidate operations of BARS on all edges that leave one state, computed together.
 
-All edges that leave a state normalize the same tensor, so the statistics are computed once; the affine part of
-BatchNorm, the sign and the convolution are each edge's own. As in `mixed`, what a state computes is a traced function
-of tensors which all states of the same shape share, and its gradient is written out: it keeps little, and the
-architecture's step computes no gradients of kernels.
+All edges that leave a state read the same tensor and share the operation "shortcut"; BatchNorm is affine, so it, the
+sign and the convolution are each edge's own. As in `mixed`, what a state computes is a traced function of tensors which
+all states of the same shape share, and its gradient is written out: it keeps little, and the step of the architecture
+computes no gradients of kernels.
 """
 
 import larq as lq

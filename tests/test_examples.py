@@ -26,7 +26,9 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert (tmp_path / "model.tflite").stat().st_size > 0
 
 
-@pytest.mark.parametrize("name", ["", "architecture", "networks", "quantizers", "datasets", "zoo", "converters.tflite"])
+@pytest.mark.parametrize(
+    "name", ["", "architecture", "macro", "networks", "quantizers", "datasets", "zoo", "converters.tflite"]
+)
 def test_the_example_of_a_module_runs(name, tmp_path):
     module = importlib.import_module(f"larq_nas.{name}".rstrip("."))
     (block,) = _blocks(module.__doc__)
