@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import callbacks, datasets, networks, quantizers, recipes, runs, training
+from larq_nas import callbacks, costs, datasets, networks, quantizers, recipes, runs, supernet, training
 from larq_nas.architecture import Architecture
-from larq_nas.methods import bnas
+from larq_nas.methods import bars, bnas
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
-    **{"architecture_weight_decay": 1e-3, "diversity": 1.0, "diversity_decay": 7.7},
-    **{"reduce_index_bug": False, "augmentation": "crop"},
+    **{"architecture_weight_decay": 1e-3, "clip_norm": 0.0, "augmentation": "crop"},
 )
 TRAIN = argparse.Namespace(seed=0, batch_size=32, drop_path=0.0, augmentation="crop")
 SPACE = bnas.space(3, 2)
@@ -41,16 +40,16 @@ def digits():
 
 def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatch):
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
-    training.search("bnas", SPACE, digits, whole, SEARCH)
+    training.search(bnas.Strategy(), SPACE, digits, whole, SEARCH)
     with monkeypatch.context() as patch:
         _killed_in(2, patch)
         with pytest.raises(Killed):
-            training.search("bnas", SPACE, digits, broken, SEARCH)
+            training.search(bnas.Strategy(), SPACE, digits, broken, SEARCH)
     assert training.resume_epoch(broken) == 2 and not broken.genotype.exists()
     # As if the kill had come between the row and the backup of an epoch: the row is written again, not twice.
     with open(broken.metrics_csv, "a", encoding="utf-8") as file:
         file.write(broken.metrics_csv.read_text(encoding="utf-8").splitlines()[-1].replace("1,", "2,", 1) + "\n")
-    training.search("bnas", SPACE, digits, broken, SEARCH)
+    training.search(bnas.Strategy(), SPACE, digits, broken, SEARCH)
     assert [row["epoch"] for row in broken.rows()] == [0, 1, 2]
     for a, b in zip(whole.rows(), broken.rows(), strict=True):
         assert a == pytest.approx(b, rel=1e-4)
@@ -59,7 +58,7 @@ def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatc
 
 def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_path, digits):
     run = runs.Run(tmp_path)
-    genotype = training.search("bnas", SPACE, digits, run, SEARCH)
+    genotype = training.search(bnas.Strategy(), SPACE, digits, run, SEARCH)
     accuracy = [row["val_accuracy"] for row in run.rows()]
     best = accuracy.index(max(accuracy))
     for suffix in ("", "-gamma3"):
@@ -71,6 +70,33 @@ def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_pa
     assert list(run.logs.rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.parametrize("killed_in", [2, "candidates"])
+def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss(
+    tmp_path, digits, monkeypatch, killed_in
+):
+    run, space = runs.Run(tmp_path), bars.space(4, cells_per_stage=1)
+    strategy = bars.Strategy(epochs=3, warmup_epochs=1, budget=1e5, counted=(space, digits.image_shape, 10), samples=4)
+    settings = argparse.Namespace(**{**vars(SEARCH), "clip_norm": 5.0})
+    with monkeypatch.context() as patch:
+        if killed_in == "candidates":
+            patch.setattr(supernet.Supernet, "loss_of", lambda *arguments: (_ for _ in ()).throw(Killed()))
+        else:
+            _killed_in(killed_in, patch)
+        with pytest.raises(Killed):
+            training.search(strategy, space, digits, run, settings)
+    assert not run.genotype.exists()
+    genotype = training.search(strategy, space, digits, run, settings)
+    assert [row["epoch"] for row in run.rows()] == [0, 1, 2]
+    candidates = json.loads(run.candidates.read_text())
+    (chosen,) = (candidate for candidate in candidates if candidate["chosen"])
+    assert len(candidates) == 4 and chosen["validation_loss"] == min(c["validation_loss"] for c in candidates)
+    counts = costs.count(genotype, digits.image_shape, 10)
+    assert (chosen["biops"], chosen["params"]) == (counts.biops, counts.params)
+    assert all(candidate["over_budget"] == (candidate["biops"] > 1e5) for candidate in candidates)
+    columns = {"temperature", "expected_biops", "budget", "stage0/depth_probability", "normal0/shortcut", "val_loss"}
+    assert columns <= set(run.rows()[-1])
+
+
 def test_a_search_never_reads_the_test_split(tmp_path, digits):
     def refuse():
         raise AssertionError("the test split was read")
@@ -80,7 +106,7 @@ def test_a_search_never_reads_the_test_split(tmp_path, digits):
     test = tf.data.Dataset.from_generator(refuse, output_signature=spec)
     data = datasets.Images(**{**vars(digits), "test": test})
     settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 1})
-    assert training.search("bnas", SPACE, data, runs.Run(tmp_path), settings).decided
+    assert training.search(bnas.Strategy(), SPACE, data, runs.Run(tmp_path), settings).decided
 
 
 @pytest.mark.parametrize("sizes", [(33, 32), (32, 33)])
