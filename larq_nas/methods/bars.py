@@ -257,7 +257,7 @@ class Strategy:
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The most probable genotype. See `candidates` for what the paper derives."""
-        return self._candidate(space, _most_probable(probabilities)).genotype
+        return decide(self.counted[0] if self.counted else space, _most_probable(probabilities))
 
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
         """The genotypes of which the one with the lowest validation loss is to be kept.
@@ -387,4 +387,4 @@ def one_hot(space: Architecture, indices: dict) -> dict:
 
 def _candidates(space, name):
     stage = space.stages[int(name.partition("_")[0].removeprefix("stage"))]
-    return stage.widths if name == networks.width_name(space.stages.index(stage)) else stage.depths
+    return stage.widths if name.endswith("_width") else stage.depths
