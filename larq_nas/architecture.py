@@ -126,6 +126,8 @@ class Architecture:
         template: Name of the network template, a key of `TEMPLATES`.
         cells: The cells that the stages use.
         stages: The stages from input to output.
+        provenance: Where it comes from, as an object of JSON, e.g. what `larq_nas search` writes: its flags, packages
+            and costs. It does not matter to whether two architectures are equal.
 
     # Raises
         ArchitectureError: If a field is not valid. The message starts with the place,
@@ -135,6 +137,7 @@ class Architecture:
     template: str
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
+    provenance: dict | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         _validate(self)
@@ -185,8 +188,10 @@ class Architecture:
     def to_json(self) -> str:
         """The architecture as text, for `from_json`."""
         fields = dataclasses.asdict(self)
-        cells = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
-        return json.dumps({"schema": SCHEMA, **fields, "cells": cells}, indent=2) + "\n"
+        fields["cells"] = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
+        if self.provenance is None:
+            del fields["provenance"]
+        return json.dumps({"schema": SCHEMA, **fields}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
@@ -300,6 +305,8 @@ def _validate(architecture: Architecture):
         _check_cell(cell, f"cells.{cell.name}", inputs, TEMPLATE_OPERATIONS[architecture.template])
     names = [cell.name for cell in architecture.cells]
     _require(len(set(names)) == len(names), "cells", "lists a name twice")
+    if architecture.provenance is not None:
+        _require(isinstance(architecture.provenance, dict), "provenance", "is not an object")
     used, total = set(), 0
     for index, stage in enumerate(architecture.stages):
         where = f"stages[{index}]"
@@ -372,7 +379,7 @@ def _list(value, where: str) -> list:
 
 
 def _architecture(value) -> Architecture:
-    fields = _fields(value, "", ("schema", "template", "cells", "stages"))
+    fields = _fields(value, "", ("schema", "template", "cells", "stages"), ("provenance",))
     known = type(fields["schema"]) is int and fields["schema"] == SCHEMA
     _require(known, "schema", f"{_show(fields['schema'])} is unknown; this version reads {SCHEMA}")
     _require(isinstance(fields["cells"], dict), "cells", f"{_show(fields['cells'])} is not an object")
@@ -383,7 +390,7 @@ def _architecture(value) -> Architecture:
         stage = _fields(stage, where, ("cell", "widths", "depths"), ("reduction",))
         candidates = {key: tuple(_list(stage[key], f"{where}.{key}")) for key in ("widths", "depths")}
         stages.append(Stage(**{**stage, **candidates}))
-    return Architecture(fields["template"], cells, tuple(stages))
+    return Architecture(fields["template"], cells, tuple(stages), fields.get("provenance"))
 
 
 def _cell(name: str, value, where: str) -> Cell:

@@ -295,8 +295,7 @@ def _data(run, data_dir):
     """The data set that a run was trained on."""
     from larq_nas import datasets
 
-    lines = run.flags.read_text(encoding="utf-8").splitlines()
-    flags = dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+    flags = run.flag_values()
     image_size = int(flags["image_size"]) if "image_size" in flags else None
     return datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
 

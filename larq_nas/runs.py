@@ -114,6 +114,18 @@ class Run:
                 "choose another --run_dir, or start again with --overwrite"
             )
 
+    def flag_values(self) -> dict:
+        """The flags with which the run was started, as texts by name."""
+        lines = self.flags.read_text(encoding="utf-8").splitlines()
+        return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+
+    def provenance(self) -> dict:
+        """What made this run what it is: its flags, but for where its data are, and the versions of packages."""
+        if not self.flags.exists():
+            return {}
+        flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}
+        return {"flags": flags, "packages": read_json(self.environment)["packages"]}
+
     def rows(self) -> list:
         """What `metrics.csv` says of each finished epoch: a dict of numbers."""
         try:

@@ -1,5 +1,6 @@
 """Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
 
+import dataclasses
 import math
 
 import tensorflow as tf
@@ -105,22 +106,27 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
         validation=validation,
         extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
     )
+    provenance = {**run.provenance(), "examples": data.half_sizes}
     if hasattr(strategy, "candidates"):
-        _best_candidate(model, validation, run, settings.seed)
+        _best_candidate(model, validation, run, settings.seed, provenance)
     else:
-        _best_epoch(rows, run, strategy.variants)
+        _best_epoch(rows, run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
 
 
-def _best_epoch(rows, run, variants):
-    best = max(rows, key=lambda row: row["val_accuracy"])["epoch"]
+def _best_epoch(rows, run, variants, provenance):
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
     for suffix in reversed(variants):
-        name = callbacks.Genotypes.file_name(best, suffix)
-        text = (run.genotypes / name).read_text(encoding="utf-8")
-        runs.write(run.path / f"genotype{suffix}.json", text)
+        genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
+        _write(genotype, provenance, run.path / f"genotype{suffix}.json")
 
 
-def _best_candidate(model, validation, run, seed):
+def _write(genotype, provenance, path):
+    runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
+
+
+def _best_candidate(model, validation, run, seed, provenance):
     candidates, losses = model.candidates(seed), {}
     for candidate in candidates:
         text = candidate.genotype.to_json()
@@ -136,7 +142,7 @@ def _best_candidate(model, validation, run, seed):
         )
     best = min(candidates, key=lambda candidate: candidate.figures["validation_loss"])
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
-    runs.write(run.genotype, best.genotype.to_json())
+    _write(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 
 
 def _supernet(strategy, space, data, settings, steps):

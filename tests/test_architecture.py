@@ -101,6 +101,16 @@ def test_json_round_trip_gives_the_same_value(architecture):
     assert copy == architecture and hash(copy) == hash(architecture)
 
 
+def test_provenance_goes_through_json_and_makes_no_other_architecture():
+    plain = SPACE.sample(0)
+    known = dataclasses.replace(plain, provenance={"flags": {"seed": "0"}, "result": {"loss": 1.5}})
+    assert known == plain and hash(known) == hash(plain)
+    assert "provenance" not in json.loads(plain.to_json())
+    assert Architecture.from_json(known.to_json()).provenance == known.provenance
+    with pytest.raises(ArchitectureError, match="^provenance: is not an object"):
+        dataclasses.replace(plain, provenance="mine")
+
+
 def test_json_is_an_object_with_a_schema_number():
     value = json.loads(SPACE.to_json())
     assert value["schema"] == 1

@@ -62,8 +62,9 @@ def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_pa
     accuracy = [row["val_accuracy"] for row in run.rows()]
     best = accuracy.index(max(accuracy))
     for suffix in ("", "-gamma3"):
-        text = (tmp_path / f"genotype{suffix}.json").read_text()
-        assert text == (run.genotypes / f"epoch-{best:03}{suffix}.json").read_text()
+        kept = Architecture.load(tmp_path / f"genotype{suffix}.json")
+        assert kept == Architecture.load(run.genotypes / f"epoch-{best:03}{suffix}.json")
+        assert kept.provenance["result"] == {"epoch": best + 1, "validation_accuracy": accuracy[best]}
     assert genotype == Architecture.load(run.genotype) and genotype.decided
     assert len(list(run.genotypes.iterdir())) == 6
     assert {"loss", "accuracy", "entropy", "architecture_loss", "val_loss"} <= set(run.rows()[0])
@@ -92,6 +93,8 @@ def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss
     assert len(candidates) == 4 and chosen["validation_loss"] == min(c["validation_loss"] for c in candidates)
     counts = costs.count(genotype, digits.image_shape, 10)
     assert (chosen["biops"], chosen["params"]) == (counts.biops, counts.params)
+    assert genotype.provenance["examples"] == [64, 64]
+    assert genotype.provenance["result"] == {key: value for key, value in chosen.items() if key != "chosen"}
     assert all(candidate["over_budget"] == (candidate["biops"] > 1e5) for candidate in candidates)
     columns = {"temperature", "expected_biops", "budget", "stage0/depth_probability", "normal0/shortcut", "val_loss"}
     assert columns <= set(run.rows()[-1])
