@@ -16,6 +16,7 @@ genotype = model.genotype()
 ```
 """
 
+import numpy as np
 import tensorflow as tf
 
 from larq_nas import mixed, networks, precision
@@ -59,6 +60,8 @@ class Supernet(tf.keras.Model):
             for name, shape in shapes.items()
         }
         self.epoch = tf.Variable(0, trainable=False, name="epoch")
+        # Part of a backup, so that a search that goes on draws what it would have drawn.
+        self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
 
     def compile(self, *args, architecture_optimizer=None, **kwargs):
@@ -138,7 +141,7 @@ class Supernet(tf.keras.Model):
         logits = list(self.logits.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
-            weights = self.strategy.choice_weights(self.logits, self.epoch)
+            weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
             with mixed.constant("kernel"):
                 predictions = self.network({"images": images, **weights}, training=True)
             loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
@@ -148,7 +151,7 @@ class Supernet(tf.keras.Model):
         self.architecture_loss.update_state(loss)
 
     def _weights_step(self, images, labels):
-        weights = self.strategy.choice_weights(self.logits, self.epoch)
+        weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
         with tf.GradientTape() as tape, mixed.constant("choice"):
             predictions = self.network({"images": images, **weights}, training=True)
             loss = self.compute_loss(images, labels, predictions)

@@ -75,7 +75,7 @@ def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_pa
 def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss(
     tmp_path, digits, monkeypatch, killed_in
 ):
-    run, space = runs.Run(tmp_path), bars.space(4, cells_per_stage=1)
+    run, whole, space = runs.Run(tmp_path / "broken"), runs.Run(tmp_path / "whole"), bars.space(4, cells_per_stage=1)
     strategy = bars.Strategy(epochs=3, warmup_epochs=1, budget=1e5, counted=(space, digits.image_shape, 10), samples=4)
     settings = argparse.Namespace(**{**vars(SEARCH), "clip_norm": 5.0})
     with monkeypatch.context() as patch:
@@ -88,6 +88,10 @@ def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss
     assert not run.genotype.exists()
     genotype = training.search(strategy, space, digits, run, settings)
     assert [row["epoch"] for row in run.rows()] == [0, 1, 2]
+    # It draws what it would have drawn.
+    assert genotype == training.search(strategy, space, digits, whole, settings)
+    for a, b in zip(whole.rows(), run.rows(), strict=True):
+        assert a == pytest.approx(b, rel=1e-4, nan_ok=True)
     candidates = json.loads(run.candidates.read_text())
     (chosen,) = (candidate for candidate in candidates if candidate["chosen"])
     assert len(candidates) == 4 and chosen["validation_loss"] == min(c["validation_loss"] for c in candidates)

@@ -1,4 +1,4 @@
-"""Binary networks, as Keras models: the published ones that were searched, and baselines made by hand.
+"""Binary networks, as Keras models: searched ones of the papers, and baselines made by hand.
 
 ```python
 import larq_nas
@@ -10,11 +10,18 @@ model = larq_nas.zoo.bnas_a(num_classes=10)
 
 import fnmatch
 
-from larq_nas.zoo import baselines, bnas
+from larq_nas.zoo import bars, baselines, bnas
+from larq_nas.zoo.bars import bars_a, bars_b, bars_c, bars_d, bars_e
 from larq_nas.zoo.baselines import bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
 from larq_nas.zoo.bnas import bnas_a, bnas_b, bnas_c, bnas_d, bnas_e, bnas_f, bnas_g, bnas_h
+from larq_nas.zoo.variants import load_genotype
 
 __all__ = [
+    "bars_a",
+    "bars_b",
+    "bars_c",
+    "bars_d",
+    "bars_e",
     "bireal_resnet18",
     "bnas_a",
     "bnas_b",
@@ -32,10 +39,26 @@ __all__ = [
     "xnor_resnet34",
 ]
 
-genotype = bnas.genotype
 # Names of the models that have a genotype, and what is known of all of them.
-GENOTYPES = tuple(bnas.VARIANTS)
-VARIANTS = {**bnas.VARIANTS, **baselines.VARIANTS}
+GENOTYPES = (*bnas.VARIANTS, *bars.VARIANTS)
+VARIANTS = {**bnas.VARIANTS, **bars.VARIANTS, **baselines.VARIANTS}
+
+
+def genotype(name: str):
+    """The genotype of a model of the zoo.
+
+    # Arguments
+        name: One of `GENOTYPES`.
+
+    # Returns
+        An `Architecture`. If it was found by larq_nas, its `provenance` says how.
+
+    # Raises
+        ValueError: If there is no such model.
+    """
+    if name not in GENOTYPES:
+        raise ValueError(f"no genotype {name!r}; accepted: {', '.join(GENOTYPES)}")
+    return load_genotype(name)
 
 
 def list_models(pattern="*") -> list:

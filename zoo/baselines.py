@@ -5,17 +5,15 @@ networks. First and last layer stay float. From 128 pixels on, ResNets have the 
 `num_classes` is 1000 by default, else 10.
 """
 
-from larq_nas.zoo.bnas import Variant, load_weights
-
-_CIFAR = ("CIFAR-10", (32, 32, 3), 10)
+from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 # Of the default network each.
 VARIANTS = {
-    "xnor_resnet18": Variant(*_CIFAR, "91.12 top-1 (by BARS)", 11_173_066, 2_138_920),
-    "xnor_resnet34": Variant(*_CIFAR, "91.49 top-1 (by BARS)", 21_281_226, 3_446_056),
-    "bireal_resnet18": Variant(*_CIFAR, "91.23 top-1 (by BARS)", 11_173_962, 2_142_504),
-    "vgg11": Variant(*_CIFAR, "78.31 top-1 (by DMS, its quantizers)", 578_874, 86_760),
-    "resnet18": Variant(*_CIFAR, "85.33 top-1 (by DMS, its quantizers)", 701_018, 108_392),
+    "xnor_resnet18": Variant(*CIFAR, "91.12 top-1 (by BARS)", 11_173_066, 2_138_920),
+    "xnor_resnet34": Variant(*CIFAR, "91.49 top-1 (by BARS)", 21_281_226, 3_446_056),
+    "bireal_resnet18": Variant(*CIFAR, "91.23 top-1 (by BARS)", 11_173_962, 2_142_504),
+    "vgg11": Variant(*CIFAR, "78.31 top-1 (by DMS, its quantizers)", 578_874, 86_760),
+    "resnet18": Variant(*CIFAR, "85.33 top-1 (by DMS, its quantizers)", 701_018, 108_392),
 }
 
 

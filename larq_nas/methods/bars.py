@@ -92,12 +92,13 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
     return dataclasses.replace(architecture, stages=tuple(stages))
 
 
-def gumbel_softmax(logits: tf.Tensor, temperature) -> tf.Tensor:
+def gumbel_softmax(logits: tf.Tensor, temperature, random=tf.random) -> tf.Tensor:
     """A relaxed sample of each row of logits: the softer, the higher the temperature.
 
     # Arguments
         logits: A tensor of shape `(..., candidates)`.
         temperature: A positive number.
+        random: `tf.random` or a `tf.random.Generator`.
 
     # Returns
         A tensor of that shape.
@@ -105,7 +106,7 @@ def gumbel_softmax(logits: tf.Tensor, temperature) -> tf.Tensor:
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), equation 5
     """
-    uniform = tf.random.uniform(tf.shape(logits), minval=np.finfo(np.float32).tiny)
+    uniform = random.uniform(tf.shape(logits), minval=np.finfo(np.float32).tiny)
     return tf.nn.softmax((logits - tf.math.log(-tf.math.log(uniform))) / temperature)
 
 
@@ -197,12 +198,12 @@ class Strategy:
         """The weight of the entropy in an epoch, counted from 0."""
         return self.entropy_weight * (2 * self.progress(epoch) - 1)
 
-    def choice_weights(self, logits: dict, epoch) -> dict:
+    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
         """What the candidates are weighted with in a training step."""
         if not self.gumbel:
             return {name: tf.nn.softmax(values) for name, values in logits.items()}
         temperature = self.temperature_at(epoch)
-        return {name: gumbel_softmax(values, temperature) for name, values in logits.items()}
+        return {name: gumbel_softmax(values, temperature, random) for name, values in logits.items()}
 
     def evaluation_weights(self, logits: dict, epoch) -> dict:
         """What they are weighted with in an evaluation: the same without noise."""

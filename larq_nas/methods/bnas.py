@@ -176,7 +176,7 @@ class Strategy:
     # What a search writes: file name suffix -> options of `derive`.
     variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
 
-    def choice_weights(self, logits: dict, epoch) -> dict:
+    def choice_weights(self, logits: dict, epoch, random=None) -> dict:
         """What the candidates are weighted with in a training step."""
         return {name: choice_weights(values) for name, values in logits.items()}
 

@@ -1,0 +1,32 @@
+"""BARS-A … BARS-E: architectures found by larq_nas under the budgets of BARS, whose own are not public.
+
+Each genotype file says in its `provenance` how it was found; `docs/bars.md` compares the costs.
+
+# References
+    - [BARS: Joint Search of Cell Topology and Layout for Accurate and Efficient Binary
+      ARchitectures](https://arxiv.org/abs/2011.10804), table 2
+"""
+
+from larq_nas.zoo.variants import CIFAR, IMAGENET, Variant, searched
+
+VARIANTS = {
+    "bars_a": Variant(*CIFAR, "91.25 top-1 (theirs)", 0, 0),
+    "bars_b": Variant(*CIFAR, "92.98 top-1 (theirs)", 0, 0),
+    "bars_c": Variant(*CIFAR, "93.43 top-1 (theirs)", 0, 0),
+    "bars_d": Variant(*IMAGENET, "52.5 top-1 (theirs)", 0, 0),
+    "bars_e": Variant(*IMAGENET, "56.1 top-1 (theirs)", 0, 0),
+}
+
+_DOCSTRING = """{title}, a binary network for {dataset}, at the costs of the network that has this name in the paper.
+
+    The architecture was found by larq_nas under the published budget; that of the authors is not public.
+    Reported by the authors of their network: {reported} accuracy on {dataset} (%).
+    The default network has {parameters:,} trainable parameters and needs {memory:,} bytes.
+
+    {arguments}
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), table 2
+    """
+
+bars_a, bars_b, bars_c, bars_d, bars_e = (searched(name, variant, _DOCSTRING) for name, variant in VARIANTS.items())
