@@ -55,7 +55,7 @@ def training(batch, steps):
     ours = larq_nas.zoo.bnas_a()
     data = (tf.random.normal([batch, 32, 32, 3]), tf.random.uniform([batch], 0, 10, tf.int64))
     runs = []
-    for model, optimizer in ((ours, recipe.optimizer()), (plain(ours), tf.keras.optimizers.SGD(0.05, 0.9))):
+    for model, optimizer in ((ours, recipe.make_optimizer()), (plain(ours), tf.keras.optimizers.SGD(0.05, 0.9))):
         model.compile(optimizer, recipe.loss(10))
         batches = iter(tf.data.Dataset.from_tensors(data).repeat())
         step = model.make_train_function()

@@ -74,6 +74,7 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
     flags.DEFINE_integer("batch_size", batch_size, "examples per step", lower_bound=1)
     flags.DEFINE_integer("epochs", epochs, "passes over the training examples", lower_bound=1)
     flags.DEFINE_float("learning_rate", learning_rate, "highest learning rate of the weights", lower_bound=0)
+    flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "what updates the weights; --momentum is for sgd")
     flags.DEFINE_float("momentum", momentum, "momentum of the weights", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("weight_decay", weight_decay, "weight decay, added to the gradient", lower_bound=0)
     flags.DEFINE_enum(
@@ -163,7 +164,6 @@ def _train():
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
     flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
     _fit(256, 600, 0.05, 0.9, 3e-6)
-    flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "what updates the weights; --momentum is for sgd")
     flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine"], "learning rate over time")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
     flags.DEFINE_float("label_smoothing", 0.0, "label smoothing in training", lower_bound=0, upper_bound=1)

@@ -139,7 +139,35 @@ class Adam(tf.keras.optimizers.Adam):
         self.l2 = l2
 
     def update_step(self, gradient, variable):
-        super().update_step(tf.convert_to_tensor(gradient) + self.l2 * variable, variable)
+        super().update_step(tf.convert_to_tensor(gradient) + self.l2 * variable if self.l2 else gradient, variable)
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
+
+
+# Name in flags and recipes -> what it makes of learning rate and momentum.
+_KINDS = {
+    "sgd": lambda rate, momentum, **options: SGD(rate, momentum, **options),
+    "adam": lambda rate, momentum, **options: Adam(rate, **options),
+}
+
+
+def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
+    """An optimizer for weights.
+
+    # Arguments
+        name: `"sgd"` or `"adam"`, which has no use for the momentum.
+        learning_rate: A number or a schedule.
+        momentum: Likewise.
+        weight_decay: Added to the gradient of every weight, times the weight.
+        clip_norm: Largest global norm of the gradients; 0 for any.
+
+    # Returns
+        A Keras optimizer.
+
+    # Raises
+        ValueError: If there is no optimizer of that name.
+    """
+    if name not in _KINDS:
+        raise ValueError(f"unknown optimizer {name!r}; accepted: {', '.join(_KINDS)}")
+    return _KINDS[name](learning_rate, momentum, l2=weight_decay, global_clipnorm=clip_norm or None)

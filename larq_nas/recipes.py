@@ -11,7 +11,7 @@ import tensorflow as tf
 from larq_nas import optimizers
 from larq_nas.quantizers import register
 
-SCHEDULES, OPTIMIZERS = ("one_cycle", "restarts", "cosine"), ("sgd", "adam")
+SCHEDULES = ("one_cycle", "restarts", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +67,7 @@ class Recipe:
     def make_optimizer(self):
         """The optimizer with its schedules."""
         learning_rate, momentum = self.schedules()
-        if self.optimizer == "adam":
-            return optimizers.Adam(learning_rate, l2=self.weight_decay)
-        if self.optimizer != "sgd":
-            raise ValueError(f"unknown optimizer {self.optimizer!r}; accepted: {', '.join(OPTIMIZERS)}")
-        return optimizers.SGD(learning_rate, momentum, l2=self.weight_decay)
+        return optimizers.make(self.optimizer, learning_rate, momentum, self.weight_decay)
 
     def loss(self, classes: int):
         """A loss of integer labels and probabilities."""

@@ -149,8 +149,8 @@ def _supernet(strategy, space, data, settings, steps):
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
     schedule = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
     model.compile(
-        optimizer=optimizers.SGD(
-            schedule, settings.momentum, l2=settings.weight_decay, global_clipnorm=settings.clip_norm or None
+        optimizer=optimizers.make(
+            settings.optimizer, schedule, settings.momentum, settings.weight_decay, settings.clip_norm
         ),
         architecture_optimizer=optimizers.Adam(
             settings.architecture_learning_rate,
