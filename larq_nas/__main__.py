@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from larq_nas import flags as definitions
 from larq_nas import quiet, versions
+from larq_nas.architecture import Architecture, ArchitectureError
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -145,11 +146,10 @@ def _method(command, words):
 
 def _method_of_genotype(name):
     try:
-        with open(name, encoding="utf-8") as file:
-            start = file.read(1000)
-    except (OSError, UnicodeDecodeError):
-        start = name
-    return next((method for method in definitions.METHOD_FLAGS if method in start), "bnas")
+        template = Architecture.load(name).template
+    except ArchitectureError:
+        template = name  # One of the zoo's.
+    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), "bnas")
 
 
 def _default_recipe(command, settings, method):

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from larq_nas import cells, macro, operations
+from larq_nas import cells, macro, operations, quiet
 from larq_nas.architecture import Architecture
 from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
 
@@ -92,7 +92,9 @@ def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=T
     if input_tensor is not None:
         images = tf.keras.utils.get_source_inputs(input_tensor)[0]
     inputs = {"images": images, **choices} if choices else images
-    return tf.keras.Model(inputs, x, name=name)
+    # Keras takes the first axis of choice weights for one of examples.
+    with quiet.log("incompatible static batch sizes"):
+        return tf.keras.Model(inputs, x, name=name)
 
 
 def reductions(architecture: Architecture) -> int:

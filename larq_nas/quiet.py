@@ -1,6 +1,7 @@
-"""Silence for the time of an import."""
+"""Silence for what users can do nothing about."""
 
 import contextlib
+import logging
 import os
 
 
@@ -18,3 +19,18 @@ def stderr():
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+@contextlib.contextmanager
+def log(text):
+    """Drops TensorFlow's log messages that hold a text."""
+
+    def other(record):
+        return text not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

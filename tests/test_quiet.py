@@ -1,3 +1,4 @@
+import logging
 import os
 
 import pytest
@@ -18,3 +19,16 @@ def test_an_error_gives_stderr_back(capfd):
         raise KeyError
     os.write(2, b"after")
     assert capfd.readouterr().err == "after"
+
+
+def test_a_message_of_tensorflow_is_dropped_and_others_stay(caplog, monkeypatch):
+    logger = logging.getLogger("tensorflow")
+    monkeypatch.setattr(logger, "propagate", True)
+    with quiet.log("of no use"):
+        logger.warning("this is of no use")
+        logger.warning("this is of use")
+    logger.warning("this is of no use, but comes later")
+    assert [record.getMessage() for record in caplog.records] == [
+        "this is of use",
+        "this is of no use, but comes later",
+    ]

@@ -7,9 +7,11 @@ import tensorflow as tf
 
 import larq_nas
 from larq_nas import costs, zoo
+from larq_nas import flags as definitions
 from larq_nas.converters import tflite
 
 SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h")
+BARS = zoo.list_models("bars*")
 BASELINES = sorted(set(zoo.VARIANTS) - set(zoo.GENOTYPES))
 
 
@@ -34,11 +36,48 @@ def test_every_model_has_the_signature_of_a_keras_application_and_says_what_its_
         assert f"{variant.parameters:,}" in inspect.getdoc(function)
 
 
-@pytest.mark.parametrize("name", zoo.GENOTYPES)
+@pytest.mark.parametrize("name", zoo.list_models("bnas*"))
 def test_genotypes_are_decided_and_published_in_two_sets_of_cells(name):
     genotype = zoo.genotype(name)
     assert genotype.decided
     assert genotype.cells == zoo.genotype("bnas_a" if name in ("bnas_a", "bnas_b", "bnas_c") else "bnas_d").cells
+
+
+@pytest.mark.parametrize("name", BARS)
+def test_genotypes_that_we_found_say_how_and_keep_to_the_published_budget(name):
+    genotype, variant = zoo.genotype(name), zoo.VARIANTS[name]
+    assert genotype.decided and genotype.template == "bars"
+    flags, result = genotype.provenance["flags"], genotype.provenance["result"]
+    counts = costs.count(genotype, variant.input_shape, variant.num_classes)
+    assert (result["biops"], result["flops"], result["params"]) == (counts.biops, counts.flops, counts.params)
+    # Table 2 of BARS. Its FLOPs are cut to millions; on ImageNet they differ from what its equivalent operations imply.
+    biops, params, flops, margin = {
+        "bars_a": (1027e6, 2.77e6, 2e6, 0.5e6),
+        "bars_b": (2096e6, 6.07e6, 2e6, 0.5e6),
+        "bars_c": (3747e6, 10.76e6, 3e6, 0.5e6),
+        "bars_d": (1499e6, 9.46e6, 129e6, 3e6),
+        "bars_e": (2526e6, 14.04e6, 194e6, 3e6),
+    }[name]
+    assert counts.biops == pytest.approx(biops, rel=0.02)
+    assert counts.params == pytest.approx(params, rel=0.02)
+    assert counts.flops == pytest.approx(flops, abs=margin)
+    assert definitions.amount(flags["budget"]) == biops and definitions.amount(flags["budget_params"]) == params
+    assert (flags["method"], flags["dataset"], genotype.provenance["examples"]) == ("bars", "cifar10", [5000, 5000])
+    assert {"seed", "epochs", "warmup_epochs", "entropy_weight"} <= set(flags) and "data_dir" not in flags
+    assert "tensorflow" in genotype.provenance["packages"]
+    assert "found by larq_nas under the published budget" in inspect.getdoc(getattr(zoo, name))
+    # All but stem and classifier.
+    floats = {row.name.rpartition("/")[0] or row.name for row in counts.rows if row.float_macs}
+    assert all(name.startswith(("stem", "classifier")) for name in floats)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bars_a")) for name in BARS])
+def test_every_binary_convolution_that_we_found_is_packed(name):
+    model = getattr(zoo, name)()
+    binary = sum(row.binary for row in costs.count(model).rows)
+    report = tflite.convert(model).report
+    assert (report.count("packed") + report.count("unused"), report.count("float")) == (binary, 0)
+    assert report.count("packed") > binary / 2
 
 
 @pytest.mark.parametrize(

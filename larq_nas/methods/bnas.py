@@ -77,11 +77,6 @@ def _stages(layers, filters):
     )
 
 
-def choice_weights(logits: tf.Tensor) -> tf.Tensor:
-    """How logits of shape `(edges, candidates)` mix the candidates: a softmax per edge."""
-    return tf.nn.softmax(logits)
-
-
 def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
     """Mean entropy of all edges of all cells, in nats.
 
@@ -178,7 +173,7 @@ class Strategy:
 
     def choice_weights(self, logits: dict, epoch, random=None) -> dict:
         """What the candidates are weighted with in a training step."""
-        return {name: choice_weights(values) for name, values in logits.items()}
+        return {name: tf.nn.softmax(values) for name, values in logits.items()}
 
     evaluation_weights = choice_weights
 
