@@ -121,21 +121,30 @@ class XnorConv2D(lq.layers.QuantConv2D):
     """
 
     def __init__(self, *args, kernel_quantizer=None, kernel_constraint=None, kernel_initializer=None, **kwargs):
+        if kernel_quantizer is None:
+            kernel_quantizer, kernel_constraint = XnorSign(), kernel_constraint or CentredClip()
+            kernel_initializer = kernel_initializer or CentredUniform()
         super().__init__(
             *args,
-            kernel_quantizer=kernel_quantizer or XnorSign(),
-            kernel_constraint=kernel_constraint or CentredClip(),
-            kernel_initializer=kernel_initializer or CentredUniform(),
+            kernel_quantizer=kernel_quantizer,
+            kernel_constraint=kernel_constraint,
+            kernel_initializer=kernel_initializer or "glorot_uniform",
             **kwargs,
         )
         if not hasattr(self.kernel_quantizer, "scale"):
-            raise ValueError(f"kernel_quantizer={self.kernel_quantizer}: accepted are XnorSign and LayerSign")
+            raise ValueError(
+                f"kernel_quantizer={self.kernel_quantizer}: accepted are XnorSign, LayerSign and StandardizedSign"
+            )
 
     def call(self, inputs):
+        outputs = super().call(inputs)
+        return outputs * tf.cast(self.scale(), outputs.dtype)
+
+    def scale(self):
+        """What the outputs are multiplied by, a constant to gradients."""
         # The latent kernel, also where Larq's quantized_scope shows the binary one.
         latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
-        outputs = super().call(inputs)
-        return outputs * tf.cast(tf.stop_gradient(self.kernel_quantizer.scale(latent)), outputs.dtype)
+        return tf.stop_gradient(self.kernel_quantizer.scale(latent))
 
 
 def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **options):

@@ -130,7 +130,7 @@ def test_the_residual_block_adds_its_normalized_input(strides):
 
 
 def test_a_quantizer_without_a_scale_is_refused():
-    with pytest.raises(ValueError, match="accepted are XnorSign and LayerSign"):
+    with pytest.raises(ValueError, match="accepted are XnorSign, LayerSign and StandardizedSign"):
         operations.XnorConv2D(4, 3, kernel_quantizer="ste_sign")
 
 
