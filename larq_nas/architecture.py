@@ -48,7 +48,12 @@ TEMPLATE_OPERATIONS = {
 TEMPLATE_OPERATIONS["bars_no_shortcut"] = TEMPLATE_OPERATIONS["bars"]
 OPERATIONS = tuple(dict.fromkeys(name for names in TEMPLATE_OPERATIONS.values() for name in names))
 # Template name -> how many earlier outputs a cell reads.
-TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1}
+TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1, "vgg11": 0, "resnet18": 0}
+# Templates without cells -> the names of their widths, each of which is a stage's.
+CHAINS = {
+    "vgg11": tuple(f"conv{index}" for index in range(8)),
+    "resnet18": ("stem", *(f"block{index}" for index in range(8)), "stage1", "stage2", "stage3"),
+}
 
 _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
 
@@ -106,7 +111,7 @@ class Stage:
     """A run of cells at one resolution.
 
     # Arguments
-        cell: Name of the cell that is repeated.
+        cell: Name of the cell that is repeated; of the width, in a template of `CHAINS`.
         widths: Candidate numbers of filters of a node.
         depths: Candidate numbers of repetitions of the cell.
         reduction: Name of the stride-2 cell that opens the stage, or `None`.
@@ -294,16 +299,20 @@ def _check_name(value, where: str, accepted):
 def _validate(architecture: Architecture):
     _check_name(architecture.template, "template", TEMPLATES)
     inputs = TEMPLATES[architecture.template]
+    chain = CHAINS.get(architecture.template)
     for field, kind in (("cells", Cell), ("stages", Stage)):
         values = getattr(architecture, field)
         is_tuple = isinstance(values, tuple) and all(isinstance(value, kind) for value in values)
         _require(is_tuple, field, f"is not a tuple of {kind.__name__}")
+        if chain and field == "cells":
+            _require(not values, field, f"{architecture.template} has none")
+            continue
         _require(0 < len(values) <= _MAX_CELLS, field, f"has {len(values)} entries, not 1 to {_MAX_CELLS}")
     for cell in architecture.cells:
         valid = isinstance(cell.name, str) and re.fullmatch("[a-z][a-z0-9_]{0,31}", cell.name)
         _require(bool(valid), "cells", f"{_show(cell.name)} is not a name of up to 32 characters a-z, 0-9, _")
         _check_cell(cell, f"cells.{cell.name}", inputs, TEMPLATE_OPERATIONS[architecture.template])
-    names = [cell.name for cell in architecture.cells]
+    names = chain or [cell.name for cell in architecture.cells]
     _require(len(set(names)) == len(names), "cells", "lists a name twice")
     if architecture.provenance is not None:
         _require(isinstance(architecture.provenance, dict), "provenance", "is not an object")
@@ -317,9 +326,19 @@ def _validate(architecture: Architecture):
         _check_candidates(stage.depths, f"{where}.depths", 0, _MAX_CELLS)
         used |= {stage.cell, stage.reduction}
         total += max(stage.depths) + (stage.reduction is not None)
+    if chain:
+        _check_chain(architecture, chain)
     for name in names:
         _require(name in used, f"cells.{name}", "no stage uses it")
     _require(total <= _MAX_CELLS, "stages", f"hold {total} cells; at most {_MAX_CELLS}")
+
+
+def _check_chain(architecture, names):
+    found = tuple(stage.cell for stage in architecture.stages)
+    _require(found == names, "stages", f"the cells must be {', '.join(names)}, in this order")
+    for index, stage in enumerate(architecture.stages):
+        _require(stage.depths == (1,), f"stages[{index}].depths", "must be 1")
+        _require(stage.reduction is None, f"stages[{index}].reduction", f"{architecture.template} has none")
 
 
 def _check_cell(cell: Cell, where: str, inputs: int, operations):

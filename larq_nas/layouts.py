@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from larq_nas import networks
-from larq_nas.architecture import Architecture
+from larq_nas import chains, networks
+from larq_nas.architecture import CHAINS, Architecture
 from larq_nas.operations import OPERATIONS
 
 # Larq Compute Engine packs the channels of each tap of a filter into words of so many bits.
@@ -112,7 +112,7 @@ def segments(architecture: Architecture, input_shape, classes: int) -> list:
     # Raises
         NetworkError: If the network cannot be built at this shape.
     """
-    input_shape = networks.check_shape(input_shape, networks.reductions(architecture), networks.STEM_HALVINGS)
+    input_shape = networks.check_shape(input_shape, *networks.halvings(architecture))
     networks.check_classes(classes)
     return TEMPLATES[architecture.template](architecture, input_shape, classes)
 
@@ -287,4 +287,41 @@ def _halves(name, channels, filters, size, choice=None):
         yield _convolution(f"{name}_conv{half}", 3, channels, filters // 2, size, binary=True), choice
 
 
-TEMPLATES = {"bnas": _bnas, "bars": _bars, "bars_no_shortcut": functools.partial(_bars, skip=False)}
+def _chain(architecture, input_shape, classes):
+    widths = {stage.cell: stage.widths[0] for stage in architecture.stages}
+    return [
+        Segment({}, lambda: ((row, None) for row in chain_rows(architecture.template, widths, input_shape, classes)))
+    ]
+
+
+def chain_rows(template, widths: dict, input_shape, classes: int):
+    """The layers of a network without cells.
+
+    # Arguments
+        template: A key of `architecture.CHAINS`.
+        widths: Filters by the name of the width, integers or tensors.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Returns
+        An iterator over `Row`.
+    """
+    *size, channels = input_shape
+    for conv in chains.CONVOLUTIONS[template](size[0] >= networks.LARGE_IMAGE):
+        before, filters = widths.get(conv.inputs, channels), widths[conv.outputs]
+        kernel = (conv.kernel_size, conv.kernel_size, before, filters)
+        positions = math.prod(_times_halved(size, conv.halvings))
+        row = _weighted(f"{conv.name}_conv", "convolution", kernel, positions, binary=conv.binary)
+        # The step of its inputs.
+        step = int(conv.binary)
+        yield dataclasses.replace(row, other_params=row.other_params + step, other_stored=row.other_stored + step)
+        yield _norm(f"{conv.name}_norm", filters)
+    yield _weighted("classifier", "dense", (filters, classes), 1, bias=True)
+
+
+TEMPLATES = {
+    "bnas": _bnas,
+    "bars": _bars,
+    "bars_no_shortcut": functools.partial(_bars, skip=False),
+    **dict.fromkeys(CHAINS, _chain),
+}

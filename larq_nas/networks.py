@@ -16,8 +16,8 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from larq_nas import cells, macro, operations, quiet
-from larq_nas.architecture import Architecture
+from larq_nas import cells, chains, macro, operations, quiet
+from larq_nas.architecture import CHAINS, Architecture
 from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
 
 layers = tf.keras.layers
@@ -38,6 +38,7 @@ def build(
     input_tensor=None,
     include_top=True,
     drop_path=False,
+    binary=True,
     name=None,
 ) -> tf.keras.Model:
     """Builds the network of an architecture.
@@ -50,6 +51,7 @@ def build(
         input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
         include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
         drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation.
+        binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
         name: Name of the model.
 
     # Returns
@@ -60,13 +62,18 @@ def build(
     # Raises
         NetworkError: If the template cannot make a network of the architecture or the shape.
     """
-    images = start(input_shape, input_tensor, reductions(architecture), STEM_HALVINGS)
+    images = start(input_shape, input_tensor, *halvings(architecture))
     choices = _choices(architecture)
     by_state = {
         name: cells.by_state(architecture.cell(name), choice) if choice.shape.rank == 2 else choice
         for name, choice in choices.items()
     }
-    x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)
+    if architecture.template in CHAINS:
+        x = chains.build(architecture, images, choices, images.shape[1] >= LARGE_IMAGE, binary)
+    elif binary:
+        x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)
+    else:
+        raise NetworkError(f"binary=False: only {', '.join(CHAINS)} can be float, not {architecture.template}")
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
 
 
@@ -97,9 +104,11 @@ def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=T
         return tf.keras.Model(inputs, x, name=name)
 
 
-def reductions(architecture: Architecture) -> int:
-    """How often the cells of an architecture halve their input."""
-    return sum(stage.reduction is not None for stage in architecture.stages)
+def halvings(architecture: Architecture) -> tuple:
+    """How often a network halves its images, and how often the stem of large images halves them before."""
+    if architecture.template in CHAINS:
+        return chains.HALVINGS[architecture.template]
+    return sum(stage.reduction is not None for stage in architecture.stages), STEM_HALVINGS
 
 
 def check_shape(input_shape, halvings, stem_halvings):

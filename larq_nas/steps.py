@@ -175,6 +175,8 @@ class StepConv2D(XnorConv2D):
             "use_bias": False,
             "kernel_quantizer": StandardizedSign(),
             "kernel_initializer": "he_normal",
+            # None: the standardization undoes scale and offset. Larq warns where nothing is said.
+            "kernel_constraint": tf.keras.constraints.Constraint(),
         }
         super().__init__(
             filters,
