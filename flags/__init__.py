@@ -132,6 +132,18 @@ def _bars():
     flags.DEFINE_integer("budget_classes", None, "likewise the number of classes", lower_bound=1)
 
 
+def _dms():
+    flags.DEFINE_enum("backbone", "vgg11", ["vgg11", "resnet18"], "the network whose widths are searched")
+    flags.DEFINE_integer("width", 1, "factor of its widths, 4 for the networks of ImageNet", lower_bound=1)
+    flags.DEFINE_integer("rounds", 50, "how often the network is rebuilt; divides --epochs", lower_bound=1)
+    flags.DEFINE_float("ratio", 1.5, "mean ratio of all widths to the network's at first", lower_bound=0.3)
+    flags.DEFINE_float("scale", 1.0, "scale of the distributions of the ratios at first", lower_bound=1e-6)
+    flags.DEFINE_float("final_scale", 0.3, "that of the last round", lower_bound=1e-6)
+    flags.DEFINE_float("memory_target", None, "megabytes (2^20 bytes) above which memory costs", lower_bound=0)
+    flags.DEFINE_float("memory_weight", 0.01, "loss per megabyte above --memory_target", lower_bound=0)
+    flags.DEFINE_bool("best_effort", True, "keep of the weights what fits when the network is rebuilt")
+
+
 def _amount(name, text):
     flags.DEFINE_string(name, None, text)
     flags.register_validator(name, _is_amount, f"give a positive number, e.g. --{name}=2096M or 2.77M")
@@ -156,7 +168,7 @@ def _is_amount(text):
 
 
 # Method -> what defines the flags that only it has.
-METHOD_FLAGS = {"bnas": _bnas, "bars": _bars}
+METHOD_FLAGS = {"bnas": _bnas, "bars": _bars, "dms": _dms}
 
 
 def _train():
@@ -217,7 +229,7 @@ def _is_shape(sizes):
 
 
 _COMMANDS = {
-    "search": (_search, _bnas, _bars, _data, _run_dir("runs/search")),
+    "search": (_search, _bnas, _bars, _dms, _data, _run_dir("runs/search")),
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),

@@ -20,17 +20,19 @@ class CommandError(ValueError):
 
 def search(settings, flags: dict):
     """Searches a space; leaves `genotype.json`."""
-    from larq_nas import costs, precision, training
+    from larq_nas import costs, precision, rounds, training
 
     run = runs.Run(settings.run_dir)
-    space, strategy_for = {"bnas": _bnas, "bars": _bars}[settings.method](settings)
+    space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms}[settings.method](settings)
     data = _start(run, "search", settings, flags)
     shape, classes = _counted(settings, data)
     strategy = strategy_for(shape, classes)
     if not run.genotype.exists():
-        print(f"{space.size:.3g} genotypes; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
+        size = "widths without bounds" if space.decided else f"{space.size:.3g} genotypes"
+        print(f"{size}; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
         with precision.policy(settings.precision):
-            training.search(strategy, space, data, run, settings)
+            find = rounds.search if settings.method == "dms" else training.search
+            find(strategy, space, data, run, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = Architecture.load(run.genotype)
     print(genotype)
@@ -65,6 +67,17 @@ def _bars(settings):
     accepted = budgets if len(budgets) > 1 else {}
     more = {"budget": budgets.get("biops"), "accepted": accepted, "tolerance": settings.budget_tolerance}
     return space, lambda shape, classes: dataclasses.replace(strategy, counted=(counted, shape, classes), **more)
+
+
+def _dms(settings):
+    """Likewise; the space is the base network."""
+    from larq_nas.methods import dms
+
+    if settings.epochs % settings.rounds:
+        raise CommandError(f"--epochs={settings.epochs}: must be a multiple of --rounds={settings.rounds}")
+    names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
+    strategy = dms.Strategy(**{name: getattr(settings, name) for name in names})
+    return dms.space(settings.backbone, settings.width), lambda shape, classes: strategy
 
 
 def _counted(settings, data):

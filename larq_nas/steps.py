@@ -182,7 +182,8 @@ class StepConv2D(XnorConv2D):
             filters,
             kernel_size,
             strides=strides,
-            input_quantizer=input_quantizer or Step(),
+            # Named after the layer, as its step is.
+            input_quantizer=input_quantizer or Step(name=name and f"{name}_step"),
             name=name,
             **{**options, **kwargs},
         )

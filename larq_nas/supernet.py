@@ -53,16 +53,18 @@ class Supernet(tf.keras.Model):
         self.strategy, self.space = strategy, space
         self.network = networks.build(space, input_shape, classes)
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
-        self.logits = {
-            name: self.add_weight(
-                name=f"{name}_logits", shape=shape, initializer=tf.keras.initializers.RandomNormal(stddev=1e-3)
-            )
-            for name, shape in shapes.items()
-        }
+        self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")
         # Part of a backup, so that a search that goes on draws what it would have drawn.
         self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
+
+    def make_logits(self, shapes: dict) -> dict:
+        """The variables of the architecture, given the shapes of the choice weights by name."""
+        initializer = tf.keras.initializers.RandomNormal(stddev=1e-3)
+        return {
+            name: self.add_weight(f"{name}_logits", shape, initializer=initializer) for name, shape in shapes.items()
+        }
 
     def compile(self, *args, architecture_optimizer=None, **kwargs):
         """Configures training; `architecture_optimizer` updates the logits, `optimizer` the weights."""
@@ -131,7 +133,7 @@ class Supernet(tf.keras.Model):
                 # Before the branch, so that both halves may use them.
                 mixed.binarize(self.network)
                 warm = self.epoch >= self.strategy.warmup_epochs
-                tf.cond(warm, lambda: self._architecture_step(*architecture_batch), lambda: None)
+                tf.cond(warm, lambda: (self._architecture_step(*architecture_batch), None)[1], lambda: None)
             else:
                 self._architecture_step(*architecture_batch)
             self._weights_step(*weights_batch)
@@ -149,6 +151,7 @@ class Supernet(tf.keras.Model):
         gradients = precision.gradients(tape, loss, logits, self.architecture_optimizer)
         self.architecture_optimizer.apply_gradients(zip(gradients, logits, strict=True))
         self.architecture_loss.update_state(loss)
+        return predictions
 
     def _weights_step(self, images, labels):
         weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)

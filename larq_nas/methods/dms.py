@@ -1,0 +1,326 @@
+r"""DMS: the widths of a network as logistic distributions.
+
+Each width has a ratio to that of a base network, and the ratio a logistic distribution of mean \\(\mu\\), which is
+learnt, and scale \\(\sigma\\), which shrinks. Per round three candidates stand for the distribution; weights are
+trained for some epochs with candidates mixed by Gumbel-softmax, then the means for one pass over the other half of the
+data. Ratios have no upper bound: the next round's candidates lie around the new means, and the network grows or
+shrinks with them, keeping what it can of its weights.
+
+```
+larq_nas search --method=dms --backbone=vgg11 --memory_target=0.12 --dataset=cifar10
+larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
+```
+
+# References
+    - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import layouts, networks, supernet
+from larq_nas.architecture import CHAINS, Architecture, Stage
+from larq_nas.methods.bars import gumbel_softmax
+
+# Filters of the networks for CIFAR-10, a quarter of those for ImageNet, by the order of `CHAINS`.
+BASES = {
+    "vgg11": (16, 32, 64, 64, 128, 128, 128, 128),
+    "resnet18": (16, *(16, 16, 32, 32, 64, 64, 128, 128), 32, 64, 128),
+}
+# The least ratio, and the least value of it that counts as a candidate's; section B.2.1.
+LEAST_RATIO, LEAST_EDGE = 0.3, 0.25
+# Distance and half of the breadth of candidates, in scales; section 2.3.
+DISTANCE, HALF_BREADTH = 0.8, 0.4
+MEGABYTE = 2**20
+
+
+def space(backbone: str, factor=1) -> Architecture:
+    """The base network: ratios are to its widths, and have no upper bound.
+
+    # Arguments
+        backbone: `"vgg11"` or `"resnet18"`.
+        factor: What all its widths are multiplied by; 4 for the networks of ImageNet.
+
+    # Returns
+        A genotype, all ratios being 1.
+
+    # References
+        - DMS, sections 3.1 and A.3. It does not say whether the width that the stem and the first stage of ResNet-18
+          share is searched; here it is.
+    """
+    if backbone not in BASES:
+        raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}")
+    widths = zip(CHAINS[backbone], BASES[backbone], strict=True)
+    return Architecture(backbone, (), tuple(Stage(name, (width * factor,), (1,)) for name, width in widths))
+
+
+def base_widths(base: Architecture) -> np.ndarray:
+    """The widths of a genotype, one for each stage."""
+    return np.array([stage.widths[0] for stage in base.stages])
+
+
+def with_widths(base: Architecture, widths) -> Architecture:
+    """The same architecture with other candidate widths, a list for each stage."""
+    stages = zip(base.stages, widths, strict=True)
+    stages = (dataclasses.replace(stage, widths=tuple(map(int, candidates))) for stage, candidates in stages)
+    return dataclasses.replace(base, stages=tuple(stages), provenance=None)
+
+
+def derive(base: Architecture, ratios) -> Architecture:
+    """The genotype of the mean ratios."""
+    return with_widths(base, [[width] for width in rounded(ratios, base_widths(base))])
+
+
+def rounded(ratios, widths):
+    """Numbers of filters at given ratios to some widths: the nearest integers, at least 1."""
+    return np.maximum(np.rint(ratios * widths), 1).astype(int)
+
+
+def cluster(mean: np.ndarray, scale: float):
+    """The candidates of a round.
+
+    # Arguments
+        mean: The mean ratio of each width.
+        scale: The scale of their distributions.
+
+    # Returns
+        Three ratios for each width, and the four edges of their bins. Where the least ratio binds, inner edges are
+        midway between candidates.
+
+    # References
+        - DMS, sections 2.3 and B.2.1
+    """
+    ratios = np.maximum(mean[:, np.newaxis] + scale * DISTANCE * np.array([-1, 0, 1]), LEAST_RATIO)
+    inner = (ratios[:, 1:] + ratios[:, :-1]) / 2
+    lower = np.maximum(ratios[:, :1] - HALF_BREADTH * scale, LEAST_EDGE)
+    return ratios, np.concatenate([lower, inner, ratios[:, -1:] + HALF_BREADTH * scale], axis=1)
+
+
+def log_probabilities(mean, edges, scale):
+    r"""The logarithms of the candidates' probabilities, as functions of the means alone.
+
+    Candidates and bins must not move with the means: relative to a bin that does, a probability is constant.
+
+    # Arguments
+        mean: A tensor of shape `(widths,)`.
+        edges: Edges of the bins, of shape `(widths, candidates + 1)`.
+        scale: The scale of all distributions.
+
+    # Returns
+        A tensor of shape `(widths, candidates)`.
+
+    # References
+        - DMS, equations 4 and 5, whose printed forms have a wrong sign and a numerator of 0
+    """
+    z = (edges - mean[:, tf.newaxis]) / scale
+
+    def log_mass(low, high):
+        # F(high) - F(low) = F(high) F(-low) (1 - exp(low - high)), where nothing cancels.
+        return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log1p(-tf.exp(low - high))
+
+    return log_mass(z[:, :-1], z[:, 1:]) - log_mass(z[:, :1], z[:, -1:])
+
+
+def megabytes(base: Architecture, widths, input_shape, classes: int):
+    """The size of a network, differentiable in its widths.
+
+    # Arguments
+        base: A genotype of a template without cells.
+        widths: Numbers of filters by the name of the width, integers or tensors.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Returns
+        Megabytes of 2^20 bytes: binary kernels at one bit and a float scale for each of their filters, first and last
+        layer as floats, no BatchNorm. This reproduces table 1 for VGG-11 (`docs/costs.md`).
+    """
+    total = 0.0
+    for row in layouts.chain_rows(base.template, widths, input_shape, classes):
+        if row.binary:
+            total += row.weights / 8 + 4 * row.kernel[-1]
+        elif row.kernel:
+            total += 4 * row.weights + (4 * classes if row.kind == "dense" else 0)
+    return total / MEGABYTE
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """How DMS searches.
+
+    # Arguments
+        rounds: How often candidates are drawn up.
+        ratio: Mean ratio of all widths at first.
+        scale: Scale of their distributions at first.
+        final_scale: That of the last round; it falls by the same factor each round.
+        memory_target: Megabytes above which memory costs; `None` for no target. The paper's are 0.12 and 1.
+        memory_weight: Loss per megabyte above the target.
+        temperature: Of the Gumbel-softmax.
+        best_effort: Whether a new network starts with what it can keep of the old one's weights.
+
+    # References
+        - DMS, sections 2.4 and B.2.1
+    """
+
+    rounds: int = 50
+    ratio: float = 1.5
+    scale: float = 1.0
+    final_scale: float = 0.3
+    memory_target: float | None = None
+    memory_weight: float = 0.01
+    temperature: float = 1.0
+    best_effort: bool = True
+
+    def __post_init__(self):
+        if self.ratio < LEAST_RATIO:
+            raise ValueError(f"ratio={self.ratio}: must be at least {LEAST_RATIO}")
+        if not 0 < self.final_scale <= self.scale:
+            raise ValueError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
+
+    def scale_at(self, number: int) -> float:
+        """The scale in a round, counted from 0."""
+        return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
+
+
+# Networks have room for a multiple of so many filters, so that many rounds can use the same one.
+ROOM = 8
+
+
+def room(candidates: np.ndarray, present=None) -> np.ndarray:
+    """How many filters a network should have room for.
+
+    # Arguments
+        candidates: Numbers of filters of the candidates, of shape `(widths, candidates)`.
+        present: What it has room for now.
+
+    # Returns
+        The widest candidates, each rounded up to a multiple of `ROOM`; or what there is, if the candidates fit in it
+        and a smaller network would not save a fifth of the filters.
+    """
+    needed = -(-candidates.max(axis=1) // ROOM) * ROOM
+    if present is not None and np.all(candidates.max(axis=1) <= present) and 5 * needed.sum() > 4 * present.sum():
+        return present
+    return needed
+
+
+class Candidates(tf.Module):
+    """The candidates of a round, for a `WidthSupernet`: in variables, so that the next round traces no step again.
+
+    # Arguments
+        strategy: The `Strategy`.
+        base: The base network.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+    """
+
+    batch_statistics = False
+    warmup_epochs = 0
+
+    def __init__(self, strategy: Strategy, base: Architecture, input_shape, classes):
+        super().__init__()
+        self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
+        self.room, count = None, len(base.stages)
+        self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
+        self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
+        self.scale = tf.Variable(1.0, trainable=False)
+
+    def begin(self, mean: np.ndarray, scale: float):
+        """Draws up the candidates and returns their numbers of filters."""
+        ratios, edges = cluster(mean, scale)
+        filters = rounded(ratios, base_widths(self.base)[:, np.newaxis])
+        self.edges.assign(edges)
+        self.filters.assign(filters)
+        self.scale.assign(scale)
+        return filters
+
+    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
+        """Weights of the candidates of each width."""
+        logits = log_probabilities(logits["mean"], self.edges, self.scale)
+        return self._named(gumbel_softmax(logits, self.strategy.temperature, random))
+
+    def evaluation_weights(self, logits: dict, epoch) -> dict:
+        """The same without noise."""
+        return self._named(tf.exp(log_probabilities(logits["mean"], self.edges, self.scale)))
+
+    def _named(self, weights):
+        """Weights of all numbers of filters up to the largest that there is room for, most of them 0."""
+        return {
+            networks.width_name(index): tf.linalg.matvec(tf.one_hot(filters - 1, size), weights, transpose_a=True)
+            for index, (size, filters, weights) in enumerate(
+                zip(self.room, tf.unstack(self.filters), tf.unstack(weights), strict=True)
+            )
+        }
+
+    def memory(self, mean):
+        """Megabytes at the mean ratios."""
+        widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
+        names = [stage.cell for stage in self.base.stages]
+        return megabytes(self.base, dict(zip(names, widths, strict=True)), self.input_shape, self.classes)
+
+    def architecture_loss(self, loss, logits: dict, epoch):
+        """The loss of the means, given that of the validation batch.
+
+        # References
+            - DMS, equation 7
+        """
+        if self.strategy.memory_target is None:
+            return loss
+        excess = tf.maximum(self.memory(logits["mean"]) - self.strategy.memory_target, 0.0)
+        return loss + self.strategy.memory_weight * excess
+
+
+class WidthSupernet(supernet.Supernet):
+    """A network with room for many widths, whose steps train weights or, if `turn` is 1, the mean ratios.
+
+    # Arguments
+        candidates: The `Candidates`.
+        room: Filters that there is room for, one number for each width.
+    """
+
+    def __init__(self, candidates: Candidates, room):
+        candidates.room = tuple(map(int, room))
+        space = with_widths(candidates.base, [range(1, size + 1) for size in candidates.room])
+        super().__init__(candidates, space, candidates.input_shape, candidates.classes)
+        self.turn = tf.Variable(0, trainable=False, name="turn")
+
+    def make_logits(self, shapes):
+        ratio = tf.keras.initializers.Constant(self.strategy.strategy.ratio)
+        return {"mean": self.add_weight("mean", (len(shapes),), initializer=ratio)}
+
+    def figures(self):
+        return {}
+
+    def train_step(self, data):
+        images, labels = data
+        tf.cond(
+            self.turn == 0,
+            lambda: self._weights_step(images, labels),
+            lambda: self._means_step(images, labels),
+        )
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _means_step(self, images, labels):
+        predictions = self._architecture_step(images, labels)
+        self.compiled_loss(labels, predictions)
+        self.compute_metrics(images, labels, predictions, None)
+        mean = self.logits["mean"]
+        mean.assign(tf.maximum(mean, LEAST_RATIO))
+
+
+def best_effort(network: tf.keras.Model, values: dict):
+    """Copies what fits into a network: of each tensor the first entries along every axis.
+
+    # Arguments
+        network: The new network.
+        values: Arrays of the old one's variables by name.
+
+    # References
+        - DMS, equations 9 and 10, the first of which keeps as many entries as the new tensor has
+    """
+    for variable in network.variables:
+        if variable.name in values:
+            old, new = values[variable.name], variable.numpy()
+            part = tuple(slice(min(sizes)) for sizes in zip(old.shape, new.shape, strict=True))
+            new[part] = old[part]
+            variable.assign(new)

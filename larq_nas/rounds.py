@@ -1,0 +1,147 @@
+"""A search in rounds, as DMS searches: weights, then widths, then another network.
+
+What a round leaves behind is one file in `backup/`, from which an interrupted search goes on.
+"""
+
+import csv
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import callbacks, costs, datasets, optimizers, runs
+from larq_nas.architecture import Architecture
+from larq_nas.methods import dms
+
+
+def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
+    """Searches the widths of a network and leaves `genotype.json` in the run directory.
+
+    # Arguments
+        strategy: The strategy.
+        base: The base network.
+        data: The data set; its test split is not used.
+        run: The run directory.
+        settings: The flags of the command `search`.
+
+    # Returns
+        The genotype.
+    """
+    tf.keras.utils.set_random_seed(settings.seed)
+    shape, classes = data.image_shape, len(data.class_names)
+    steps = [math.ceil(size / settings.batch_size) for size in data.half_sizes]
+    epochs = settings.epochs // strategy.rounds
+    state = _load(run) or {"round": 0}
+    run.drop_rows(int(state["round"]))
+    model, candidates = None, dms.Candidates(strategy, base, shape, classes)
+    for number in range(int(state["round"]), strategy.rounds):
+        scale = strategy.scale_at(number)
+        mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
+        filters = candidates.begin(mean, scale)
+        present = None if model is None or not strategy.best_effort else np.array(candidates.room)
+        room = dms.room(filters, present)
+        if present is None or tuple(room) != candidates.room:
+            model = _model(candidates, room, settings, epochs * steps[0], state)
+        row = {"epoch": number, "scale": scale}
+        row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
+        row |= {f"val_{k}": v for k, v in _fit(model, 1, data, settings, 1, steps[1], number, strategy).items()}
+        state = {"round": number + 1, **_values(model)}
+        row["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
+        row |= {f"ratio/{stage.cell}": float(r) for stage, r in zip(base.stages, state["mean"], strict=True)}
+        _append(run, row)
+        _save(run, state)
+        widths = dms.rounded(state["mean"], dms.base_widths(base))
+        figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
+        print(f"round {number + 1}/{strategy.rounds} {figures} widths {','.join(map(str, widths))}", flush=True)
+    genotype = dms.derive(base, state["mean"])
+    counts = costs.count(genotype, shape, classes)
+    result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
+    result["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
+    provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
+    genotype = dataclasses.replace(genotype, provenance=provenance)
+    runs.write(run.genotype, genotype.to_json())
+    return genotype
+
+
+def _model(candidates, room, settings, period, state):
+    """A network of the given room, with what it can keep of an earlier one."""
+    # The graphs of earlier networks go, which would fill the memory.
+    tf.keras.backend.clear_session()
+    model = dms.WidthSupernet(candidates, room)
+    cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
+    rate = cosine(settings.learning_rate, period, 1.0, 1.0, settings.final_learning_rate / settings.learning_rate)
+    model.compile(
+        optimizer=optimizers.make(
+            settings.optimizer, rate, settings.momentum, settings.weight_decay, settings.clip_norm
+        ),
+        architecture_optimizer=optimizers.Adam(
+            settings.architecture_learning_rate, beta_1=0.5, epsilon=1e-8, l2=settings.architecture_weight_decay
+        ),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    if "mean" in state:
+        model.logits["mean"].assign(state["mean"])
+        model.random.state.assign(state["random"])
+        for index, variable in enumerate(model.architecture_optimizer.variables):
+            variable.assign(state[f"optimizer/{index}"])
+        if candidates.strategy.best_effort:
+            dms.best_effort(model.network, {name.removeprefix("weights/"): value for name, value in state.items()})
+    return model
+
+
+def _fit(model, turn, data, settings, epochs, steps, number, strategy):
+    """Trains weights or means for some epochs; the figures of the last one."""
+    model.turn.assign(turn)
+    if turn == 0:
+        # Iterations and momentum start again; a learning rate that follows a schedule is set by the next step.
+        for variable in model.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+    batches = datasets.training_batches(
+        data,
+        data.halves[turn],
+        data.half_sizes[turn],
+        settings.batch_size,
+        epochs=strategy.rounds * epochs,
+        first_epoch=number * epochs,
+        seed=2 * settings.seed + turn,
+        augmentation=settings.augmentation,
+        steps=steps,
+    )
+    history = model.fit(
+        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
+    ).history
+    return {name: history[name][-1] for name in ("loss", "accuracy")}
+
+
+def _values(model):
+    """Everything of a model that the next round or process needs, as arrays by name."""
+    values = {f"weights/{variable.name}": variable.numpy() for variable in model.network.variables}
+    values |= {f"optimizer/{i}": np.array(v) for i, v in enumerate(model.architecture_optimizer.variables)}
+    return {"mean": model.logits["mean"].numpy(), "random": model.random.state.numpy(), **values}
+
+
+def _save(run, state):
+    with runs.atomic(run.backup / "round.npz") as temporary, open(temporary, "wb") as file:
+        np.savez(file, **state)
+
+
+def _load(run):
+    file = run.backup / "round.npz"
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, KeyError) as error:
+        raise runs.RunError(f"{file}: broken ({error}); start again with --overwrite") from None
+
+
+def _append(run, row):
+    new = not run.metrics_csv.exists()
+    with open(run.metrics_csv, "a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
