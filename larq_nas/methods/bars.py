@@ -280,24 +280,35 @@ class Strategy:
         return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 
     def _draw(self, space, probabilities, generator):
-        """Draws a genotype; what differs too much from the accepted costs is drawn anew, a few choices at a time."""
+        """Draws a genotype; of one that differs too much from the accepted costs, choices are drawn anew until it fits.
+
+        They are drawn more evenly, as the most probable ones may not fit at all. Then some are drawn once more, from
+        their own probabilities, where that leads to a more probable genotype that still fits.
+        """
         even = {name: (values + 1 / values.shape[-1]) / 2 for name, values in probabilities.items()}
         nearest = None
         for _ in range(STARTS):
             indices = draw(probabilities, generator)
             best = self._candidate(space, indices)
-            for _ in range(CHANGES):
+            for change in range(CHANGES):
                 if not self._excess(best.figures):
-                    return best
-                changed = indices
-                for name in generator.choice(list(even), generator.integers(1, 4)):
-                    changed = {**changed, name: _changed(changed[name], draw(even, generator)[name], generator)}
+                    return self._likelier(space, probabilities, indices, best, generator) if change else best
+                changed = _changed(indices, even, generator)
                 candidate = self._candidate(space, changed)
                 if self._excess(candidate.figures) <= self._excess(best.figures):
                     indices, best = changed, candidate
             if nearest is None or self._excess(best.figures) < self._excess(nearest.figures):
                 nearest = best
         return nearest
+
+    def _likelier(self, space, probabilities, indices, best, generator):
+        for _ in range(CHANGES):
+            changed = _changed(indices, probabilities, generator)
+            if log_likelihood(probabilities, changed) > log_likelihood(probabilities, indices):
+                candidate = self._candidate(space, changed)
+                if not self._excess(candidate.figures):
+                    indices, best = changed, candidate
+        return best
 
     def _excess(self, figures):
         """By how much costs differ from what is accepted."""
@@ -320,10 +331,20 @@ class Strategy:
 STARTS, CHANGES = 10, 400
 
 
-def _changed(indices, again, generator):
-    """One of the choices made again."""
-    place = np.arange(np.size(indices)).reshape(np.shape(indices)) == generator.integers(np.size(indices))
-    return np.where(place, again, indices)
+def _changed(indices, probabilities, generator):
+    """One to three of the choices made again."""
+    again = draw(probabilities, generator)
+    for name in generator.choice(list(indices), generator.integers(1, 4)):
+        values = indices[name]
+        place = np.arange(np.size(values)).reshape(np.shape(values)) == generator.integers(np.size(values))
+        indices = {**indices, name: np.where(place, again[name], values)}
+    return indices
+
+
+def log_likelihood(probabilities: dict, indices: dict) -> float:
+    """The logarithm of the probability that `draw` returns these indices."""
+    chosen = (np.take_along_axis(p, np.expand_dims(indices[name], -1), axis=-1) for name, p in probabilities.items())
+    return sum(np.sum(np.log(np.maximum(values, np.finfo(np.float32).tiny))) for values in chosen)
 
 
 @dataclasses.dataclass(frozen=True)
