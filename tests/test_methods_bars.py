@@ -143,6 +143,29 @@ def test_candidates_cost_what_is_accepted(learned):
     assert [candidate.genotype for candidate in again] == [candidate.genotype for candidate in candidates]
 
 
+def test_candidates_that_were_fitted_are_as_probable_as_they_can_be(monkeypatch):
+    space = bars.space(8, cells_per_stage=1)
+    generator = np.random.default_rng(0)
+    shapes = networks.choice_shapes(space).items()
+    probabilities = {name: generator.dirichlet(np.full(shape[-1], 0.3), shape[:-1]) for name, shape in shapes}
+    accepted = {"biops": 20e6}
+    strategy = bars.Strategy(accepted=accepted, counted=(space, (32, 32, 3), 10), samples=1)
+
+    def likelihoods():
+        for seed in range(5):
+            (candidate,) = strategy.candidates(space, probabilities, seed)
+            assert candidate.figures["biops"] == pytest.approx(20e6, rel=0.02)
+            indices = {name: weights.argmax(axis=-1) for name, weights in candidate.weights.items()}
+            yield bars.log_likelihood(probabilities, indices)
+
+    likelier = list(likelihoods())
+    monkeypatch.setattr(bars.Strategy, "_likelier", lambda self, space, probabilities, indices, best, generator: best)
+    assert all(after > before for after, before in zip(likelier, likelihoods(), strict=True))
+    chosen = {"a": np.array([0, 1]), "b": np.array(1)}
+    known = {"a": np.array([[0.5, 0.5], [0.75, 0.25]]), "b": np.array([0.9, 0.1])}
+    assert bars.log_likelihood(known, chosen) == pytest.approx(math.log(0.5 * 0.25 * 0.1))
+
+
 def test_costs_that_cannot_be_had_leave_the_nearest_and_say_so(monkeypatch):
     monkeypatch.setattr(bars, "STARTS", 1)
     monkeypatch.setattr(bars, "CHANGES", 20)

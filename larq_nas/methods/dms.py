@@ -183,7 +183,8 @@ class Strategy:
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
 
 
-# Networks have room for a multiple of so many filters, so that many rounds can use the same one.
+# Networks have room for a multiple of so many filters, so that many rounds can use the same one. What no candidate has
+# is masked; its weights still count where the following kernel is standardized, as those of rare candidates do.
 ROOM = 8
 
 
@@ -320,7 +321,7 @@ def best_effort(network: tf.keras.Model, values: dict):
     """
     for variable in network.variables:
         if variable.name in values:
-            old, new = values[variable.name], variable.numpy()
+            old, new = values[variable.name], np.array(variable)
             part = tuple(slice(min(sizes)) for sizes in zip(old.shape, new.shape, strict=True))
             new[part] = old[part]
             variable.assign(new)
