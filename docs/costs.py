@@ -68,7 +68,11 @@ def dms_bytes(counts, scales=False, first_bits=32):
     total = 0
     for index, row in enumerate(row for row in counts.rows if row.kernel):
         bits = 1 if row.binary else first_bits if index == 0 else 32
-        total += row.weights * bits // 8 + 4 * row.other_params + (4 * row.kernel[-1] if scales and row.binary else 0)
+        total += (
+            row.weights * bits // 8
+            + (4 * row.other_params if row.kind == "dense" else 0)
+            + (4 * row.kernel[-1] if scales and row.binary else 0)
+        )
     return total
 
 

@@ -113,7 +113,8 @@ def test_widths_and_full_precision_twins(name):
     function = getattr(zoo, name)
     binary, twin, wide = (costs.count(function(**options)) for options in ({}, {"binary": False}, {"width": 3}))
     assert binary.binary_macs + binary.float_macs == twin.float_macs
-    assert binary.params == twin.params
+    # Each binary convolution has a step.
+    assert binary.params == twin.params + sum(row.binary for row in binary.rows)
     # All but the first convolution grow with the square.
     assert wide.binary_macs == 9 * binary.binary_macs
     for width in (0, 1.5, "2", True):

@@ -1,8 +1,8 @@
 """Networks made by hand, to compare searched ones with: binary ResNets and VGG, and their full-precision twins.
 
-A binary convolution of the XNOR kind is BatchNorm → sign → convolution → ReLU, scaled per filter, as in the searched
-networks. First and last layer stay float. From 128 pixels on, ResNets have the stem of their ImageNet form, and
-`num_classes` is 1000 by default, else 10.
+A binary convolution of the XNOR kind is BatchNorm → sign → convolution → ReLU, scaled per filter, as in the networks
+of BNAS; those of the VGG-11 and ResNet-18 of DMS are `steps.StepConv2D`. First and last layer stay float. From 128
+pixels on, ResNets have the stem of their ImageNet form, and `num_classes` is 1000 by default, else 10.
 """
 
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
@@ -12,8 +12,8 @@ VARIANTS = {
     "xnor_resnet18": Variant(*CIFAR, "91.12 top-1 (by BARS)", 11_173_066, 2_138_920),
     "xnor_resnet34": Variant(*CIFAR, "91.49 top-1 (by BARS)", 21_281_226, 3_446_056),
     "bireal_resnet18": Variant(*CIFAR, "91.23 top-1 (by BARS)", 11_173_962, 2_142_504),
-    "vgg11": Variant(*CIFAR, "78.31 top-1 (by DMS, its quantizers)", 578_874, 86_760),
-    "resnet18": Variant(*CIFAR, "85.33 top-1 (by DMS, its quantizers)", 701_018, 108_392),
+    "vgg11": Variant(*CIFAR, "78.31 top-1 (by DMS)", 579_105, 87_684),
+    "resnet18": Variant(*CIFAR, "85.33 top-1 (by DMS)", 701_485, 110_260),
 }
 
 
@@ -99,7 +99,7 @@ def vgg11(
 
     For images of at least 128 pixels there are four times as many filters.
 
-    Reported by the authors of DMS on CIFAR-10, with their own quantizers: 78.31, 85.37, 88.17, 88.68 % at widths 1 to
+    Reported by the authors of DMS on CIFAR-10: 78.31, 85.37, 88.17, 88.68 % at widths 1 to
     4; 88.10 % in full precision.
 
     # Arguments
@@ -118,8 +118,7 @@ def vgg11(
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
     """
     _accepted("binary", binary, {True: True, False: False})
-    body = _vgg((16, 32, 64, 64, 128, 128, 128, 128), _width(width), binary)
-    return _model("vgg11", body, 5, 0, input_shape, input_tensor, weights, include_top, num_classes)
+    return _dms("vgg11", width, binary, input_shape, input_tensor, weights, include_top, num_classes)
 
 
 def resnet18(
@@ -129,7 +128,7 @@ def resnet18(
 
     For images of at least 128 pixels there are four times as many filters.
 
-    Reported by the authors of DMS on CIFAR-10, with their own quantizers: 85.33, 90.25, 92.25, 93.01 % at widths 1 to
+    Reported by the authors of DMS on CIFAR-10: 85.33, 90.25, 92.25, 93.01 % at widths 1 to
     4; 92.75 % in full precision. On ImageNet: 52.77, 64.00, 68.51, 70.35 %; 69.6 % in full precision.
 
     # Arguments
@@ -148,9 +147,7 @@ def resnet18(
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
     """
     _accepted("binary", binary, {True: True, False: False})
-    widths = [filters * _width(width) for filters in (16, 32, 64, 128)]
-    body = _resnet((2, 2, 2, 2), widths, _binary_shortcut(1), _pooled_stem, binary, large_factor=4)
-    return _model("resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+    return _dms("resnet18", width, binary, input_shape, input_tensor, weights, include_top, num_classes)
 
 
 def _accepted(name, value, values):
@@ -163,6 +160,28 @@ def _width(width):
     if type(width) is not int or width < 1:
         raise ValueError(f"width={width!r}; accepted: a positive integer, 1 to 4 in the paper")
     return width
+
+
+def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, num_classes):
+    """A network of DMS at the widths of its paper."""
+    from larq_nas import networks
+    from larq_nas.methods import dms
+
+    shape = (32, 32, 3) if input_shape is None else input_shape
+    images = networks.start(shape, input_tensor, *networks.halvings(dms.space(name)))
+    large = images.shape[1] >= networks.LARGE_IMAGE
+    model = networks.build(
+        dms.space(name, _width(width) * (4 if large else 1)),
+        shape,
+        (1000 if large else 10) if num_classes is None else num_classes,
+        input_tensor=input_tensor,
+        include_top=include_top,
+        binary=binary,
+        name=name,
+    )
+    if weights is not None:
+        load_weights(model, weights)
+    return model
 
 
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
@@ -182,45 +201,41 @@ def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weigh
 
 
 def _xnor_resnet(depths, downsample):
-    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut(3)})
+    shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut})
     return _resnet(depths, (64, 128, 256, 512), shortcut, _two_convolution_stem)
 
 
-def _resnet(depths, widths, shortcut, stem, binary=True, large_factor=1):
+def _resnet(depths, widths, shortcut, stem):
     from larq_nas import networks
     from larq_nas.operations import Operation, convolution_block, layers
 
     operation = Operation("convolution", 3)
 
     def body(images, large):
-        filters = [width * large_factor if large else width for width in widths]
-        x = stem(images, filters[0]) if large else networks.plain_stem(images, filters[0])
+        x = stem(images, widths[0]) if large else networks.plain_stem(images, widths[0])
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
-                y = convolution_block(x, filters[stage], operation, strides, binary=binary, name=f"{name}_0")
-                y = convolution_block(y, filters[stage], operation, binary=binary, name=f"{name}_1")
+                y = convolution_block(x, widths[stage], operation, strides, name=f"{name}_0")
+                y = convolution_block(y, widths[stage], operation, name=f"{name}_1")
                 if strides > 1:
-                    x = shortcut(x, filters[stage], binary, f"{name}_shortcut")
+                    x = shortcut(x, widths[stage], f"{name}_shortcut")
                 x = layers.Add(name=f"{name}_add")([x, y])
         return x
 
     return body
 
 
-def _float_shortcut(x, filters, binary, name):
+def _float_shortcut(x, filters, name):
     from larq_nas.operations import batch_normalization, float_conv
 
     return batch_normalization(name=f"{name}_norm")(float_conv(filters, 1, 2, name=f"{name}_conv")(x))
 
 
-def _binary_shortcut(kernel_size):
-    def shortcut(x, filters, binary, name):
-        from larq_nas.operations import Operation, convolution_block
+def _binary_shortcut(x, filters, name):
+    from larq_nas.operations import Operation, convolution_block
 
-        return convolution_block(x, filters, Operation("convolution", kernel_size), 2, binary=binary, name=name)
-
-    return shortcut
+    return convolution_block(x, filters, Operation("convolution", 3), 2, name=name)
 
 
 def _two_convolution_stem(images, filters):
@@ -266,22 +281,3 @@ def _bireal(images, large):
                 x = batch_normalization(name=f"{name}_shortcut_norm")(x)
             x = layers.Add(name=f"{name}_add")([x, y])
     return x
-
-
-def _vgg(widths, factor, binary):
-    from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv, layers
-
-    def body(images, large):
-        filters = [width * factor * (4 if large else 1) for width in widths]
-        x = float_conv(filters[0], 3, name="conv0_conv")(images)
-        x = layers.ReLU(name="conv0_relu")(batch_normalization(name="conv0_norm")(x))
-        for index in range(len(filters)):
-            if index > 0:
-                block = Operation("convolution", 3)
-                x = convolution_block(x, filters[index], block, binary=binary, name=f"conv{index}")
-            # After the convolutions 0, 1, 3, 5 and 7.
-            if index == 0 or index % 2:
-                x = layers.MaxPooling2D(2, name=f"conv{index}_pool")(x)
-        return x
-
-    return body
