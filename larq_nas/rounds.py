@@ -6,6 +6,7 @@ What a round leaves behind is one file in `backup/`, from which an interrupted s
 import csv
 import dataclasses
 import math
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +29,6 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
     # Returns
         The genotype.
     """
-    tf.keras.utils.set_random_seed(settings.seed)
     shape, classes = data.image_shape, len(data.class_names)
     steps = [math.ceil(size / settings.batch_size) for size in data.half_sizes]
     epochs = settings.epochs // strategy.rounds
@@ -39,14 +39,15 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         scale = strategy.scale_at(number)
         mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
         filters = candidates.begin(mean, scale)
-        present = None if model is None or not strategy.best_effort else np.array(candidates.room)
-        room = dms.room(filters, present)
-        if present is None or tuple(room) != candidates.room:
+        room = dms.room(filters, state.get("room") if strategy.best_effort else None)
+        if model is None or not strategy.best_effort or tuple(room) != candidates.room:
+            # So that a round starts alike whether the search was interrupted before it or not.
+            tf.keras.utils.set_random_seed(settings.seed + number)
             model = _model(candidates, room, settings, epochs * steps[0], state)
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
         row |= {f"val_{k}": v for k, v in _fit(model, 1, data, settings, 1, steps[1], number, strategy).items()}
-        state = {"round": number + 1, **_values(model)}
+        state = {"round": number + 1, "room": room, **_values(model)}
         row["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
         row |= {f"ratio/{stage.cell}": float(r) for stage, r in zip(base.stages, state["mean"], strict=True)}
         _append(run, row)
@@ -132,9 +133,9 @@ def _load(run):
     if not file.exists():
         return None
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise runs.RunError(f"{file}: broken ({error}); start again with --overwrite") from None
 
 
