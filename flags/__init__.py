@@ -176,11 +176,20 @@ def _train():
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
     flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
     _fit(256, 600, 0.05, 0.9, 3e-6)
-    flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine"], "learning rate over time")
+    flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine", "steps"], "learning rate over time")
+    flags.DEFINE_list("milestones", [], "epochs after which --schedule=steps takes a tenth, e.g. 140,220,260")
+    flags.register_validator("milestones", _are_epochs, "give rising numbers of epochs, e.g. --milestones=140,220,260")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
     flags.DEFINE_float("label_smoothing", 0.0, "label smoothing in training", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("clip_norm", 0.0, "largest global norm of the gradients; 0: any", lower_bound=0)
+    flags.DEFINE_bool("full_precision", False, "train the float twin of a network of DMS")
+    flags.DEFINE_string("initial_weights", None, "weights.h5 of a float twin, with which to begin")
     flags.DEFINE_float("drop_path", 0.2, "rate of drop path after the last epoch", lower_bound=0, upper_bound=1)
+
+
+def _are_epochs(texts):
+    numbers = [int(text) if text.isdecimal() else 0 for text in texts]
+    return all(before < after for before, after in zip([0, *numbers], numbers, strict=False))
 
 
 def _trained_run():

@@ -9,7 +9,7 @@ from absl import flags, logging
 
 from larq_nas import flags as definitions
 from larq_nas import quiet, versions
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -149,6 +149,8 @@ def _method_of_genotype(name):
         template = Architecture.load(name).template
     except ArchitectureError:
         template = name  # One of the zoo's.
+    if template in CHAINS:
+        return "dms"
     return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), "bnas")
 
 

@@ -11,7 +11,7 @@ from absl import logging
 
 from larq_nas import flags as definitions
 from larq_nas import runs, zoo
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 
 
 class CommandError(ValueError):
@@ -98,6 +98,12 @@ def train(settings, flags: dict):
             f"--filters, --layers: change networks of bnas only; {settings.genotype} is one of {architecture.template}"
         )
     architecture = bnas.scale(architecture, settings.filters, settings.layers)
+    for flag in ("full_precision", "initial_weights"):
+        if getattr(settings, flag) and architecture.template not in CHAINS:
+            raise CommandError(
+                f"--{flag}: is for networks of {' and '.join(CHAINS)}; {settings.genotype} is one of "
+                f"{architecture.template}"
+            )
     run = runs.Run(settings.run_dir)
     data = _start(run, "train", settings, flags)
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
@@ -117,6 +123,7 @@ def train(settings, flags: dict):
             clip_norm=settings.clip_norm,
             restart_epochs=settings.restart_epochs,
             optimizer=settings.optimizer,
+            milestones=tuple(map(int, settings.milestones)),
         )
         runs.write(run.genotype, architecture.to_json())
         _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
@@ -260,7 +267,11 @@ def _start(run, command, settings, flags):
     from larq_nas import datasets
 
     data = datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
-    identity = {k: v for k, v in flags.items() if k not in definitions.NOT_IDENTITY and v is not None}
+    identity = {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in flags.items()
+        if name not in definitions.NOT_IDENTITY and value not in (None, [])
+    }
     logging.info("run directory %s", run.path)
     run.start(command, identity, settings.overwrite)
     runs.write(run.dataset, data.describe())
@@ -294,7 +305,8 @@ def _trained(run):
     description = runs.read_json(run.dataset)
     try:
         shape, names = tuple(description["image_shape"]), description["class_names"]
-        model = networks.build(Architecture.load(run.genotype), shape, len(names))
+        binary = run.flag_values().get("full_precision") != "True"
+        model = networks.build(Architecture.load(run.genotype), shape, len(names), binary=binary)
     except (KeyError, TypeError):
         raise CommandError(f"{run.dataset}: not the description of a data set") from None
     try:

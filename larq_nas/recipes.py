@@ -11,7 +11,7 @@ import tensorflow as tf
 from larq_nas import optimizers
 from larq_nas.quantizers import register
 
-SCHEDULES = ("one_cycle", "restarts", "cosine")
+SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Recipe:
         epochs: Number of epochs.
         steps_per_epoch: Steps in an epoch.
         schedule: `"one_cycle"`: learning rate up and momentum down, then back, then a tail down to a thousandth;
-            `"restarts"`: cosine to 0, again every `restart_epochs`; `"cosine"`: once.
+            `"restarts"`: cosine to 0, again every `restart_epochs`; `"cosine"`: once; `"steps"`: a tenth after each of
+            the `milestones`.
         learning_rate: The highest learning rate.
         momentum: Momentum of SGD; `one_cycle` moves it between 0.95 and 0.85 instead. Adam has none.
         weight_decay: Added to the gradient of every weight, times the weight.
@@ -31,6 +32,7 @@ class Recipe:
             rewrites them; 0 for no clipping.
         restart_epochs: Epochs of a cosine of `"restarts"`.
         optimizer: `"sgd"` or `"adam"`.
+        milestones: Epochs after which `"steps"` takes a tenth.
     """
 
     epochs: int
@@ -43,6 +45,7 @@ class Recipe:
     clip_norm: float = 0.0
     restart_epochs: int = 50
     optimizer: str = "sgd"
+    milestones: tuple = ()
 
     def schedules(self):
         """Learning rate and momentum, each a number or a schedule of steps.
@@ -57,6 +60,10 @@ class Recipe:
             return cosine.CosineDecayRestarts(self.learning_rate, period, t_mul=1.0), self.momentum
         if self.schedule == "cosine":
             return cosine.CosineDecay(self.learning_rate, steps), self.momentum
+        if self.schedule == "steps":
+            rates = [self.learning_rate * 0.1**index for index in range(len(self.milestones) + 1)]
+            steps = [epoch * self.steps_per_epoch for epoch in self.milestones]
+            return cosine.PiecewiseConstantDecay(steps, rates) if steps else self.learning_rate, self.momentum
         if self.schedule != "one_cycle":
             raise ValueError(f"unknown schedule {self.schedule!r}; accepted: {', '.join(SCHEDULES)}")
         low, cycle = 0.05 * self.learning_rate, int(0.9 * steps)

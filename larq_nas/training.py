@@ -215,6 +215,21 @@ def _rewrite(gradient, variable):
     return gradient
 
 
+class WeightsError(ValueError):
+    """A file does not hold the weights that it should."""
+
+
+def _begin_with(model, path, twin):
+    try:
+        twin.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise WeightsError(f"--initial_weights={path}: not those of this genotype's float twin ({error})") from None
+    values = {variable.name: variable for variable in twin.variables}
+    for variable in model.variables:
+        if variable.name in values:
+            variable.assign(values[variable.name])
+
+
 def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings) -> tf.keras.Model:
     """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
 
@@ -230,7 +245,12 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     """
     tf.keras.utils.set_random_seed(settings.seed)
     classes = len(data.class_names)
-    model = networks.build(architecture, data.image_shape, classes, drop_path=settings.drop_path > 0)
+    options = {"drop_path": settings.drop_path > 0, "binary": not settings.full_precision}
+    model = networks.build(architecture, data.image_shape, classes, **options)
+    if settings.initial_weights:
+        _begin_with(
+            model, settings.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
+        )
     if recipe.clip_norm:
         model = ClippedModel(model.input, model.output, clip_norm=recipe.clip_norm)
     model.compile(recipe.make_optimizer(), recipe.loss(classes), metrics=["accuracy"])

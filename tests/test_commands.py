@@ -124,6 +124,8 @@ def test_costs_of_the_zoo(directory):
         (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
         (["train", "--genotype=vgg11"], "--genotype=vgg11: is made by hand and has no genotype"),
         (["train", "--genotype=bars.json", "--filters=4"], "change networks of bnas only; bars.json is one of bars"),
+        (["train", "--genotype=bnas_a", "--full_precision"], "--full_precision: is for networks of vgg11 and resnet18"),
+        (["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"], "--epochs=10: must be a multiple of --rounds=7"),
         (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
         (["costs", "--genotype=bnas_a", "--input_shape=2,2,3"], "input_shape (2, 2, 3) is too small"),
         (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),

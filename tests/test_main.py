@@ -7,7 +7,7 @@ import pytest
 
 from larq_nas import __main__ as main
 from larq_nas import flags, methods, zoo
-from larq_nas.methods import bars
+from larq_nas.methods import bars, dms
 
 # Runs a command line, and fails where it loaded what makes an answer slow.
 LIGHT = """
@@ -129,7 +129,10 @@ def test_unknown_command_suggests_one(cli, word, hint):
     [
         (["search", "--epoch=3"], ["'epoch'", "Did you mean: epochs"]),
         (["search", "--genotype=bnas_a"], ["'genotype'"]),
-        (["search", "--flagfile=quikstart"], ["quikstart", "bnas_cifar10, cifar10_cpu, quickstart"]),
+        (
+            ["search", "--flagfile=quikstart"],
+            ["quikstart", "bnas_cifar10, cifar10_cpu, dms_cifar10, dms_quickstart, quickstart"],
+        ),
         (["zoo", "--flagfile=quickstart"], ["no recipe of zoo", "none"]),
         (["zoo", "bnas_a"], ["unexpected 'bnas_a'", "--name=value"]),
         (["zoo", "--pattern=bnas*", "bnas_a"], ["unexpected 'bnas_a'"]),
@@ -175,6 +178,8 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
         (["search", "--method=bars"], "bars_quickstart"),
         (["search", "--method=bars", "--dataset=cifar10"], "bars_cifar10"),
         (["search", "--method=bars", "--dataset=imagenet2012"], "bars_imagenet"),
+        (["search", "--method=dms"], "dms_quickstart"),
+        (["search", "--method=dms", "--dataset=cifar10"], "dms_cifar10"),
     ],
     ids=in_words,
 )
@@ -193,6 +198,10 @@ def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
     found = received("train", "--genotype=mine.json", "--dataset=cifar10")
     assert found == received("train", "--flagfile=bars_cifar10", "--genotype=mine.json")
     assert found["optimizer"] == "adam"
+    (tmp_path / "mine.json").write_text(dms.space("resnet18").to_json())
+    found = received("train", "--genotype=mine.json", "--dataset=cifar10")
+    assert found == received("train", "--flagfile=dms_cifar10", "--genotype=mine.json")
+    assert found["milestones"] == ["140", "220", "260"]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +211,11 @@ def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
 )
 def test_flag_of_another_method_is_refused(cli, words, flag):
     fails(cli("search", *words), 1, f"{flag} is no flag of --method=")
+
+
+@pytest.mark.parametrize("epochs", ["0", "3,2", "3,3", "a", "1.5"])
+def test_milestones_that_do_not_rise_are_refused(cli, epochs):
+    fails(cli("train", "--genotype=bnas_a", f"--milestones={epochs}"), 1, "milestones", "--milestones=140,220,260")
 
 
 @pytest.mark.parametrize("amount", ["-1M", "0", "many", "inf", "nan", "1T"])

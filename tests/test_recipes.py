@@ -69,9 +69,18 @@ def test_cosine_goes_to_zero_once(epoch):
     assert momentum == 0.9
 
 
+def test_steps_take_a_tenth_after_each_milestone():
+    recipe = recipes.Recipe(300, 10, "steps", learning_rate=0.1, milestones=(140, 220, 260))
+    rates, momentum = recipe.schedules()
+    found = [value(rates, epoch * 10 + 5) for epoch in (0, 139, 140, 219, 220, 259, 260, 299)]
+    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
+    assert momentum == 0.9
+    assert recipes.Recipe(300, 10, "steps", learning_rate=0.1).schedules()[0] == 0.1
+
+
 @pytest.mark.parametrize("use", [recipes.Recipe.schedules, recipes.Recipe.make_optimizer])
 def test_an_unknown_schedule_is_refused_with_the_known_ones(use):
-    with pytest.raises(ValueError, match="unknown schedule 'linear'; accepted: one_cycle, restarts, cosine"):
+    with pytest.raises(ValueError, match="unknown schedule 'linear'; accepted: one_cycle, restarts, cosine, steps"):
         use(recipes.Recipe(1, 1, schedule="linear"))
 
 

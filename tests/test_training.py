@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 import json
 import math
 
@@ -8,14 +9,17 @@ import tensorflow as tf
 
 from larq_nas import callbacks, costs, datasets, networks, quantizers, recipes, runs, supernet, training
 from larq_nas.architecture import Architecture
-from larq_nas.methods import bars, bnas
+from larq_nas.methods import bars, bnas, dms
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
     **{"architecture_weight_decay": 1e-3, "optimizer": "sgd", "clip_norm": 0.0, "augmentation": "crop"},
 )
-TRAIN = argparse.Namespace(seed=0, batch_size=32, drop_path=0.0, augmentation="crop")
+TRAIN = argparse.Namespace(
+    **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
+    **{"full_precision": False, "initial_weights": None},
+)
 SPACE = bnas.space(3, 2)
 
 
@@ -128,6 +132,27 @@ def test_halves_of_unequal_numbers_of_batches_make_whole_epochs(tmp_path, digits
     for a, b in zip(batches[2 * steps :], resumed, strict=True):
         np.testing.assert_array_equal(a[0][0], b[0][0])
         np.testing.assert_array_equal(a[1][0], b[1][0])
+
+
+def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, digits):
+    data = datasets.load("digits", image_size=32, train_examples=64)
+    genotype = dms.derive(dms.space("resnet18"), np.full(12, 0.3))
+    recipe = _recipe(data, 1)
+    settings = argparse.Namespace(**{**vars(TRAIN), "full_precision": True})
+    twin = training.train(genotype, data, runs.Run(tmp_path / "float"), recipe, settings)
+    assert costs.count(twin).binary_macs == 0
+    settings = argparse.Namespace(**{**vars(TRAIN), "initial_weights": tmp_path / "float/weights.h5"})
+    still = dataclasses.replace(recipe, learning_rate=1e-12)
+    model = training.train(genotype, data, runs.Run(tmp_path / "binary"), still, settings)
+    assert costs.count(model).binary_macs > 0
+    values = {variable.name: variable.numpy() for variable in twin.trainable_variables}
+    shared = [variable for variable in model.trainable_variables if variable.name in values]
+    assert len(shared) == len(values) == len(model.trainable_variables) - 19
+    for variable in shared:
+        np.testing.assert_allclose(variable, values[variable.name], atol=1e-6)
+    with pytest.raises(training.WeightsError, match="--initial_weights=.*not those of this genotype's float twin"):
+        other = dms.derive(dms.space("resnet18"), np.full(12, 0.4))
+        training.train(other, data, runs.Run(tmp_path / "other"), recipe, settings)
 
 
 def _recipe(data, epochs=2, **options):

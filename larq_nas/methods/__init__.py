@@ -2,7 +2,7 @@
 
 import importlib
 
-METHODS = ("bnas", "bars")
+METHODS = ("bnas", "bars", "dms")
 
 
 def get(name: str):
