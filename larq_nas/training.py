@@ -140,7 +140,8 @@ def _best_candidate(model, validation, run, seed, provenance):
             f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
             f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
         )
-    best = min(candidates, key=lambda candidate: candidate.figures["validation_loss"])
+    fitting = [candidate for candidate in candidates if candidate.figures.get("accepted", True)] or candidates
+    best = min(fitting, key=lambda candidate: candidate.figures["validation_loss"])
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
     _write(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 

@@ -108,6 +108,22 @@ def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss
     assert columns <= set(run.rows()[-1])
 
 
+@pytest.mark.parametrize(("accepted", "chosen"), [((False, True, True), 2), ((False, False, False), 0)])
+def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do_not(tmp_path, accepted, chosen):
+    genotypes = [bars.space(4).sample(seed) for seed in range(3)]
+    costs = {"biops": 1, "flops": 1, "params": 1}
+    candidates = [
+        bars.Candidate(genotype, index, {**costs, "accepted": fits})
+        for index, (genotype, fits) in enumerate(zip(genotypes, accepted, strict=True))
+    ]
+    losses = (1.0, 3.0, 2.0)
+    model = argparse.Namespace(candidates=lambda seed: candidates, loss_of=lambda weights, batches: losses[weights])
+    run = runs.Run(tmp_path)
+    training._best_candidate(model, None, run, 0, {})
+    assert Architecture.load(run.genotype) == genotypes[chosen]
+    assert [c["chosen"] for c in json.loads(run.candidates.read_text())] == [index == chosen for index in range(3)]
+
+
 def test_a_search_never_reads_the_test_split(tmp_path, digits):
     def refuse():
         raise AssertionError("the test split was read")
