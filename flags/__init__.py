@@ -133,7 +133,7 @@ def _bars():
 
 
 def _dms():
-    flags.DEFINE_enum("backbone", "vgg11", ["vgg11", "resnet18"], "the network whose widths are searched")
+    flags.DEFINE_string("backbone", "vgg11", "whose widths are searched: vgg11, resnet18, or a genotype of bars")
     flags.DEFINE_integer("width", 1, "factor of its widths, 4 for the networks of ImageNet", lower_bound=1)
     flags.DEFINE_integer("rounds", 50, "how often the network is rebuilt; divides --epochs", lower_bound=1)
     flags.DEFINE_float("ratio", 1.5, "mean ratio of all widths to the network's at first", lower_bound=0.3)

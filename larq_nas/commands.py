@@ -77,7 +77,8 @@ def _dms(settings):
         raise CommandError(f"--epochs={settings.epochs}: must be a multiple of --rounds={settings.rounds}")
     names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
     strategy = dms.Strategy(**{name: getattr(settings, name) for name in names})
-    return dms.space(settings.backbone, settings.width), lambda shape, classes: strategy
+    backbone = settings.backbone if settings.backbone in CHAINS else _genotype(settings.backbone, "backbone")
+    return dms.space(backbone, settings.width), lambda shape, classes: strategy
 
 
 def _counted(settings, data):
@@ -278,18 +279,18 @@ def _start(run, command, settings, flags):
     return data
 
 
-def _genotype(name):
+def _genotype(name, flag="genotype"):
     if name in zoo.GENOTYPES:
         architecture = zoo.genotype(name)
     elif pathlib.Path(name).exists():
         architecture = Architecture.load(name)
     elif name in zoo.VARIANTS:
         raise CommandError(
-            f"--genotype={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
+            f"--{flag}={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
             f"(larq_nas zoo --costs --pattern={name} counts it)"
         )
     else:
-        raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
+        raise CommandError(f"--{flag}={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
     if not architecture.decided:
         raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
     return architecture

@@ -39,7 +39,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         scale = strategy.scale_at(number)
         mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
         filters = candidates.begin(mean, scale)
-        room = dms.room(filters, state.get("room") if strategy.best_effort else None)
+        room = dms.room(base, filters, state.get("room") if strategy.best_effort else None)
         if model is None or not strategy.best_effort or tuple(room) != candidates.room:
             # So that a round starts alike whether the search was interrupted before it or not.
             tf.keras.utils.set_random_seed(settings.seed + number)
@@ -52,7 +52,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         row |= {f"ratio/{stage.cell}": float(r) for stage, r in zip(base.stages, state["mean"], strict=True)}
         _append(run, row)
         _save(run, state)
-        widths = dms.rounded(state["mean"], dms.base_widths(base))
+        widths = dms.rounded(base, state["mean"])
         figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
         print(f"round {number + 1}/{strategy.rounds} {figures} widths {','.join(map(str, widths))}", flush=True)
     genotype = dms.derive(base, state["mean"])

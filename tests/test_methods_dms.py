@@ -1,3 +1,4 @@
+import argparse
 import json
 import math
 
@@ -7,9 +8,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from larq_nas import costs, networks, optimizers
+from larq_nas import costs, networks, optimizers, zoo
 from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
-from larq_nas.methods import dms
+from larq_nas.methods import bars, dms
 
 MEAN = np.array([1.5, 2.0, 3.25], np.float32)
 
@@ -119,11 +120,12 @@ def test_a_chain_has_its_widths_in_order_and_nothing_else(change, problem):
 
 
 def test_networks_are_kept_while_candidates_fit_and_not_much_room_is_wasted():
-    candidates = np.array([[3, 8, 13], [20, 30, 41]])
-    np.testing.assert_array_equal(dms.room(candidates), [16, 48])
-    np.testing.assert_array_equal(dms.room(candidates, np.array([16, 56])), [16, 56])
-    np.testing.assert_array_equal(dms.room(candidates, np.array([16, 40])), [16, 48])
-    np.testing.assert_array_equal(dms.room(candidates, np.array([24, 64])), [16, 48])
+    base, candidates = dms.space("vgg11"), np.array([[3, 8, 13], [20, 30, 41]])
+    base = argparse.Namespace(cells=(), stages=base.stages[:2])
+    np.testing.assert_array_equal(dms.room(base, candidates), [16, 48])
+    np.testing.assert_array_equal(dms.room(base, candidates, np.array([16, 56])), [16, 56])
+    np.testing.assert_array_equal(dms.room(base, candidates, np.array([16, 40])), [16, 48])
+    np.testing.assert_array_equal(dms.room(base, candidates, np.array([24, 64])), [16, 48])
 
 
 def _supernet(room, mean=(0.6,) * 8, scale=0.5):
@@ -240,6 +242,43 @@ def test_settings_that_cannot_be_are_refused(options, message):
 
 
 def test_an_unknown_backbone_is_refused():
-    with pytest.raises(ValueError, match="backbone='vgg16': accepted are vgg11, resnet18"):
+    with pytest.raises(ValueError, match="backbone='vgg16': accepted are vgg11, resnet18, or a genotype of bars"):
         dms.space("vgg16")
     assert math.prod(dms.base_widths(dms.space("resnet18", 4)) // dms.base_widths(dms.space("resnet18"))) == 4**12
+
+
+def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
+    genotype = bars.decide(
+        bars.space(8, cells_per_stage=1),
+        {name: np.full(shape[:-1], shape[-1] - 1) for name, shape in networks.choice_shapes(bars.space(8, 1)).items()},
+    )
+    base = dms.space(genotype)
+    assert dms.base_widths(base).tolist() == [8, 16, 32]
+    tf.keras.utils.set_random_seed(0)
+    candidates = dms.Candidates(dms.Strategy(ratio=0.8, memory_target=0.0), base, (8, 8, 3), 3)
+    filters = candidates.begin(np.full(3, 0.8), 0.3)
+    assert np.all(filters % [[1], [2], [4]] == 0) and np.all(np.diff(filters) > 0)
+    model = dms.WidthSupernet(candidates, dms.room(base, filters))
+    model.compile(
+        optimizers.SGD(0.05),
+        architecture_optimizer=optimizers.Adam(0.01),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    x = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype(np.float32)
+    data = tf.data.Dataset.from_tensor_slices((x, np.arange(32) % 3)).batch(16).repeat()
+    before = model.logits["mean"].numpy()
+    model.turn.assign(1)
+    model.fit(data, steps_per_epoch=1, verbose=0)
+    assert np.all(model.logits["mean"].numpy() != before)
+    mean = tf.Variable(np.full(3, 0.8, np.float32))
+    with tf.GradientTape() as tape:
+        memory = candidates.memory(mean)
+    assert np.all(tape.gradient(memory, mean) > 0)
+    sizes = [costs.count(dms.with_widths(base, filters[:, [i]]), (8, 8, 3), 3).bytes / 2**20 for i in range(3)]
+    assert sizes[0] < float(memory) < sizes[2]
+    assert networks.build(dms.derive(base, [0.7, 0.9, 1.3]), (8, 8, 3), 3).output_shape == (None, 3)
+    with pytest.raises(ValueError, match="backbone: is a genotype of bnas; accepted are genotypes of bars"):
+        dms.space(zoo.genotype("bnas_a"))
+    with pytest.raises(ValueError, match="backbone: is a space"):
+        dms.space(bars.space(8))

@@ -40,7 +40,7 @@ def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "megabytes", "ratio/conv0"} <= set(rows[0])
     ratios = [rows[-1][f"ratio/conv{index}"] for index in range(8)]
     base = dms.space("vgg11")
-    assert dms.base_widths(genotype).tolist() == dms.rounded(np.array(ratios), dms.base_widths(base)).tolist()
+    assert dms.base_widths(genotype).tolist() == dms.rounded(base, ratios).tolist()
     # Memory costs, so the widths shrink.
     assert rows[0]["megabytes"] > rows[1]["megabytes"] > rows[2]["megabytes"]
     result = genotype.provenance["result"]

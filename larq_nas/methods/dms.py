@@ -20,9 +20,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import layouts, networks, supernet
-from larq_nas.architecture import CHAINS, Architecture, Stage
-from larq_nas.methods.bars import gumbel_softmax
+from larq_nas import costs, layouts, networks, supernet
+from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Stage
+from larq_nas.methods.bars import OPERATIONS, gumbel_softmax
 
 # Filters of the networks for CIFAR-10, a quarter of those for ImageNet, by the order of `CHAINS`.
 BASES = {
@@ -36,12 +36,12 @@ DISTANCE, HALF_BREADTH = 0.8, 0.4
 MEGABYTE = 2**20
 
 
-def space(backbone: str, factor=1) -> Architecture:
+def space(backbone, factor=1) -> Architecture:
     """The base network: ratios are to its widths, and have no upper bound.
 
     # Arguments
-        backbone: `"vgg11"` or `"resnet18"`.
-        factor: What all its widths are multiplied by; 4 for the networks of ImageNet.
+        backbone: `"vgg11"`, `"resnet18"`, or a genotype of BARS, of whose stages the widths are searched.
+        factor: What all widths are multiplied by; 4 for the networks of ImageNet.
 
     # Returns
         A genotype, all ratios being 1.
@@ -50,8 +50,16 @@ def space(backbone: str, factor=1) -> Architecture:
         - DMS, sections 3.1 and A.3. It does not say whether the width that the stem and the first stage of ResNet-18
           share is searched; here it is.
     """
+    if isinstance(backbone, Architecture):
+        chain, decided = backbone.template in CHAINS, backbone.decided
+        if not decided or not (chain or backbone.template.startswith("bars")):
+            found = f"a genotype of {backbone.template}" if decided else "a space"
+            raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(CHAINS)}")
+        base = with_widths(backbone, base_widths(backbone)[:, np.newaxis] * factor)
+        networks.check_layout(opened(base, [1] * len(base.stages)))
+        return base
     if backbone not in BASES:
-        raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}")
+        raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}, or a genotype of bars")
     widths = zip(CHAINS[backbone], BASES[backbone], strict=True)
     return Architecture(backbone, (), tuple(Stage(name, (width * factor,), (1,)) for name, width in widths))
 
@@ -70,12 +78,40 @@ def with_widths(base: Architecture, widths) -> Architecture:
 
 def derive(base: Architecture, ratios) -> Architecture:
     """The genotype of the mean ratios."""
-    return with_widths(base, [[width] for width in rounded(ratios, base_widths(base))])
+    return with_widths(base, rounded(base, ratios)[:, np.newaxis])
 
 
-def rounded(ratios, widths):
-    """Numbers of filters at given ratios to some widths: the nearest integers, at least 1."""
-    return np.maximum(np.rint(ratios * widths), 1).astype(int)
+def units(base: Architecture) -> np.ndarray:
+    """What the widths are multiples of: with cells, which double their channels, a power of two for each stage."""
+    return np.array([1 << index if base.cells else 1 for index in range(len(base.stages))])
+
+
+def rounded(base: Architecture, ratios) -> np.ndarray:
+    """Numbers of filters at given ratios, of shape `(widths, ...)`: the nearest multiples of `units`, at least one."""
+    ratios = np.asarray(ratios)
+    unit, width = (np.reshape(x, (-1, *[1] * (ratios.ndim - 1))) for x in (units(base), base_widths(base)))
+    return (np.maximum(np.rint(ratios * width / unit), 1) * unit).astype(int)
+
+
+def opened(base: Architecture, room) -> Architecture:
+    """The space of all widths up to some number of units.
+
+    Edges list all operations of their template, so that masks reach the kernels of cells.
+
+    # Arguments
+        base: The base network.
+        room: The largest width in units, for each stage.
+    """
+    widths = [range(unit, unit * size + 1, unit) for unit, size in zip(units(base), room, strict=True)]
+    names = TEMPLATE_OPERATIONS.get(base.template)
+    cells = tuple(
+        dataclasses.replace(cell, nodes=tuple(
+            dataclasses.replace(node, edges=tuple(dataclasses.replace(edge, operations=names) for edge in node.edges))
+            for node in cell.nodes
+        ))
+        for cell in base.cells
+    )  # fmt: skip
+    return dataclasses.replace(with_widths(base, widths), cells=cells)
 
 
 def cluster(mean: np.ndarray, scale: float):
@@ -127,7 +163,7 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
     """The size of a network, differentiable in its widths.
 
     # Arguments
-        base: A genotype of a template without cells.
+        base: A genotype of a template of `CHAINS`.
         widths: Numbers of filters by the name of the width, integers or tensors.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
@@ -188,19 +224,23 @@ class Strategy:
 ROOM = 8
 
 
-def room(candidates: np.ndarray, present=None) -> np.ndarray:
-    """How many filters a network should have room for.
+def room(base: Architecture, candidates: np.ndarray, present=None) -> np.ndarray:
+    """How many filters a network should have room for, in `units`.
 
     # Arguments
+        base: The base network.
         candidates: Numbers of filters of the candidates, of shape `(widths, candidates)`.
         present: What it has room for now.
 
     # Returns
-        The widest candidates, each rounded up to a multiple of `ROOM`; or what there is, if the candidates fit in it
-        and a smaller network would not save a fifth of the filters.
+        The widest candidates, each rounded up to a multiple of `ROOM` filters; or what there is, if the candidates fit
+        in it and a smaller network would not save a fifth of the filters. The stages of cells have the same.
     """
-    needed = -(-candidates.max(axis=1) // ROOM) * ROOM
-    if present is not None and np.all(candidates.max(axis=1) <= present) and 5 * needed.sum() > 4 * present.sum():
+    widest = candidates.max(axis=1) // units(base)
+    needed = -(-widest // ROOM) * ROOM
+    if base.cells:
+        needed = np.full_like(needed, needed.max())
+    if present is not None and np.all(widest <= present) and 5 * needed.sum() > 4 * present.sum():
         return present
     return needed
 
@@ -222,6 +262,8 @@ class Candidates(tf.Module):
         super().__init__()
         self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
         self.room, count = None, len(base.stages)
+        indices = {cell.name: [OPERATIONS.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
+        self.decided = {name: tf.one_hot(values, len(OPERATIONS)) for name, values in indices.items()}
         self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
         self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
         self.scale = tf.Variable(1.0, trainable=False)
@@ -229,7 +271,7 @@ class Candidates(tf.Module):
     def begin(self, mean: np.ndarray, scale: float):
         """Draws up the candidates and returns their numbers of filters."""
         ratios, edges = cluster(mean, scale)
-        filters = rounded(ratios, base_widths(self.base)[:, np.newaxis])
+        filters = rounded(self.base, ratios)
         self.edges.assign(edges)
         self.filters.assign(filters)
         self.scale.assign(scale)
@@ -246,15 +288,20 @@ class Candidates(tf.Module):
 
     def _named(self, weights):
         """Weights of all numbers of filters up to the largest that there is room for, most of them 0."""
-        return {
-            networks.width_name(index): tf.linalg.matvec(tf.one_hot(filters - 1, size), weights, transpose_a=True)
-            for index, (size, filters, weights) in enumerate(
-                zip(self.room, tf.unstack(self.filters), tf.unstack(weights), strict=True)
-            )
-        }
+        named = dict(self.decided)
+        places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
+        for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
+            named[networks.width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
+        return named
 
     def memory(self, mean):
-        """Megabytes at the mean ratios."""
+        """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
+        if self.base.cells:
+            weights = self.evaluation_weights({"mean": mean}, None)
+            space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
+            for cell in space.cells:
+                weights[cell.name] = tf.ones([len(cell.edges), 1])
+            return tf.cast(costs.expected(space, weights, self.input_shape, self.classes).bytes, tf.float32) / MEGABYTE
         widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
         names = [stage.cell for stage in self.base.stages]
         return megabytes(self.base, dict(zip(names, widths, strict=True)), self.input_shape, self.classes)
@@ -281,13 +328,13 @@ class WidthSupernet(supernet.Supernet):
 
     def __init__(self, candidates: Candidates, room):
         candidates.room = tuple(map(int, room))
-        space = with_widths(candidates.base, [range(1, size + 1) for size in candidates.room])
+        space = opened(candidates.base, candidates.room)
         super().__init__(candidates, space, candidates.input_shape, candidates.classes)
         self.turn = tf.Variable(0, trainable=False, name="turn")
 
     def make_logits(self, shapes):
         ratio = tf.keras.initializers.Constant(self.strategy.strategy.ratio)
-        return {"mean": self.add_weight("mean", (len(shapes),), initializer=ratio)}
+        return {"mean": self.add_weight("mean", (len(self.space.stages),), initializer=ratio)}
 
     def figures(self):
         return {}
