@@ -61,9 +61,9 @@ class Supernet(tf.keras.Model):
 
     def make_logits(self, shapes: dict) -> dict:
         """The variables of the architecture, given the shapes of the choice weights by name."""
-        initializer = tf.keras.initializers.RandomNormal(stddev=1e-3)
         return {
-            name: self.add_weight(f"{name}_logits", shape, initializer=initializer) for name, shape in shapes.items()
+            name: self.add_weight(f"{name}_logits", shape, initializer=tf.keras.initializers.RandomNormal(stddev=1e-3))
+            for name, shape in shapes.items()
         }
 
     def compile(self, *args, architecture_optimizer=None, **kwargs):

@@ -136,6 +136,7 @@ def test_candidates_cost_what_is_accepted(learned):
     assert len(candidates) == 3
     for candidate in candidates:
         counts = costs.count(candidate.genotype)
+        assert all(any(bars.live(cell)) for cell in candidate.genotype.cells) or candidate.figures["empty_cells"] == 0
         for name, value in accepted.items():
             assert candidate.figures[name] == getattr(counts, name) == pytest.approx(value, rel=0.02)
         assert candidate.figures["over_budget"] == (counts.biops > 1027e6) and candidate.figures["accepted"]
@@ -164,6 +165,31 @@ def test_candidates_that_were_fitted_are_as_probable_as_they_can_be(monkeypatch)
     chosen = {"a": np.array([0, 1]), "b": np.array(1)}
     known = {"a": np.array([[0.5, 0.5], [0.75, 0.25]]), "b": np.array([0.9, 0.1])}
     assert bars.log_likelihood(known, chosen) == pytest.approx(math.log(0.5 * 0.25 * 0.1))
+
+
+def test_no_convolution_is_drawn_that_nothing_reaches():
+    space, generator = bars.space(8), np.random.default_rng(0)
+    indices = bars.pruned(space, bars.draw(_uniform(space), generator))
+    assert all(np.all(indices[name] == again) for name, again in bars.pruned(space, indices).items())
+    cell = next(cell for cell in space.cells if cell.name == "normal0")
+    rows = {(target, edge.source): row for row, (target, edge) in enumerate(
+        (target, edge) for target, node in enumerate(cell.nodes, start=1) for edge in node.edges)}  # fmt: skip
+    conv, none = bars.OPERATIONS.index("residual_bin_conv_3x3"), bars.OPERATIONS.index("none")
+    chosen = np.full(10, conv)
+    # Nothing reaches node 1, and node 2 only from there.
+    chosen[[rows[1, 0], rows[2, 0]]] = none
+    kept = bars.pruned(space, {**indices, "normal0": chosen})["normal0"]
+    assert {place for place, row in rows.items() if kept[row] == none} == {
+        (1, 0),
+        (2, 0),
+        (2, 1),
+        (3, 1),
+        (4, 1),
+        (3, 2),
+        (4, 2),
+    }
+    decided = bars.decide(space, {**indices, "normal0": chosen})
+    assert bars.live(decided.cell("normal0")) == [False, False, True, True]
 
 
 def test_costs_that_cannot_be_had_leave_the_nearest_and_say_so(monkeypatch):

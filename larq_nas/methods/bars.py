@@ -89,7 +89,7 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
         if any(width * filters % most for width in stage.widths):
             raise ValueError(f"filters={filters}: the widths {stage.widths} of {most} are no integers of it")
         stages.append(dataclasses.replace(stage, widths=tuple(width * filters // most for width in stage.widths)))
-    return dataclasses.replace(architecture, stages=tuple(stages))
+    return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
 def gumbel_softmax(logits: tf.Tensor, temperature, random=tf.random) -> tf.Tensor:
@@ -272,10 +272,11 @@ class Strategy:
             A list of `Candidate`.
 
         # References
-            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge.
+            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge; edges that leave a
+              node without any input are "none", too, see `pruned`.
         """
         if not self.samples:
-            return [self._candidate(space, _most_probable(probabilities))]
+            return [self._candidate(space, pruned(space, _most_probable(probabilities)))]
         generator = np.random.default_rng(seed)
         return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 
@@ -288,12 +289,12 @@ class Strategy:
         even = {name: (values + 1 / values.shape[-1]) / 2 for name, values in probabilities.items()}
         nearest = None
         for _ in range(STARTS):
-            indices = draw(probabilities, generator)
+            indices = pruned(space, draw(probabilities, generator))
             best = self._candidate(space, indices)
             for change in range(CHANGES):
                 if not self._excess(best.figures):
                     return self._likelier(space, probabilities, indices, best, generator) if change else best
-                changed = _changed(indices, even, generator)
+                changed = pruned(space, _changed(indices, even, generator))
                 candidate = self._candidate(space, changed)
                 if self._excess(candidate.figures) <= self._excess(best.figures):
                     indices, best = changed, candidate
@@ -303,7 +304,7 @@ class Strategy:
 
     def _likelier(self, space, probabilities, indices, best, generator):
         for _ in range(CHANGES):
-            changed = _changed(indices, probabilities, generator)
+            changed = pruned(space, _changed(indices, probabilities, generator))
             if log_likelihood(probabilities, changed) > log_likelihood(probabilities, indices):
                 candidate = self._candidate(space, changed)
                 if not self._excess(candidate.figures):
@@ -311,15 +312,18 @@ class Strategy:
         return best
 
     def _excess(self, figures):
-        """By how much costs differ from what is accepted."""
+        """By how much costs differ from what is accepted; a cell that computes nothing counts as a whole."""
         wanted = self.accepted.items()
-        return sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
+        excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
+        return excess + figures["empty_cells"] * bool(self.accepted)
 
     def _candidate(self, space, indices):
         counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
         genotype = decide(counted, indices)
         counts = costs.count(genotype, input_shape, classes)
         figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        used = {stage.cell for stage in genotype.stages if stage.depths[0]} | {s.reduction for s in genotype.stages}
+        figures["empty_cells"] = sum(not any(live(cell)) for cell in genotype.cells if cell.name in used)
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget
         if self.accepted:
@@ -338,6 +342,28 @@ def _changed(indices, probabilities, generator):
         values = indices[name]
         place = np.arange(np.size(values)).reshape(np.shape(values)) == generator.integers(np.size(values))
         indices = {**indices, name: np.where(place, again[name], values)}
+    return indices
+
+
+def live(cell: Cell) -> list:
+    """For each node of a decided cell, whether a path of operations other than "none" leads there from the input."""
+    reached = [True]
+    for node in cell.nodes:
+        reached.append(any(reached[edge.source] and edge.operations != ("none",) for edge in node.edges))
+    return reached[1:]
+
+
+def pruned(space: Architecture, indices: dict) -> dict:
+    """The same choices with "none" on edges that leave nodes which nothing reaches.
+
+    Else a genotype might spend its budget on convolutions of zeros.
+    """
+    none = OPERATIONS.index("none")
+    for cell in decide(space, indices).cells:
+        reached = [True, *live(cell)]
+        dead = np.array([not reached[edge.source] for edge in cell.edges])
+        if cell.name in indices:
+            indices = {**indices, cell.name: np.where(dead, none, indices[cell.name])}
     return indices
 
 
