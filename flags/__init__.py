@@ -48,7 +48,11 @@ _METHODS = {}
 
 def foreign(settings) -> list:
     """Names of the flags that are of another method than `settings.method`."""
-    return [name for name, method in _METHODS.items() if "method" in settings and method != settings.method]
+    if "method" not in settings:
+        return []
+    # DMS has a backbone in place of filters.
+    methods = {**_METHODS, **({"filters": "bnas, bars"} if settings.method == "dms" else {})}
+    return [name for name, method in methods.items() if method != settings.method]
 
 
 def _run_dir(default):
@@ -137,8 +141,8 @@ def _dms():
     flags.DEFINE_integer("width", 1, "factor of its widths, 4 for the networks of ImageNet", lower_bound=1)
     flags.DEFINE_integer("rounds", 50, "how often the network is rebuilt; divides --epochs", lower_bound=1)
     flags.DEFINE_float("ratio", 1.5, "mean ratio of all widths to the network's at first", lower_bound=0.3)
-    flags.DEFINE_float("scale", 1.0, "scale of the distributions of the ratios at first", lower_bound=1e-6)
-    flags.DEFINE_float("final_scale", 0.3, "that of the last round", lower_bound=1e-6)
+    flags.DEFINE_float("scale", 1.0, "scale of the distributions of the ratios at first", lower_bound=0.01)
+    flags.DEFINE_float("final_scale", 0.3, "that of the last round", lower_bound=0.01)
     flags.DEFINE_float("memory_target", None, "megabytes (2^20 bytes) above which memory costs", lower_bound=0)
     flags.DEFINE_float("memory_weight", 0.01, "loss per megabyte above --memory_target", lower_bound=0)
     flags.DEFINE_bool("best_effort", True, "keep of the weights what fits when the network is rebuilt")

@@ -161,7 +161,8 @@ def _default_recipe(command, settings, method):
     if dataset == "cifar10" and method == "bnas":
         return None  # The defaults are its recipe.
     name = {"cifar10": "cifar10", "imagenet2012": "imagenet"}.get(dataset, "quickstart")
-    known = [recipe for recipe in (f"{method}_{name}", name) if recipe in definitions.recipes(command)]
+    names = (f"{method}_{name}", name, f"{method}_cifar10")
+    known = [recipe for recipe in names if recipe in definitions.recipes(command)]
     return known[0] if known else None
 
 

@@ -23,10 +23,13 @@ def search(settings, flags: dict):
     from larq_nas import costs, precision, rounds, training
 
     run = runs.Run(settings.run_dir)
-    space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms}[settings.method](settings)
-    data = _start(run, "search", settings, flags)
-    shape, classes = _counted(settings, data)
-    strategy = strategy_for(shape, classes)
+    try:
+        space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms}[settings.method](settings)
+        data = _start(run, "search", settings, flags)
+        shape, classes = _counted(settings, data)
+        strategy = strategy_for(shape, classes)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     if not run.genotype.exists():
         size = "widths without bounds" if space.decided else f"{space.size:.3g} genotypes"
         print(f"{size}; {data.half_sizes[0]:,} + {data.half_sizes[1]:,} training examples")
@@ -77,7 +80,14 @@ def _dms(settings):
         raise CommandError(f"--epochs={settings.epochs}: must be a multiple of --rounds={settings.rounds}")
     names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
     strategy = dms.Strategy(**{name: getattr(settings, name) for name in names})
-    backbone = settings.backbone if settings.backbone in CHAINS else _genotype(settings.backbone, "backbone")
+    backbone = settings.backbone
+    if backbone not in CHAINS:
+        if backbone not in zoo.GENOTYPES and not pathlib.Path(backbone).exists():
+            raise CommandError(
+                f"--backbone={backbone}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of "
+                "one of the zoo"
+            )
+        backbone = _genotype(backbone)
     return dms.space(backbone, settings.width), lambda shape, classes: strategy
 
 
@@ -279,18 +289,18 @@ def _start(run, command, settings, flags):
     return data
 
 
-def _genotype(name, flag="genotype"):
+def _genotype(name):
     if name in zoo.GENOTYPES:
         architecture = zoo.genotype(name)
     elif pathlib.Path(name).exists():
         architecture = Architecture.load(name)
     elif name in zoo.VARIANTS:
         raise CommandError(
-            f"--{flag}={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
+            f"--genotype={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
             f"(larq_nas zoo --costs --pattern={name} counts it)"
         )
     else:
-        raise CommandError(f"--{flag}={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
+        raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
     if not architecture.decided:
         raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
     return architecture

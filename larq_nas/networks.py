@@ -50,7 +50,7 @@ def build(
         classes: Number of classes.
         input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
         include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
-        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation.
+        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells.
         binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
         name: Name of the model.
 
@@ -69,6 +69,10 @@ def build(
         for name, choice in choices.items()
     }
     if architecture.template in CHAINS:
+        if drop_path:
+            raise NetworkError(
+                f"drop_path: is for networks of cells, not for {architecture.template}; use --drop_path=0"
+            )
         x = chains.build(architecture, images, choices, images.shape[1] >= LARGE_IMAGE, binary)
     elif binary:
         x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)

@@ -62,8 +62,11 @@ class Recipe:
             return cosine.CosineDecay(self.learning_rate, steps), self.momentum
         if self.schedule == "steps":
             rates = [self.learning_rate * 0.1**index for index in range(len(self.milestones) + 1)]
-            steps = [epoch * self.steps_per_epoch for epoch in self.milestones]
-            return cosine.PiecewiseConstantDecay(steps, rates) if steps else self.learning_rate, self.momentum
+            # Each is the last step of its rate.
+            steps = [epoch * self.steps_per_epoch - 1 for epoch in self.milestones]
+            if not steps:
+                raise ValueError("schedule='steps': needs milestones")
+            return cosine.PiecewiseConstantDecay(steps, rates), self.momentum
         if self.schedule != "one_cycle":
             raise ValueError(f"unknown schedule {self.schedule!r}; accepted: {', '.join(SCHEDULES)}")
         low, cycle = 0.05 * self.learning_rate, int(0.9 * steps)

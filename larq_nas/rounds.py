@@ -32,7 +32,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
     shape, classes = data.image_shape, len(data.class_names)
     steps = [math.ceil(size / settings.batch_size) for size in data.half_sizes]
     epochs = settings.epochs // strategy.rounds
-    state = _load(run) or {"round": 0}
+    state = _load(run, base) or {"round": 0}
     run.drop_rows(int(state["round"]))
     model, candidates = None, dms.Candidates(strategy, base, shape, classes)
     for number in range(int(state["round"]), strategy.rounds):
@@ -47,9 +47,10 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
         row |= {f"val_{k}": v for k, v in _fit(model, 1, data, settings, 1, steps[1], number, strategy).items()}
-        state = {"round": number + 1, "room": room, **_values(model)}
+        state = {"round": number + 1, "base": base.to_json(), "room": room, **_values(model)}
         row["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
-        row |= {f"ratio/{stage.cell}": float(r) for stage, r in zip(base.stages, state["mean"], strict=True)}
+        names = [f"stage{i}" if base.cells else stage.cell for i, stage in enumerate(base.stages)]
+        row |= {f"ratio/{name}": float(ratio) for name, ratio in zip(names, state["mean"], strict=True)}
         _append(run, row)
         _save(run, state)
         widths = dms.rounded(base, state["mean"])
@@ -58,7 +59,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
     genotype = dms.derive(base, state["mean"])
     counts = costs.count(genotype, shape, classes)
     result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
-    result["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
+    result |= {"base": dms.base_widths(base).tolist(), "megabytes": float(dms.size(genotype, shape, classes))}
     provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
     genotype = dataclasses.replace(genotype, provenance=provenance)
     runs.write(run.genotype, genotype.to_json())
@@ -71,7 +72,8 @@ def _model(candidates, room, settings, period, state):
     tf.keras.backend.clear_session()
     model = dms.WidthSupernet(candidates, room)
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
-    rate = cosine(settings.learning_rate, period, 1.0, 1.0, settings.final_learning_rate / settings.learning_rate)
+    least = settings.final_learning_rate / (settings.learning_rate or 1.0)
+    rate = cosine(settings.learning_rate, period, 1.0, 1.0, least)
     model.compile(
         optimizer=optimizers.make(
             settings.optimizer, rate, settings.momentum, settings.weight_decay, settings.clip_norm
@@ -88,7 +90,9 @@ def _model(candidates, room, settings, period, state):
         for index, variable in enumerate(model.architecture_optimizer.variables):
             variable.assign(state[f"optimizer/{index}"])
         if candidates.strategy.best_effort:
-            dms.best_effort(model.network, {name.removeprefix("weights/"): value for name, value in state.items()})
+            groups = (int(state["room"][0]), int(room[0])) if candidates.base.cells else None
+            values = {name.removeprefix("weights/"): value for name, value in state.items()}
+            dms.best_effort(model.network, values, groups)
     return model
 
 
@@ -128,15 +132,21 @@ def _save(run, state):
         np.savez(file, **state)
 
 
-def _load(run):
+def _load(run, base):
     file = run.backup / "round.npz"
     if not file.exists():
         return None
     try:
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            state = dict(stored)
+        same = Architecture.from_json(str(state["base"])) == base
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise runs.RunError(f"{file}: broken ({error}); start again with --overwrite") from None
+    if not same:
+        raise runs.RunError(
+            f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
+        )
+    return state
 
 
 def _append(run, row):

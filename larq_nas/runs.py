@@ -120,7 +120,7 @@ class Run:
         return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
 
     def provenance(self) -> dict:
-        """What made this run what it is: its flags, but for where its data are, and the versions of packages."""
+        """What made this run what it is: its flags, but for `--data_dir`, and the versions of packages."""
         if not self.flags.exists():
             return {}
         flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}

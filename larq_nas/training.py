@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 
 import tensorflow as tf
 
@@ -221,6 +222,8 @@ class WeightsError(ValueError):
 
 
 def _begin_with(model, path, twin):
+    if not pathlib.Path(path).is_file():
+        raise WeightsError(f"--initial_weights={path}: no such file")
     try:
         twin.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
@@ -248,7 +251,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     classes = len(data.class_names)
     options = {"drop_path": settings.drop_path > 0, "binary": not settings.full_precision}
     model = networks.build(architecture, data.image_shape, classes, **options)
-    if settings.initial_weights:
+    if settings.initial_weights and not resume_epoch(run):
         _begin_with(
             model, settings.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
         )

@@ -126,6 +126,12 @@ def test_costs_of_the_zoo(directory):
         (["train", "--genotype=bars.json", "--filters=4"], "change networks of bnas only; bars.json is one of bars"),
         (["train", "--genotype=bnas_a", "--full_precision"], "--full_precision: is for networks of vgg11 and resnet18"),
         (["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"], "--epochs=10: must be a multiple of --rounds=7"),
+        (["search", "--method=dms", "--backbone=vgg16", "--run_dir=runs/x"], "accepted are vgg11, resnet18"),
+        (["search", "--method=dms", "--backbone=bnas_a", "--run_dir=runs/x"], "backbone: is a genotype of bnas"),
+        (
+            ["search", "--method=dms", "--scale=0.1", "--run_dir=runs/x"],
+            "final_scale=0.3: must be positive and at most",
+        ),
         (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
         (["costs", "--genotype=bnas_a", "--input_shape=2,2,3"], "input_shape (2, 2, 3) is too small"),
         (["train", "--genotype=runs/train/flags.txt"], "flags.txt: not readable as JSON"),

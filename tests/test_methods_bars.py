@@ -205,7 +205,8 @@ def test_without_samples_the_most_probable_genotype_is_the_only_candidate():
     space = bars.space(8)
     probabilities = bars.one_hot(space, bars.draw(_uniform(space), np.random.default_rng(3)))
     (candidate,) = bars.Strategy(samples=0).candidates(space, probabilities, seed=0)
-    assert candidate.genotype == bars.Strategy().derive(space, probabilities)
+    indices = {name: values.argmax(axis=-1) for name, values in probabilities.items()}
+    assert candidate.genotype == bars.decide(space, bars.pruned(space, indices))
 
 
 # --- search --------------------------------------------------------------------------------------------------

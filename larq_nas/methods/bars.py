@@ -288,8 +288,9 @@ class Strategy:
         """
         even = {name: (values + 1 / values.shape[-1]) / 2 for name, values in probabilities.items()}
         nearest = None
-        for _ in range(STARTS):
-            indices = pruned(space, draw(probabilities, generator))
+        for start in range(STARTS):
+            # Near the most probable genotypes there may be none that fits.
+            indices = pruned(space, draw(even if start > STARTS / 2 else probabilities, generator))
             best = self._candidate(space, indices)
             for change in range(CHANGES):
                 if not self._excess(best.figures):
@@ -332,7 +333,7 @@ class Strategy:
 
 
 # How often a genotype of accepted costs is looked for, and how many changes are tried each time.
-STARTS, CHANGES = 10, 400
+STARTS, CHANGES = 20, 400
 
 
 def _changed(indices, probabilities, generator):

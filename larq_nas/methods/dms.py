@@ -181,6 +181,14 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
     return total / MEGABYTE
 
 
+def size(genotype: Architecture, input_shape, classes: int) -> float:
+    """Megabytes of a genotype: `megabytes`, or with cells what `costs` counts."""
+    if genotype.cells:
+        return costs.count(genotype, input_shape, classes).bytes / MEGABYTE
+    widths = {stage.cell: stage.widths[0] for stage in genotype.stages}
+    return megabytes(genotype, widths, input_shape, classes)
+
+
 @dataclasses.dataclass(frozen=True)
 class Strategy:
     """How DMS searches.
@@ -356,12 +364,14 @@ class WidthSupernet(supernet.Supernet):
         mean.assign(tf.maximum(mean, LEAST_RATIO))
 
 
-def best_effort(network: tf.keras.Model, values: dict):
+def best_effort(network: tf.keras.Model, values: dict, groups=None):
     """Copies what fits into a network: of each tensor the first entries along every axis.
 
     # Arguments
         network: The new network.
         values: Arrays of the old one's variables by name.
+        groups: If channels come in groups, as with cells: how many there are in a group of the old network, and of the
+            new one. Then the first of each group are copied.
 
     # References
         - DMS, equations 9 and 10, the first of which keeps as many entries as the new tensor has
@@ -369,6 +379,18 @@ def best_effort(network: tf.keras.Model, values: dict):
     for variable in network.variables:
         if variable.name in values:
             old, new = values[variable.name], np.array(variable)
-            part = tuple(slice(min(sizes)) for sizes in zip(old.shape, new.shape, strict=True))
-            new[part] = old[part]
-            variable.assign(new)
+            places = [_common(*sizes, groups) for sizes in zip(old.shape, new.shape, strict=True)]
+            if places:
+                new[np.ix_(*(to for _, to in places))] = old[np.ix_(*(of for of, _ in places))]
+            variable.assign(new if places else old)
+
+
+def _common(old, new, groups):
+    """The indices along an axis of what is copied, in the old tensor and in the new one."""
+    sizes = groups or (old, new)
+    if old == new or old % sizes[0] or new % sizes[1] or old // sizes[0] != new // sizes[1]:
+        sizes = old, new
+    first = np.arange(min(sizes))
+    return tuple(
+        (np.arange(0, n, size)[:, np.newaxis] + first).ravel() for n, size in zip((old, new), sizes, strict=True)
+    )
