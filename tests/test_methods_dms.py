@@ -232,6 +232,28 @@ def test_best_effort_copies_the_common_part(before, after):
         np.testing.assert_array_equal(b.numpy()[rest], fresh[b.name][rest])
 
 
+def test_best_effort_keeps_the_groups_of_channels_of_cells():
+    base = dms.space(bars.space(8, cells_per_stage=1).sample(1))
+
+    def network(room):
+        return dms.WidthSupernet(dms.Candidates(dms.Strategy(), base, (16, 16, 3), 3), [room] * 3).network
+
+    small, large = network(8), network(16)
+    for variable in small.variables:
+        variable.assign(tf.random.normal(variable.shape))
+    dms.best_effort(large, {variable.name: variable.numpy() for variable in small.variables}, (8, 16))
+    widened = 0
+    for old, new in zip(small.variables, large.variables, strict=True):
+        # The first 8 of each group of 16, along every axis of channels.
+        axes = [
+            np.arange(n) if n == m else np.arange(m).reshape(-1, 16)[:, :8].ravel()
+            for n, m in zip(old.shape, new.shape, strict=True)
+        ]
+        np.testing.assert_array_equal(new.numpy()[np.ix_(*axes)], old)
+        widened += new.shape != old.shape
+    assert widened > 20
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"ratio": 0.2}, "ratio=0.2: must be at least 0.3"), ({"final_scale": 2.0}, "final_scale=2.0: must be positive")],
