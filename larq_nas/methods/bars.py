@@ -286,16 +286,18 @@ class Strategy:
         They are drawn more evenly, as the most probable ones may not fit at all. Then some are drawn once more, from
         their own probabilities, where that leads to a more probable genotype that still fits.
         """
-        even = {name: (values + 1 / values.shape[-1]) / 2 for name, values in probabilities.items()}
+        flat = {name: np.full_like(values, 1 / values.shape[-1]) for name, values in probabilities.items()}
+        even = {name: (values + flat[name]) / 2 for name, values in probabilities.items()}
         nearest = None
         for start in range(STARTS):
             # Near the most probable genotypes there may be none that fits.
-            indices = pruned(space, draw(even if start > STARTS / 2 else probabilities, generator))
+            late = start >= STARTS / 2
+            indices = pruned(space, draw(flat if late else probabilities, generator))
             best = self._candidate(space, indices)
             for change in range(CHANGES):
                 if not self._excess(best.figures):
                     return self._likelier(space, probabilities, indices, best, generator) if change else best
-                changed = pruned(space, _changed(indices, even, generator))
+                changed = pruned(space, _changed(indices, flat if late else even, generator))
                 candidate = self._candidate(space, changed)
                 if self._excess(candidate.figures) <= self._excess(best.figures):
                     indices, best = changed, candidate
@@ -333,7 +335,7 @@ class Strategy:
 
 
 # How often a genotype of accepted costs is looked for, and how many changes are tried each time.
-STARTS, CHANGES = 20, 400
+STARTS, CHANGES = 10, 400
 
 
 def _changed(indices, probabilities, generator):
