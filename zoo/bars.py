@@ -11,11 +11,11 @@ All were found by small searches on a part of CIFAR-10, on a CPU. Each genotype 
 from larq_nas.zoo.variants import CIFAR, IMAGENET, Variant, searched
 
 VARIANTS = {
-    "bars_a": Variant(*CIFAR, "91.25 top-1 (theirs)", 2_739_684, 444_736),
-    "bars_b": Variant(*CIFAR, "92.98 top-1 (theirs)", 5_986_368, 902_256),
-    "bars_c": Variant(*CIFAR, "93.43 top-1 (theirs)", 10_967_610, 1_517_608),
-    "bars_d": Variant(*IMAGENET, "52.5 top-1 (theirs)", 9_447_040, 4_408_000),
-    "bars_e": Variant(*IMAGENET, "56.1 top-1 (theirs)", 13_787_410, 4_997_680),
+    "bars_a": Variant(*CIFAR, "91.25 top-1 (theirs)", 2_778_800, 440_928),
+    "bars_b": Variant(*CIFAR, "92.98 top-1 (theirs)", 5_962_288, 905_952),
+    "bars_c": Variant(*CIFAR, "93.43 top-1 (theirs)", 10_909_338, 1_499_176),
+    "bars_d": Variant(*IMAGENET, "52.5 top-1 (theirs)", 9_294_304, 4_396_480),
+    "bars_e": Variant(*IMAGENET, "56.1 top-1 (theirs)", 13_933_390, 5_018_560),
 }
 
 _DOCSTRING = """{title}, a binary network for {dataset}, at the costs of the network that has this name in the paper.
