@@ -9,6 +9,7 @@ import larq_nas
 from larq_nas import costs, zoo
 from larq_nas import flags as definitions
 from larq_nas.converters import tflite
+from larq_nas.methods import bars
 
 SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h")
 BARS = zoo.list_models("bars*")
@@ -66,6 +67,9 @@ def test_genotypes_that_we_found_say_how_and_keep_to_the_published_budget(name):
     assert {"seed", "epochs", "warmup_epochs", "entropy_weight"} <= set(flags) and "data_dir" not in flags
     assert "tensorflow" in genotype.provenance["packages"]
     assert "found by larq_nas under the published budget" in inspect.getdoc(getattr(zoo, name))
+    for cell in genotype.cells:
+        reached = [True, *bars.live(cell)]
+        assert all(reached[edge.source] for edge in cell.edges if edge.operations != ("none",))
     # All but stem and classifier.
     floats = {row.name.rpartition("/")[0] or row.name for row in counts.rows if row.float_macs}
     assert all(name.startswith(("stem", "classifier")) for name in floats)
