@@ -195,8 +195,8 @@ larq_nas {search}
 Operations are convolutions/shortcuts/none of the most probable genotype. The first 14 epochs train weights alone.
 
 Entropies stay high until the weights are worth something and end near 0, and no cell becomes one of shortcuts alone.
-But depths fall to 0: so short a training does not repay depth, and nothing in the loss asks for it below the budget. The
-genotypes of the zoo get their depth from the budget that they must fit.
+But depths fall to 0: so short a training does not repay depth, and nothing in the loss asks for it below the budget.
+The genotypes of the zoo get their depth from the budget that they must fit.
 
 ## With and without the shortcut around each cell
 
