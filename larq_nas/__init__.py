@@ -40,6 +40,7 @@ _SUBMODULES = {
     "residual",
     "rounds",
     "runs",
+    "sampling",
     "steps",
     "supernet",
     "training",

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from larq_nas import costs, networks
 from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas.sampling import gumbel_softmax
 
 OPERATIONS = TEMPLATE_OPERATIONS["bars"]
 NODES, STAGES, WIDTHS = 4, 3, 4
@@ -90,24 +91,6 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
             raise ValueError(f"filters={filters}: the widths {stage.widths} of {most} are no integers of it")
         stages.append(dataclasses.replace(stage, widths=tuple(width * filters // most for width in stage.widths)))
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
-
-
-def gumbel_softmax(logits: tf.Tensor, temperature, random=tf.random) -> tf.Tensor:
-    """A relaxed sample of each row of logits: the softer, the higher the temperature.
-
-    # Arguments
-        logits: A tensor of shape `(..., candidates)`.
-        temperature: A positive number.
-        random: `tf.random` or a `tf.random.Generator`.
-
-    # Returns
-        A tensor of that shape.
-
-    # References
-        - [BARS](https://arxiv.org/abs/2011.10804), equation 5
-    """
-    uniform = random.uniform(tf.shape(logits), minval=np.finfo(np.float32).tiny)
-    return tf.nn.softmax((logits - tf.math.log(-tf.math.log(uniform))) / temperature)
 
 
 def entropy(probabilities: tf.Tensor) -> tf.Tensor:

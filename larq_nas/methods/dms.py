@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from larq_nas import costs, layouts, networks, supernet
 from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Stage
-from larq_nas.methods.bars import OPERATIONS, gumbel_softmax
+from larq_nas.sampling import gumbel_softmax
 
 # Filters of the networks for CIFAR-10, a quarter of those for ImageNet, by the order of `CHAINS`.
 BASES = {
@@ -270,8 +270,9 @@ class Candidates(tf.Module):
         super().__init__()
         self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
         self.room, count = None, len(base.stages)
-        indices = {cell.name: [OPERATIONS.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
-        self.decided = {name: tf.one_hot(values, len(OPERATIONS)) for name, values in indices.items()}
+        names = TEMPLATE_OPERATIONS.get(base.template, ())
+        indices = {cell.name: [names.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
+        self.decided = {name: tf.one_hot(values, len(names)) for name, values in indices.items()}
         self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
         self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
         self.scale = tf.Variable(1.0, trainable=False)
