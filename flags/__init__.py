@@ -36,23 +36,21 @@ def define(command: str) -> list:
     for group in _COMMANDS[command]:
         known = set(flags.FLAGS)
         group()
-        for method, own in METHOD_FLAGS.items():
-            if group is own:
-                _METHODS.update(dict.fromkeys(set(flags.FLAGS) - known, method))
+        methods = {method for method, groups in METHOD_FLAGS.items() if group in groups}
+        if methods:
+            _METHODS.update(dict.fromkeys(set(flags.FLAGS) - known, methods))
     return [name for name in flags.FLAGS if name not in before]
 
 
-# Flag -> the only method that has it.
+# Flag -> the methods that have it, where not all do.
 _METHODS = {}
 
 
 def foreign(settings) -> list:
-    """Names of the flags that are of another method than `settings.method`."""
+    """Names of the flags that are of other methods than `settings.method`."""
     if "method" not in settings:
         return []
-    # DMS has a backbone in place of filters.
-    methods = {**_METHODS, **({"filters": "bnas, bars"} if settings.method == "dms" else {})}
-    return [name for name, method in methods.items() if method != settings.method]
+    return [name for name, methods in _METHODS.items() if settings.method not in methods]
 
 
 def _run_dir(default):
@@ -91,12 +89,15 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
 
 def _search():
     flags.DEFINE_enum("method", "bnas", list(METHOD_FLAGS), "the search method")
-    flags.DEFINE_integer("filters", 16, "most filters of a node in the first stage", lower_bound=2)
     _fit(64, 50, 0.025, 0.9, 3e-4)
     flags.DEFINE_float("final_learning_rate", 0.001, "learning rate of the last epoch", lower_bound=0)
     flags.DEFINE_float("clip_norm", 0.0, "largest global norm of the weights' gradients; 0: any", lower_bound=0)
     flags.DEFINE_float("architecture_learning_rate", 3e-4, "learning rate of the logits", lower_bound=0)
     flags.DEFINE_float("architecture_weight_decay", 1e-3, "weight decay of the logits", lower_bound=0)
+
+
+def _filters():
+    flags.DEFINE_integer("filters", 16, "most filters of a node in the first stage", lower_bound=2)
 
 
 def _bnas():
@@ -145,6 +146,12 @@ def _dms():
     flags.DEFINE_float("final_scale", 0.3, "that of the last round", lower_bound=0.01)
     flags.DEFINE_float("memory_target", None, "megabytes (2^20 bytes) above which memory costs", lower_bound=0)
     flags.DEFINE_float("memory_weight", 0.01, "loss per megabyte above --memory_target", lower_bound=0)
+    flags.DEFINE_float(
+        "genotype_megabytes",
+        None,
+        "size of the genotype: the ratios that were found are multiplied by what it takes",
+        lower_bound=0,
+    )
     flags.DEFINE_bool("best_effort", True, "keep of the weights what fits when the network is rebuilt")
 
 
@@ -171,8 +178,8 @@ def _is_amount(text):
         return False
 
 
-# Method -> what defines the flags that only it has.
-METHOD_FLAGS = {"bnas": _bnas, "bars": _bars, "dms": _dms}
+# Method -> what defines the flags that not all methods have.
+METHOD_FLAGS = {"bnas": (_filters, _bnas), "bars": (_filters, _bars), "dms": (_dms,)}
 
 
 def _train():
@@ -242,7 +249,7 @@ def _is_shape(sizes):
 
 
 _COMMANDS = {
-    "search": (_search, _bnas, _bars, _dms, _data, _run_dir("runs/search")),
+    "search": (_search, _filters, _bnas, _bars, _dms, _data, _run_dir("runs/search")),
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),

@@ -90,7 +90,8 @@ def _call(command, settings, names):
         function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
     except KeyboardInterrupt:
         again = " without --overwrite" if "overwrite" in names and settings.overwrite else ""
-        goes_on = f"; the same command{again} goes on after the last finished epoch" if "overwrite" in names else ""
+        unit = "round" if "method" in settings and settings.method == "dms" else "epoch"
+        goes_on = f"; the same command{again} goes on after the last finished {unit}" if "overwrite" in names else ""
         _say(f"{command}: interrupted{goes_on}")
         return EXIT_FAILED
     except Exception as error:

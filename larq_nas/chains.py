@@ -88,7 +88,7 @@ def build(architecture, images, choices, large, binary=True):
     # Arguments
         architecture: An architecture of the template `"vgg11"` or `"resnet18"`.
         images: Input tensor.
-        choices: Weights of the candidates of open widths, by the name of the choice.
+        choices: For each stage, weights of the candidates of its width; `None` where it is not open.
         large: Whether the images are large: ResNet then has the stem of ImageNet.
         binary: Whether all convolutions but the first are binary.
 
@@ -96,10 +96,7 @@ def build(architecture, images, choices, large, binary=True):
         A tensor.
     """
     convolutions = {conv.name: conv for conv in CONVOLUTIONS[architecture.template](large)}
-    widths = {
-        stage.cell: (stage.widths, choices.get(f"stage{index}_width"))
-        for index, stage in enumerate(architecture.stages)
-    }
+    widths = {stage.cell: (stage.widths, choice) for stage, choice in zip(architecture.stages, choices, strict=True)}
 
     def apply(x, name):
         conv = convolutions[name]

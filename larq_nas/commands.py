@@ -79,6 +79,7 @@ def _dms(settings):
     if settings.epochs % settings.rounds:
         raise CommandError(f"--epochs={settings.epochs}: must be a multiple of --rounds={settings.rounds}")
     names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
+    names += ("genotype_megabytes",)
     strategy = dms.Strategy(**{name: getattr(settings, name) for name in names})
     backbone = settings.backbone
     if backbone not in CHAINS:
@@ -88,7 +89,13 @@ def _dms(settings):
                 "one of the zoo"
             )
         backbone = _genotype(backbone)
-    return dms.space(backbone, settings.width), lambda shape, classes: strategy
+    base = dms.space(backbone, settings.width)
+
+    def strategy_for(shape, classes):
+        strategy.check(base, shape, classes)
+        return strategy
+
+    return base, strategy_for
 
 
 def _counted(settings, data):

@@ -73,7 +73,8 @@ def build(
             raise NetworkError(
                 f"drop_path: is for networks of cells, not for {architecture.template}; use --drop_path=0"
             )
-        x = chains.build(architecture, images, choices, images.shape[1] >= LARGE_IMAGE, binary)
+        widths = [choices.get(width_name(index)) for index in range(len(architecture.stages))]
+        x = chains.build(architecture, images, widths, images.shape[1] >= LARGE_IMAGE, binary)
     elif binary:
         x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)
     else:

@@ -3,15 +3,13 @@
 What a round leaves behind is one file in `backup/`, from which an interrupted search goes on.
 """
 
-import csv
-import dataclasses
 import math
 import zipfile
 
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import callbacks, costs, datasets, optimizers, runs
+from larq_nas import callbacks, costs, datasets, runs, training
 from larq_nas.architecture import Architecture
 from larq_nas.methods import dms
 
@@ -51,19 +49,18 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         row["megabytes"] = float(candidates.memory(tf.constant(state["mean"])))
         names = [f"stage{i}" if base.cells else stage.cell for i, stage in enumerate(base.stages)]
         row |= {f"ratio/{name}": float(ratio) for name, ratio in zip(names, state["mean"], strict=True)}
-        _append(run, row)
+        run.append_row(row)
         _save(run, state)
         widths = dms.rounded(base, state["mean"])
         figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
         print(f"round {number + 1}/{strategy.rounds} {figures} widths {','.join(map(str, widths))}", flush=True)
-    genotype = dms.derive(base, state["mean"])
+    genotype = strategy.derive(base, state["mean"], shape, classes)
     counts = costs.count(genotype, shape, classes)
     result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
     result |= {"base": dms.base_widths(base).tolist(), "megabytes": float(dms.size(genotype, shape, classes))}
     provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
-    genotype = dataclasses.replace(genotype, provenance=provenance)
-    runs.write(run.genotype, genotype.to_json())
-    return genotype
+    training.write_genotype(genotype, provenance, run.genotype)
+    return Architecture.load(run.genotype)
 
 
 def _model(candidates, room, settings, period, state):
@@ -74,16 +71,7 @@ def _model(candidates, room, settings, period, state):
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
     least = settings.final_learning_rate / (settings.learning_rate or 1.0)
     rate = cosine(settings.learning_rate, period, 1.0, 1.0, least)
-    model.compile(
-        optimizer=optimizers.make(
-            settings.optimizer, rate, settings.momentum, settings.weight_decay, settings.clip_norm
-        ),
-        architecture_optimizer=optimizers.Adam(
-            settings.architecture_learning_rate, beta_1=0.5, epsilon=1e-8, l2=settings.architecture_weight_decay
-        ),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
+    training.compile_supernet(model, rate, settings)
     if "mean" in state:
         model.logits["mean"].assign(state["mean"])
         model.random.state.assign(state["random"])
@@ -147,12 +135,3 @@ def _load(run, base):
             f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
         )
     return state
-
-
-def _append(run, row):
-    new = not run.metrics_csv.exists()
-    with open(run.metrics_csv, "a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)

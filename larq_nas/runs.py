@@ -134,6 +134,15 @@ class Run:
         except (TypeError, ValueError):
             raise RunError(f"{self.metrics_csv}: broken; start again with --overwrite") from None
 
+    def append_row(self, row: dict):
+        """Adds a row to `metrics.csv`."""
+        new = not self.metrics_csv.exists()
+        with open(self.metrics_csv, "a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
     def drop_rows(self, first_epoch: int):
         """Forgets the rows of epochs that are run again."""
         try:

@@ -120,10 +120,11 @@ def _best_epoch(rows, run, variants, provenance):
     provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
     for suffix in reversed(variants):
         genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
-        _write(genotype, provenance, run.path / f"genotype{suffix}.json")
+        write_genotype(genotype, provenance, run.path / f"genotype{suffix}.json")
 
 
-def _write(genotype, provenance, path):
+def write_genotype(genotype: Architecture, provenance: dict, path):
+    """Writes a genotype that a search has found."""
     runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
 
 
@@ -144,15 +145,27 @@ def _best_candidate(model, validation, run, seed, provenance):
     fitting = [candidate for candidate in candidates if candidate.figures.get("accepted", True)] or candidates
     best = min(fitting, key=lambda candidate: candidate.figures["validation_loss"])
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
-    _write(best.genotype, {**provenance, "result": best.figures}, run.genotype)
+    write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 
 
 def _supernet(strategy, space, data, settings, steps):
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
-    schedule = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
+    rate = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
+    compile_supernet(model, rate, settings)
+    return model
+
+
+def compile_supernet(model: supernet.Supernet, rate, settings):
+    """Compiles a supernet with the optimizers of a search.
+
+    # Arguments
+        model: The supernet.
+        rate: Learning rate of the weights, or its schedule.
+        settings: The flags of the command `search`.
+    """
     model.compile(
         optimizer=optimizers.make(
-            settings.optimizer, schedule, settings.momentum, settings.weight_decay, settings.clip_norm
+            settings.optimizer, rate, settings.momentum, settings.weight_decay, settings.clip_norm
         ),
         architecture_optimizer=optimizers.Adam(
             settings.architecture_learning_rate,
@@ -163,7 +176,6 @@ def _supernet(strategy, space, data, settings, steps):
         loss=tf.keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
     )
-    return model
 
 
 def _search_batches(data, settings, steps, first_epoch):

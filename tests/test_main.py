@@ -131,7 +131,7 @@ def test_unknown_command_suggests_one(cli, word, hint):
         (["search", "--genotype=bnas_a"], ["'genotype'"]),
         (
             ["search", "--flagfile=quikstart"],
-            ["quikstart", "bnas_cifar10, cifar10_cpu, dms_cifar10, dms_quickstart, quickstart"],
+            ["quikstart", "bnas_cifar10, cifar10_cpu, dms_cifar10, dms_cifar10_cpu, dms_quickstart, quickstart"],
         ),
         (["zoo", "--flagfile=quickstart"], ["no recipe of zoo", "none"]),
         (["zoo", "bnas_a"], ["unexpected 'bnas_a'", "--name=value"]),
@@ -206,7 +206,8 @@ def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "flag"),
-    [(["--method=bars", "--layers=5"], "--layers"), (["--budget=1M"], "--budget"), (["--nogumbel"], "--gumbel")],
+    [(["--method=bars", "--layers=5"], "--layers"), (["--budget=1M"], "--budget"), (["--nogumbel"], "--gumbel")]
+    + [(["--method=dms", "--filters=8"], "--filters"), (["--method=bars", "--rounds=2"], "--rounds")],
     ids=in_words,
 )
 def test_flag_of_another_method_is_refused(cli, words, flag):

@@ -263,6 +263,25 @@ def test_settings_that_cannot_be_are_refused(options, message):
         dms.Strategy(**options)
 
 
+@pytest.mark.parametrize(("backbone", "wanted"), [("vgg11", 0.08), ("resnet18", 0.84), ("bars_a", 0.3)])
+def test_ratios_are_scaled_to_a_size(backbone, wanted):
+    base = dms.space(zoo.genotype(backbone) if backbone in zoo.GENOTYPES else backbone)
+    ratios = np.random.default_rng(0).uniform(0.5, 2.0, len(base.stages))
+    strategy = dms.Strategy(genotype_megabytes=wanted)
+    strategy.check(base, (32, 32, 3), 10)
+    genotype = strategy.derive(base, ratios, (32, 32, 3), 10)
+    assert float(dms.size(genotype, (32, 32, 3), 10)) == pytest.approx(wanted, rel=0.03)
+    # All by the same factor, up to rounding.
+    factors = dms.base_widths(genotype) / (dms.base_widths(base) * ratios)
+    assert np.ptp(factors) < 0.2 * factors.mean()
+    assert dms.Strategy().derive(base, ratios, (32, 32, 3), 10) == dms.derive(base, ratios)
+
+
+def test_a_size_that_no_network_has_is_refused():
+    with pytest.raises(ValueError, match="genotype_megabytes=0.0001: must be at least 0.00.*one filter in each layer"):
+        dms.Strategy(genotype_megabytes=1e-4).check(dms.space("vgg11"), (32, 32, 3), 10)
+
+
 def test_an_unknown_backbone_is_refused():
     with pytest.raises(ValueError, match="backbone='vgg16': accepted are vgg11, resnet18, or a genotype of bars"):
         dms.space("vgg16")

@@ -7,7 +7,7 @@ import pytest
 
 from larq_nas import costs, datasets, rounds, runs
 from larq_nas.architecture import Architecture
-from larq_nas.methods import dms
+from larq_nas.methods import bars, dms
 
 SETTINGS = argparse.Namespace(
     **{"seed": 3, "batch_size": 16, "epochs": 3, "learning_rate": 0.05, "final_learning_rate": 0.01},
@@ -69,6 +69,17 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
     for a, b in zip(whole.rows(), run.rows(), strict=True):
         assert a == pytest.approx(b, rel=1e-3)
     assert run.genotype.read_text() == whole.genotype.read_text()
+
+
+def test_widths_of_a_genotype_with_cells_are_searched(tmp_path):
+    data = datasets.load("digits", image_size=8, train_examples=32)
+    base = dms.space(bars.space(4, cells_per_stage=1).sample(1))
+    genotype = rounds.search(STRATEGY, base, data, runs.Run(tmp_path), SETTINGS)
+    assert genotype.cells == base.cells and genotype.decided
+    # Memory costs, and widths stay those of stages that double.
+    assert np.all(dms.base_widths(genotype) % [1, 2, 4] == 0)
+    rows = runs.Run(tmp_path).rows()
+    assert rows[0]["megabytes"] > rows[-1]["megabytes"] and "ratio/stage2" in rows[0]
 
 
 def test_a_broken_backup_is_named(digits, tmp_path):

@@ -179,9 +179,7 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
         binary=binary,
         name=name,
     )
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    return load_weights(model, weights)
 
 
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
@@ -195,9 +193,7 @@ def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weigh
     model = networks.finish(
         images, body(images, large), classes, input_tensor=input_tensor, include_top=include_top, name=name
     )
-    if weights is not None:
-        load_weights(model, weights)
-    return model
+    return load_weights(model, weights)
 
 
 def _xnor_resnet(depths, downsample):

@@ -69,9 +69,7 @@ def searched(name: str, variant: Variant, docstring: str):
             include_top=include_top,
             name=name,
         )
-        if weights is not None:
-            load_weights(model, weights)
-        return model
+        return load_weights(model, weights)
 
     facts = dataclasses.asdict(variant)
     title = name.upper().replace("_", "-")
@@ -93,7 +91,9 @@ _ARGUMENTS = """# Arguments
 
 
 def load_weights(model, weights):
-    """Loads a weights file into a model, or says what is wrong with it."""
+    """Loads a weights file into a model, or says what is wrong with it; `None` is none. Returns the model."""
+    if weights is None:
+        return model
     if not pathlib.Path(weights).is_file():
         raise ValueError(
             f"weights={str(weights)!r}: no such file. Accepted: None, or the path of a weights file; "
@@ -103,3 +103,4 @@ def load_weights(model, weights):
         model.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"{weights}: these are not weights of {model.name} ({error})") from None
+    return model

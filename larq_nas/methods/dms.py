@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas import costs, layouts, networks, supernet
-from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Stage
+from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
 # Filters of the networks for CIFAR-10, a quarter of those for ImageNet, by the order of `CHAINS`.
@@ -104,13 +104,11 @@ def opened(base: Architecture, room) -> Architecture:
     """
     widths = [range(unit, unit * size + 1, unit) for unit, size in zip(units(base), room, strict=True)]
     names = TEMPLATE_OPERATIONS.get(base.template)
-    cells = tuple(
-        dataclasses.replace(cell, nodes=tuple(
-            dataclasses.replace(node, edges=tuple(dataclasses.replace(edge, operations=names) for edge in node.edges))
-            for node in cell.nodes
-        ))
-        for cell in base.cells
-    )  # fmt: skip
+
+    def with_all(node):
+        return Node(tuple(Edge(edge.source, names) for edge in node.edges), node.keep)
+
+    cells = tuple(Cell(cell.name, tuple(map(with_all, cell.nodes))) for cell in base.cells)
     return dataclasses.replace(with_widths(base, widths), cells=cells)
 
 
@@ -202,6 +200,7 @@ class Strategy:
         memory_weight: Loss per megabyte above the target.
         temperature: Of the Gumbel-softmax.
         best_effort: Whether a new network starts with what it can keep of the old one's weights.
+        genotype_megabytes: Size of the genotype; `None` for that of the ratios that were found.
 
     # References
         - DMS, sections 2.4 and B.2.1
@@ -215,6 +214,7 @@ class Strategy:
     memory_weight: float = 0.01
     temperature: float = 1.0
     best_effort: bool = True
+    genotype_megabytes: float | None = None
 
     def __post_init__(self):
         if self.ratio < LEAST_RATIO:
@@ -225,6 +225,29 @@ class Strategy:
     def scale_at(self, number: int) -> float:
         """The scale in a round, counted from 0."""
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
+
+    def check(self, base: Architecture, input_shape, classes: int):
+        """Raises `ValueError` if no network of the base can have `genotype_megabytes`."""
+        least = size(derive(base, np.zeros(len(base.stages))), input_shape, classes)
+        if self.genotype_megabytes is not None and self.genotype_megabytes < least:
+            raise ValueError(
+                f"genotype_megabytes={self.genotype_megabytes}: must be at least {least:.4f}, which one filter in each "
+                "layer takes"
+            )
+
+    def derive(self, base: Architecture, ratios, input_shape, classes: int) -> Architecture:
+        """The genotype of the mean ratios, or of a multiple of them that has `genotype_megabytes`."""
+        if self.genotype_megabytes is None:
+            return derive(base, ratios)
+        low, high = 1e-3, 1e3
+
+        def excess(factor):
+            return size(derive(base, ratios * factor), input_shape, classes) - self.genotype_megabytes
+
+        for _ in range(40):
+            middle = (low * high) ** 0.5
+            low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+        return derive(base, ratios * min(low, high, key=lambda factor: abs(excess(factor))))
 
 
 # Networks have room for a multiple of so many filters, so that many rounds can use the same one. What no candidate has
