@@ -8,19 +8,17 @@ RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR i
 
 import collections
 import dataclasses
+import functools
 import pathlib
-import shlex
-import statistics
-import subprocess
 import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+from experiments import accuracy, command, converted, summary
 
 import larq_nas
-from larq_nas import costs, networks, runs
+from larq_nas import costs, networks
 from larq_nas.architecture import Architecture
-from larq_nas.converters import tflite
 from larq_nas.methods import bars
 
 HERE = pathlib.Path(__file__).parent
@@ -42,23 +40,6 @@ PUBLISHED = {
     "bars_d": (1499, 9.46, 129),
     "bars_e": (2526, 14.04, 194),
 }
-
-
-def command(words, data_dir, run_dir):
-    """Runs a command of larq_nas, or lets it go on, and returns its run."""
-    words = [*shlex.split(words), f"--data_dir={data_dir}", f"--run_dir={run_dir}"]
-    subprocess.run([sys.executable, "-m", "larq_nas", *words], check=True, stdout=subprocess.DEVNULL)
-    return runs.Run(run_dir)
-
-
-def accuracy(name, genotype, seed, folder, data_dir):
-    """Trains the network of a genotype; its test accuracy in percent."""
-    file = folder / "genotypes" / f"{name}.json"
-    runs.write(file, genotype.to_json())
-    run = command(f"{TRAIN} --genotype={shlex.quote(str(file))} --seed={seed}", data_dir, folder / f"{name}-{seed}")
-    result = 100 * runs.read_json(run.metrics)["test_accuracy"]
-    print(f"{name}, seed {seed}: {result:.2f} %", flush=True)
-    return result
 
 
 def alike(genotype):
@@ -113,14 +94,6 @@ def dynamics(rows):
     return "\n".join(lines)
 
 
-def summary(values):
-    """Mean, standard deviation and all of some accuracies."""
-    return (
-        f"{statistics.mean(values):.2f} | {statistics.stdev(values):.2f} | "
-        f"{', '.join(f'{value:.2f}' for value in values)}"
-    )
-
-
 def zoo_table():
     """Costs of the networks of the zoo beside the published ones, and what the converter makes of them."""
     head = "model | BiOps | published | parameters | published | FLOPs | published | packed | unused | float | file"
@@ -128,12 +101,9 @@ def zoo_table():
     for name, (biops, params, flops) in PUBLISHED.items():
         variant = larq_nas.zoo.VARIANTS[name]
         counts = costs.count(larq_nas.zoo.genotype(name), variant.input_shape, variant.num_classes)
-        conversion = tflite.convert(getattr(larq_nas.zoo, name)())
-        runs.write(HERE / "reports" / f"{name}.json", conversion.report.to_dict())
-        converted = " | ".join(str(conversion.report.count(state)) for state in ("packed", "unused", "float"))
         lines.append(
             f"| {name} | {counts.biops / 1e6:,.1f} M | {biops} M | {counts.params / 1e6:.3f} M | {params} M | "
-            f"{counts.flops / 1e6:.2f} M | {flops} M | {converted} | {len(conversion.bytes):,} bytes |"
+            f"{counts.flops / 1e6:.2f} M | {flops} M | {converted(name, HERE / 'reports')} |"
         )
     return "\n".join(lines)
 
@@ -145,12 +115,13 @@ def main(folder, data_dir):
     derived = bars.scale(found, max(found.stages[0].widths) * FILTERS // 64)
     bare = dataclasses.replace(derived, template="bars_no_shortcut")
     seeds = range(SEEDS)
-    of_derived = [accuracy("derived", derived, seed, folder, data_dir) for seed in seeds]
-    of_bare = [accuracy("no_shortcut", bare, seed, folder, data_dir) for seed in seeds]
+    train = functools.partial(accuracy, TRAIN, folder=folder, data_dir=data_dir)
+    of_derived = [train("derived", derived, seed) for seed in seeds]
+    of_bare = [train("no_shortcut", bare, seed) for seed in seeds]
     drawn = [(f"random{i}", genotype) for i, genotype in enumerate(alike(derived))]
-    of_random = [accuracy(name, genotype, 0, folder, data_dir) for name, genotype in drawn]
+    of_random = [train(name, genotype, 0) for name, genotype in drawn]
     of_bare_random = [
-        accuracy(f"{name}_no_shortcut", dataclasses.replace(genotype, template=bare.template), 0, folder, data_dir)
+        train(f"{name}_no_shortcut", dataclasses.replace(genotype, template=bare.template), 0)
         for name, genotype in drawn[-SEEDS:]
     ]
     counts, counts_bare = (costs.count(genotype, SHAPE, CLASSES) for genotype in (derived, bare))

@@ -83,7 +83,10 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
         "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in how many bits layers compute"
     )  # fmt: skip
     flags.DEFINE_enum(
-        "augmentation", "crop_flip", ["none", "crop", "crop_flip", "imagenet"], "what happens to training images"
+        "augmentation",
+        "crop_flip",
+        ["none", "crop", "crop_flip", "crop_flip_cutout", "imagenet"],
+        "what happens to training images",
     )
 
 
@@ -100,8 +103,11 @@ def _filters():
     flags.DEFINE_integer("filters", 16, "most filters of a node in the first stage", lower_bound=2)
 
 
-def _bnas():
+def _layers():
     flags.DEFINE_integer("layers", 8, "cells of the supernet", lower_bound=3)
+
+
+def _bnas():
     flags.DEFINE_float("diversity", 1.0, "strength of the diversity regulariser", lower_bound=0)
     flags.DEFINE_float("diversity_decay", 7.7, "epochs in which it falls to 1/e", lower_bound=1e-6)
     flags.DEFINE_bool(
@@ -155,6 +161,23 @@ def _dms():
     flags.DEFINE_bool("best_effort", True, "keep of the weights what fits when the network is rebuilt")
 
 
+def _bats():
+    flags.DEFINE_float("softmax_temperature", 0.2, "temperature of the weights of operations", lower_bound=1e-3)
+    flags.DEFINE_bool("binarize", True, "search a binary network; if not, one without any quantizer")
+    flags.DEFINE_bool("binarize_preprocess", True, "whether 1x1 convolutions at the entrances of cells are binary, too")
+    _groups()
+
+
+def _groups():
+    flags.DEFINE_string(
+        "groups", None, "groups of the convolutions of bats, 12 by default; lce: as many as LCE computes natively"
+    )
+    flags.register_validator(
+        "groups", lambda text: text in (None, "lce") or text.isdecimal() and int(text) > 0, "give a number, or lce"
+    )
+    flags.DEFINE_integer("channels_per_group", None, "channels of a group, in place of --groups", lower_bound=1)
+
+
 def _amount(name, text):
     flags.DEFINE_string(name, None, text)
     flags.register_validator(name, _is_amount, f"give a positive number, e.g. --{name}=2096M or 2.77M")
@@ -179,7 +202,12 @@ def _is_amount(text):
 
 
 # Method -> what defines the flags that not all methods have.
-METHOD_FLAGS = {"bnas": (_filters, _bnas), "bars": (_filters, _bars), "dms": (_dms,)}
+METHOD_FLAGS = {
+    "bnas": (_filters, _layers, _bnas),
+    "bars": (_filters, _bars),
+    "dms": (_dms,),
+    "bats": (_filters, _layers, _bats),
+}
 
 
 def _train():
@@ -196,6 +224,24 @@ def _train():
     flags.DEFINE_bool("full_precision", False, "train the float twin of a network of DMS")
     flags.DEFINE_string("initial_weights", None, "weights.h5 of a float twin, with which to begin")
     flags.DEFINE_float("drop_path", 0.2, "rate of drop path after the last epoch", lower_bound=0, upper_bound=1)
+    flags.DEFINE_float(
+        "auxiliary_weight",
+        0.0,
+        "weight of the loss of a second classifier at two thirds of a network of bats; 0: none",
+        lower_bound=0,
+    )
+    _groups()
+    flags.DEFINE_list(
+        "stages",
+        ["weights"],
+        "activations,weights: first with binary activations and float kernels, then from there "
+        "with binary kernels, too; weights: at once",
+    )
+    stages = (["weights"], ["activations", "weights"])
+    flags.register_validator("stages", lambda names: names in stages, "give activations,weights or weights")
+    flags.DEFINE_integer("activations_epochs", None, "--epochs of the stage activations, if others", lower_bound=1)
+    flags.DEFINE_float("activations_learning_rate", None, "its --learning_rate, if another", lower_bound=0)
+    flags.DEFINE_float("activations_weight_decay", None, "its --weight_decay, if another", lower_bound=0)
 
 
 def _are_epochs(texts):
@@ -249,7 +295,7 @@ def _is_shape(sizes):
 
 
 _COMMANDS = {
-    "search": (_search, _filters, _bnas, _bars, _dms, _data, _run_dir("runs/search")),
+    "search": (_search, _filters, _layers, _bnas, _bars, _dms, _bats, _data, _run_dir("runs/search")),
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),

@@ -26,6 +26,8 @@ _SUBMODULES = {
     "datasets",
     "estimates",
     "flags",
+    "grouped",
+    "grouped_edges",
     "layouts",
     "macro",
     "methods",

@@ -138,11 +138,12 @@ def _read(command, words):
 
 
 def _method(command, words):
-    """The method to which the words of a command belong, as far as they say so."""
+    """The method to which the words of a command belong, as far as they say so: the beginning of its recipes' names."""
     given = [word.partition("=")[2] for word in words if word.lstrip("-").startswith(("method=", "genotype="))]
     if command == "train" and given:
         return _method_of_genotype(given[-1])
-    return given[-1] if given else "bnas"
+    real = {"--nobinarize", "--binarize=false", "--binarize=False"} & set(words)
+    return f"{given[-1]}_real" if given and real else given[-1] if given else "bnas"
 
 
 def _method_of_genotype(name):
@@ -152,6 +153,8 @@ def _method_of_genotype(name):
         template = name  # One of the zoo's.
     if template in CHAINS:
         return "dms"
+    if template == "bats_real" or template.startswith("bats_real_"):
+        return "bats_real"
     return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), "bnas")
 
 

@@ -43,12 +43,25 @@ TEMPLATE_OPERATIONS = {
         "bin_conv_5x5",
     ),
     "bars": ("none", "shortcut", "residual_bin_conv_3x3"),
+    "bats": (
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip",
+        "group_conv_3x3",
+        "group_conv_5x5",
+        "dil_group_conv_3x3",
+        "dil_group_conv_5x5",
+    ),
 }
 # BARS without the shortcuts around its cells, to show what they do.
 TEMPLATE_OPERATIONS["bars_no_shortcut"] = TEMPLATE_OPERATIONS["bars"]
+# BATS with float preprocessing of the cells' inputs, and without anything binary.
+BATS = ("bats", "bats_float_preprocess", "bats_real")
+TEMPLATE_OPERATIONS |= dict.fromkeys(BATS, TEMPLATE_OPERATIONS["bats"])
 OPERATIONS = tuple(dict.fromkeys(name for names in TEMPLATE_OPERATIONS.values() for name in names))
 # Template name -> how many earlier outputs a cell reads.
-TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1, "vgg11": 0, "resnet18": 0}
+TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1, **dict.fromkeys(BATS, 2), "vgg11": 0, "resnet18": 0}
 # Templates without cells -> the names of their widths, each of which is a stage's.
 CHAINS = {
     "vgg11": tuple(f"conv{index}" for index in range(8)),
@@ -115,12 +128,14 @@ class Stage:
         widths: Candidate numbers of filters of a node.
         depths: Candidate numbers of repetitions of the cell.
         reduction: Name of the stride-2 cell that opens the stage, or `None`.
+        groups: In how many groups the convolutions of the operations of BATS work; 1 in other templates.
     """
 
     cell: str
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     reduction: str | None = None
+    groups: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +211,9 @@ class Architecture:
         fields["cells"] = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
         if self.provenance is None:
             del fields["provenance"]
+        for stage in fields["stages"]:
+            if stage["groups"] == 1:
+                del stage["groups"]
         return json.dumps({"schema": SCHEMA, **fields}, indent=2) + "\n"
 
     @classmethod
@@ -249,8 +267,27 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             opening = f"{stage.reduction} + " if stage.reduction else ""
             depths, widths = "|".join(map(str, stage.depths)), "|".join(map(str, stage.widths))
-            lines.append(f"stage {index}: {opening}{depths} x {stage.cell}, {widths} filters")
+            groups = f" in {stage.groups} groups" if stage.groups > 1 else ""
+            lines.append(f"stage {index}: {opening}{depths} x {stage.cell}, {widths} filters{groups}")
         return "\n".join(lines)
+
+
+def thirds(layers: int, filters: int) -> tuple[Stage, ...]:
+    """The stages of the networks of DARTS: cells number `layers // 3` and `2 * layers // 3` are the reductions.
+
+    # Arguments
+        layers: Number of cells, at least 3.
+        filters: Channels of a node in the first stage; they double at each reduction.
+    """
+    if layers < 3:
+        raise ValueError(f"layers={layers}: such a network has at least 3 cells, two of them reductions")
+    first, second = layers // 3, 2 * layers // 3
+    depths = (first, second - first - 1, layers - second - 1)
+    reductions = (None, "reduce", "reduce")
+    return tuple(
+        Stage("normal", (filters << index,), (depth,), reduction)
+        for index, (depth, reduction) in enumerate(zip(depths, reductions, strict=True))
+    )
 
 
 def _node_size(node: Node) -> int:
@@ -324,6 +361,7 @@ def _validate(architecture: Architecture):
             _check_name(stage.reduction, f"{where}.reduction", names)
         _check_candidates(stage.widths, f"{where}.widths", 1, _MAX_WIDTH)
         _check_candidates(stage.depths, f"{where}.depths", 0, _MAX_CELLS)
+        _check_groups(stage, f"{where}.groups", architecture.template)
         used |= {stage.cell, stage.reduction}
         total += max(stage.depths) + (stage.reduction is not None)
     if chain:
@@ -331,6 +369,13 @@ def _validate(architecture: Architecture):
     for name in names:
         _require(name in used, f"cells.{name}", "no stage uses it")
     _require(total <= _MAX_CELLS, "stages", f"hold {total} cells; at most {_MAX_CELLS}")
+
+
+def _check_groups(stage, where, template):
+    _check_integer(stage.groups, where, 1, _MAX_WIDTH)
+    _require(stage.groups == 1 or template in BATS, where, f"must be 1 in {template}")
+    for width in stage.widths:
+        _require(width % stage.groups == 0, where, f"{stage.groups} do not divide the width {width}")
 
 
 def _check_chain(architecture, names):
@@ -406,7 +451,7 @@ def _architecture(value) -> Architecture:
     stages = []
     for index, stage in enumerate(_list(fields["stages"], "stages")):
         where = f"stages[{index}]"
-        stage = _fields(stage, where, ("cell", "widths", "depths"), ("reduction",))
+        stage = _fields(stage, where, ("cell", "widths", "depths"), ("reduction", "groups"))
         candidates = {key: tuple(_list(stage[key], f"{where}.{key}")) for key in ("widths", "depths")}
         stages.append(Stage(**{**stage, **candidates}))
     return Architecture(fields["template"], cells, tuple(stages), fields.get("provenance"))

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-NAMES = ("none", "crop", "crop_flip", "imagenet")
+NAMES = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
 
 
 def resize(image, size):
@@ -43,6 +43,17 @@ def get(name: str, shape):
         seeds = tf.random.split(seed, 2)
         return tf.image.stateless_random_flip_left_right(crop(image, seeds[0]), seeds[1])
 
+    def crop_flip_cutout(image, seed):
+        # A square of half of each side, 16 pixels of a CIFAR image, centred anywhere: it may reach beyond the image.
+        seeds = tf.random.split(seed, 2)
+        centre = tf.random.stateless_uniform([2], seeds[0], maxval=[height, width], dtype=tf.int32)
+        sides = zip(shape[:2], tf.unstack(centre), strict=True)
+        rows, columns = (
+            (tf.range(side) >= place - side // 4) & (tf.range(side) < place + side // 4) for side, place in sides
+        )
+        hole = (rows[:, tf.newaxis] & columns)[:, :, tf.newaxis]
+        return tf.where(hole, tf.zeros([], tf.uint8), crop_flip(image, seeds[1]))
+
     def imagenet(image, seed):
         seeds = tf.random.split(seed, 6)
         whole = tf.constant([[[0.0, 0.0, 1.0, 1.0]]])
@@ -59,4 +70,4 @@ def get(name: str, shape):
         return image
 
     functions = {"none": lambda image, seed: central(image, shape), "crop": crop, "crop_flip": crop_flip}
-    return {**functions, "imagenet": imagenet}[name]
+    return {**functions, "crop_flip_cutout": crop_flip_cutout, "imagenet": imagenet}[name]

@@ -4,11 +4,12 @@ A template is one function for supernet and final network alike. Where the cell 
 operation; where it is not, all edges that leave a state are one `MixedEdges` layer.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from larq_nas import macro, mixed, operations, residual
+from larq_nas import grouped, grouped_edges, macro, mixed, operations, residual
 from larq_nas.architecture import Cell
 from larq_nas.operations import Operation, batch_normalization, convolution_block
 from larq_nas.quantizers import register
@@ -103,7 +104,8 @@ def bnas(
             previous, filters, Operation("convolution"), affine=final, binary=final, name=f"{name}_preprocess1"
         ),
     ]
-    states = add_edges(inputs, cell, filters, 2 if reduction else 1, choice, drop_path, name)
+    fan_out = functools.partial(_fan_out, cell, filters)
+    states = add_edges(inputs, cell, fan_out, 2 if reduction else 1, choice, drop_path, name)
     output = layers.Concatenate(name=f"{name}_concat")(states[len(inputs) :])
     if not skip:
         return output
@@ -159,7 +161,8 @@ def bars(
     inner = filters // 2 if reduction else filters
     x = operations.layer_scaled_conv(x, inner, 1, activation="relu", mask=mask_input, name=f"{name}_preprocess_conv")
     x = own.mask(x) if own else x
-    states = add_edges([x], cell, filters, 2 if reduction else 1, choice, drop_path, name, own)
+    fan_out = functools.partial(_fan_out, cell, filters, widths=own)
+    states = add_edges([x], cell, fan_out, 2 if reduction else 1, choice, drop_path, name, own and own.mask)
     output = layers.Concatenate(name=f"{name}_concat")(states[1:])
     if not skip:
         return output
@@ -171,6 +174,66 @@ def bars(
         previous = operations.MatchChannels(output.shape[-1], name=f"{name}_shortcut")(previous)
     output = layers.Add(name=f"{name}_skip")([output, previous])
     return own.mask(output) if own else output
+
+
+def bats(
+    earlier,
+    previous,
+    cell: Cell,
+    filters: int,
+    *,
+    groups=1,
+    form="binary",
+    preprocess_form="binary",
+    reduction=False,
+    after_reduction=False,
+    choice=None,
+    drop_path=False,
+    name="",
+):
+    """A BATS cell: two preprocessed inputs, the nodes' concatenation as output.
+
+    # Arguments
+        earlier: Output of the cell before the previous one, of shape `(batch, height, width, channels)`; twice
+            as high and wide if `after_reduction`.
+        previous: Output of the previous cell, of shape `(batch, height, width, channels)`.
+        cell: The topology.
+        filters: Channels of each node.
+        groups: Groups of the convolutions on edges.
+        form: That of the operations, one of `grouped.FORMS`.
+        preprocess_form: That of the preprocessing.
+        reduction: Whether the edges that leave the cell's inputs have strides 2.
+        after_reduction: Whether the previous cell was a reduction cell.
+        choice: If the cell is not decided, for each state the choice weights of the edges that leave it, of shape
+            `(edges, candidates)`.
+        drop_path: Whether a `DropPath` follows every operation but identities.
+        name: Prefix of the layers' names.
+
+    # Returns
+        A tensor of shape `(batch, height, width, nodes * filters)`, half as high and wide if `reduction`.
+
+    # References
+        - [BATS](https://arxiv.org/abs/2003.01711); the preprocessing is that of the first author's library
+    """
+    options = {"form": preprocess_form, "affine": choice is None}
+    enter = grouped.factorized_reduce if after_reduction else grouped.preprocess
+    inputs = [
+        enter(earlier, filters, name=f"{name}_preprocess0", **options),
+        grouped.preprocess(previous, filters, name=f"{name}_preprocess1", **options),
+    ]
+
+    def fan_out(state, rows, strides, choice, name):
+        candidates = cell.edges[rows[0]].operations
+        if choice is not None:
+            layer = grouped_edges.GroupedEdges(
+                filters, candidates, len(rows), strides, groups, form != "real", name=name
+            )
+            return layer([state, choice])
+        decided = ((cell.edges[row].operations[0], f"{name}_edge{row}") for row in rows)
+        return [grouped.apply(op, state, filters, strides, groups, form, place) for op, place in decided]
+
+    states = add_edges(inputs, cell, fan_out, 2 if reduction else 1, choice, drop_path, name)
+    return layers.Concatenate(name=f"{name}_concat")(states[len(inputs) :])
 
 
 class Widths(NamedTuple):
@@ -189,11 +252,12 @@ class Widths(NamedTuple):
         return macro.WidthMask(self.candidates)([x, self.choice])
 
 
-def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name, widths=None):
+def add_edges(inputs, cell: Cell, fan_out, strides, choice, drop_path, name, mask=None):
     """The states of a cell: its inputs, then the nodes, each the sum of its edges.
 
     A state is pushed to all nodes that read it as soon as it is complete. Only the edges that leave an input of
-    the cell have `strides`. Nodes are masked if there are `Widths`.
+    the cell have `strides`. `mask` is what nodes are masked with. `fan_out` gives the outputs of all edges that leave a
+    state, from the state, the indices of these edges, strides, choice weights and a name.
     """
     states = list(inputs)
     terms = [[] for _ in cell.nodes]
@@ -201,15 +265,16 @@ def add_edges(inputs, cell: Cell, filters, strides, choice, drop_path, name, wid
     for source in range(len(inputs) + len(cell.nodes)):
         if source >= len(inputs):
             node = _add(terms[source - len(inputs)], f"{name}_node{source}")
-            states.append(widths.mask(node) if widths else node)
+            states.append(mask(node) if mask else node)
         rows = rows_of(cell, source)
         if not rows:
             continue
         stride = strides if source < len(inputs) else 1
         weights = choice and choice[source]
-        outputs = _fan_out(states[source], cell, filters, stride, rows, weights, f"{name}_state{source}", widths)
+        outputs = fan_out(states[source], rows, stride, weights, f"{name}_state{source}")
         for row, output in zip(rows, outputs, strict=True):
-            if drop_path:
+            # Identities stay: a node that reads one keeps something.
+            if drop_path and output is not states[source]:
                 output = DropPath(name=f"{name}_edge{row}_drop_path")(output)
             terms[targets[row]].append(output)
     return states
@@ -226,7 +291,7 @@ def by_state(cell: Cell, choice) -> dict:
     return {source: mixed.Rows(rows_of(cell, source), name=f"{cell.name}_state{source}")(choice) for source in sources}
 
 
-def _fan_out(state, cell, filters, strides, rows, choice, name, widths):
+def _fan_out(cell, filters, state, rows, strides, choice, name, widths=None):
     candidates = cell.edges[rows[0]].operations
     if choice is None:
         decided = (cell.edges[row].operations[0] for row in rows)

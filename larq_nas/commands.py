@@ -11,7 +11,7 @@ from absl import logging
 
 from larq_nas import flags as definitions
 from larq_nas import runs, zoo
-from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
+from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
 
 
 class CommandError(ValueError):
@@ -24,7 +24,7 @@ def search(settings, flags: dict):
 
     run = runs.Run(settings.run_dir)
     try:
-        space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms}[settings.method](settings)
+        space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method](settings)
         data = _start(run, "search", settings, flags)
         shape, classes = _counted(settings, data)
         strategy = strategy_for(shape, classes)
@@ -98,6 +98,28 @@ def _dms(settings):
     return base, strategy_for
 
 
+def _bats(settings):
+    """Likewise."""
+    from larq_nas.methods import bats
+
+    space = bats.space(
+        settings.layers,
+        settings.filters,
+        **_groups(settings),
+        binarize=settings.binarize,
+        binarize_preprocess=settings.binarize_preprocess,
+    )
+    strategy = bats.Strategy(settings.softmax_temperature)
+    return space, lambda shape, classes: strategy
+
+
+def _groups(settings):
+    if settings.groups and settings.channels_per_group:
+        raise CommandError("--groups, --channels_per_group: give one of them")
+    groups = int(settings.groups) if settings.groups and settings.groups != "lce" else settings.groups
+    return {"groups": groups, "channels_per_group": settings.channels_per_group}
+
+
 def _counted(settings, data):
     """Shape of the images and number of classes for which costs count."""
     shape = settings.method == "bars" and settings.budget_shape
@@ -108,20 +130,11 @@ def _counted(settings, data):
 def train(settings, flags: dict):
     """Trains the network of a genotype; leaves `weights.h5`."""
     from larq_nas import costs, precision, recipes, training
-    from larq_nas.methods import bnas
 
-    architecture = _genotype(settings.genotype)
-    if architecture.template != "bnas" and (settings.filters or settings.layers):
-        raise CommandError(
-            f"--filters, --layers: change networks of bnas only; {settings.genotype} is one of {architecture.template}"
-        )
-    architecture = bnas.scale(architecture, settings.filters, settings.layers)
-    for flag in ("full_precision", "initial_weights"):
-        if getattr(settings, flag) and architecture.template not in CHAINS:
-            raise CommandError(
-                f"--{flag}: is for networks of {' and '.join(CHAINS)}; {settings.genotype} is one of "
-                f"{architecture.template}"
-            )
+    architecture = _scaled(_genotype(settings.genotype), settings)
+    staged = len(settings.stages) > 1
+    if staged and (architecture.template == "bats_real" or settings.full_precision):
+        raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
     data = _start(run, "train", settings, flags)
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
@@ -143,14 +156,42 @@ def train(settings, flags: dict):
             optimizer=settings.optimizer,
             milestones=tuple(map(int, settings.milestones)),
         )
+        changed = {"epochs": settings.activations_epochs, "learning_rate": settings.activations_learning_rate}
+        changed |= {"weight_decay": settings.activations_weight_decay}
+        changed = {name: value for name, value in changed.items() if value is not None}
         runs.write(run.genotype, architecture.to_json())
         _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
         with precision.policy(settings.precision):
-            training.train(architecture, data, run, recipe, settings)
+            training.train(architecture, data, run, recipe, settings, recipe.changed(**changed) if staged else None)
         shutil.rmtree(run.backup, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
     print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")
     print(run.weights)
+
+
+def _scaled(architecture, settings):
+    """The genotype of a training at the asked size, after a check of what it is asked for."""
+    from larq_nas.methods import bats, bnas
+
+    of_bats = {"groups": settings.groups, "channels_per_group": settings.channels_per_group}
+    chains = {"full_precision": settings.full_precision, "initial_weights": settings.initial_weights}
+    for accepted, flags in (
+        (("bnas", *BATS), {"filters": settings.filters, "layers": settings.layers}),
+        (BATS, {**of_bats, "auxiliary_weight": settings.auxiliary_weight}),
+        (tuple(CHAINS), chains),
+    ):
+        for name, value in flags.items():
+            if value and architecture.template not in accepted:
+                raise CommandError(
+                    f"--{name}: is for networks of {' and '.join(accepted)}; {settings.genotype} is one of "
+                    f"{architecture.template}"
+                )
+    try:
+        if architecture.template in BATS:
+            return bats.scale(architecture, settings.filters, settings.layers, **_groups(settings))
+        return bnas.scale(architecture, settings.filters, settings.layers)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def convert(settings, flags: dict):

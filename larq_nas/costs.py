@@ -32,7 +32,7 @@ import tensorflow as tf
 
 from larq_nas import layouts
 from larq_nas.architecture import Architecture
-from larq_nas.layouts import WORD, Row
+from larq_nas.layouts import Row
 from larq_nas.operations import XnorConv2D
 
 layers = tf.keras.layers
@@ -297,8 +297,8 @@ def _layer_rows(layer, name, nodes, calls):
         positions = calls * sum(_positions(layer, name, node) for node in nodes)
         for index, kernel in enumerate(kernels):
             binary = index == 0 and _is_binary(layer, kernel)
+            # Groups of other than multiples of 32 channels are converted one by one.
             packed = binary and isinstance(layer, lq.layers.QuantConv2D)
-            packed = packed and (layer.groups == 1 or kernel.shape[-2] % WORD == 0)
             yield Row(
                 name if len(kernels) == 1 else f"{name}/{index}",
                 kind,

@@ -10,7 +10,7 @@ import time
 
 import tensorflow as tf
 
-from larq_nas import mixed, residual
+from larq_nas import grouped_edges, mixed, residual
 
 # Both halves of a search step run the network and need the gradients of its tensors, one those of its kernels, too.
 PASSES = 5
@@ -24,6 +24,9 @@ BYTES_PER_ELEMENT, BYTES_PER_WEIGHT, BYTES_AT_LEAST = 1.1, 16, 330e6
 VALIDATION = 0.2
 
 
+_STATES = (mixed.MixedEdges, residual.ResidualEdges, grouped_edges.GroupedEdges)
+
+
 @dataclasses.dataclass(frozen=True)
 class Work:
     """What the forward pass of one image computes.
@@ -31,7 +34,7 @@ class Work:
     # Arguments
         macs: Multiply-accumulates of the convolutions.
         elements: Elements of the tensors that layers and candidate operations put out.
-        states: Number of `MixedEdges` and `ResidualEdges` layers.
+        states: Number of layers that compute the edges of a state.
     """
 
     macs: int
@@ -69,6 +72,9 @@ def work(network: tf.keras.Model) -> Work:
         if isinstance(layer, mixed.MixedEdges):
             states += 1
             channels *= layer.edges * (len(layer.taps) + 1)
+        if isinstance(layer, grouped_edges.GroupedEdges):
+            states += 1
+            channels *= layer.edges * (len(layer.operations) - 1)
         if isinstance(layer, residual.ResidualEdges):
             states += 1
             # Each edge normalizes, masks and binarizes for itself.
@@ -90,7 +96,7 @@ def estimate(network: tf.keras.Model, batch_size: int) -> Estimate:
         An `Estimate`; its memory is that of the process, which a GPU's is not part of.
     """
     counted = work(network)
-    states = [layer for layer in network.layers if isinstance(layer, (mixed.MixedEdges, residual.ResidualEdges))]
+    states = [layer for layer in network.layers if isinstance(layer, _STATES)]
     if not states:
         raise ValueError(f"{network.name}: nothing is open in it; only the network of a Supernet can be estimated")
     dtype = tf.as_dtype(states[0].compute_dtype)

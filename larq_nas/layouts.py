@@ -149,8 +149,8 @@ def _norm(name, channels, affine=True):
     return Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels)
 
 
-def _convolution(name, taps, channels, filters, size, **options):
-    return _weighted(name, "convolution", (taps, taps, channels, filters), math.prod(size), **options)
+def _convolution(name, taps, channels, filters, size, groups=1, **options):
+    return _weighted(name, "convolution", (taps, taps, channels // groups, filters), math.prod(size), **options)
 
 
 def _block(name, taps, channels, filters, size, *, affine=True, binary=True, choice=None):
@@ -163,16 +163,16 @@ def _halved(size):
     return tuple(-(-side // 2) for side in size)
 
 
-def _large_stem(size, channels, filters):
+def _large_stem(size, channels, filters, groups=1):
     """The rows of the stem of large images; returns the size behind it."""
     shapes = (
-        ("stem0", 0, channels, filters // 2),
-        ("stem0", 1, filters // 2, filters),
-        ("stem1", "", filters, filters),
+        ("stem0", 0, channels, filters // 2, 1),
+        ("stem0", 1, filters // 2, filters, groups),
+        ("stem1", "", filters, filters, groups),
     )
-    for stem, index, before, after in shapes:
+    for stem, index, before, after, groups in shapes:
         size = _halved(size)
-        yield _convolution(f"{stem}_conv{index}", 3, before, after, size), None
+        yield _convolution(f"{stem}_conv{index}", 3, before, after, size, groups), None
         yield _norm(f"{stem}_norm{index}", after), None
     return size
 
@@ -191,26 +191,86 @@ def _bnas_rows(architecture, input_shape, classes):
     else:
         yield from _block("stem", 3, channels, 3 * filters, size, binary=False)
         earlier = previous = 3 * filters
-    reduced, index = large, 0
-    for stage in architecture.stages:
-        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
-            cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
-            reduction = cell_name == stage.reduction and stage.reduction is not None
-            taps = 3 if reduced else 1
-            yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
-            yield from _block(f"{name}_preprocess1", 1, previous, width, size)
-            size = _halved(size) if reduction else size
-            for row, edge in enumerate(cell.edges):
-                for candidate, operation in enumerate(edge.operations):
-                    if OPERATIONS[operation].kind == "convolution":
-                        place, taps = f"{name}_state{edge.source}_edge{row}", OPERATIONS[operation].kernel_size
-                        yield from _block(place, taps, width, width, size, choice=(cell_name, row, candidate))
-            output = len(cell.nodes) * width
-            if reduction and index > 0:
-                yield _norm(f"{name}_shortcut_norm", previous), None
-                yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
-            earlier, previous, reduced, index = previous, output, reduction, index + 1
+    reduced = large
+    for index, (stage, cell_name, reduction) in enumerate(networks.sequence(architecture)):
+        cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
+        taps = 3 if reduced else 1
+        yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
+        yield from _block(f"{name}_preprocess1", 1, previous, width, size)
+        size = _halved(size) if reduction else size
+        for place, operation, _, choice in _candidates(cell, name):
+            if operation.kind == "convolution":
+                yield from _block(place, operation.kernel_size, width, width, size, choice=choice)
+        output = len(cell.nodes) * width
+        if reduction and index > 0:
+            yield _norm(f"{name}_shortcut_norm", previous), None
+            yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
+        earlier, previous, reduced = previous, output, reduction
     yield from _classifier(previous, classes)
+
+
+def _candidates(cell, name):
+    """For each candidate operation of a cell: the name of its place, it, its edge's source and what it hangs on."""
+    for row, edge in enumerate(cell.edges):
+        for index, operation in enumerate(edge.operations):
+            place = f"{name}_state{edge.source}_edge{row}"
+            yield place, OPERATIONS[operation], edge.source, (cell.name, row, index)
+
+
+def _bats(architecture, input_shape, classes, binary=True, binary_preprocess=True):
+    networks.check_sizes(architecture, input_shape[0] >= networks.LARGE_IMAGE)
+    networks.check_bats(architecture)
+    forms = binary, binary_preprocess
+    return [Segment({}, functools.partial(_bats_rows, architecture, input_shape, classes, *forms))]
+
+
+def _bats_rows(architecture, input_shape, classes, binary, binary_preprocess):
+    *size, channels = input_shape
+    filters, large = architecture.stages[0].widths[0], size[0] >= networks.LARGE_IMAGE
+    if large:
+        size = yield from _large_stem(size, channels, filters, networks.stem_groups(filters))
+        earlier = previous = filters
+    else:
+        yield _convolution("stem_conv", 3, channels, 3 * filters, size), None
+        yield _norm("stem_norm", 3 * filters), None
+        earlier = previous = 3 * filters
+    reduced = large
+    for index, (stage, cell_name, reduction) in enumerate(networks.sequence(architecture)):
+        cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
+        enter = _factorized_reduce if reduced else _group_block
+        yield from enter(f"{name}_preprocess0", 1, earlier, width, size, binary=binary_preprocess)
+        yield from _group_block(f"{name}_preprocess1", 1, previous, width, size, binary=binary_preprocess)
+        size = _halved(size) if reduction else size
+        for place, operation, source, choice in _candidates(cell, name):
+            options = {"binary": binary, "choice": choice}
+            if operation.kind == "group_convolution":
+                taps = operation.kernel_size
+                yield from _group_block(place, taps, width, width, size, groups=stage.groups, **options)
+            if operation.kind == "skip" and reduction and source < 2:
+                yield from _factorized_reduce(place, 1, width, width, size, **options)
+        earlier, previous, reduced = previous, len(cell.nodes) * width, reduction
+    yield from _classifier(previous, classes)
+
+
+def _group_block(name, taps, channels, filters, size, *, groups=1, binary=True, choice=None):
+    """The rows of `grouped.group_convolution` and `grouped.preprocess`."""
+    yield _norm(f"{name}_norm", channels), choice
+    yield _scaled(f"{name}_conv", taps, channels, filters, size, groups, binary), choice
+    yield Row(f"{name}_prelu", "other", other_params=filters, other_stored=filters), choice
+
+
+def _factorized_reduce(name, taps, channels, filters, size, *, binary=True, choice=None):
+    """The rows of `grouped.factorized_reduce`."""
+    yield _norm(f"{name}_norm", channels), choice
+    for half in range(2):
+        yield _scaled(f"{name}_conv{half}", taps, channels, filters // 2, size, 1, binary), choice
+    yield Row(f"{name}_prelu", "other", other_params=filters, other_stored=filters), choice
+
+
+def _scaled(name, taps, channels, filters, size, groups, binary):
+    """The row of `grouped.convolution`."""
+    row = _convolution(name, taps, channels, filters, size, groups, binary=binary)
+    return dataclasses.replace(row, other_params=filters if binary else 0)
 
 
 def _bars(architecture, input_shape, classes, skip=True):
@@ -258,15 +318,11 @@ def _bars_rows(architecture, input_shape, classes, skip, number, width, depth, f
         yield from _block(f"{name}_preprocess", 1, previous, inner, size)
         size = _halved(size) if reduction else size
         output = len(cell.nodes) * filters
-        for row, edge in enumerate(cell.edges):
-            for candidate, operation in enumerate(edge.operations):
-                if OPERATIONS[operation].kind == "residual":
-                    choice, place = (cell_name, row, candidate), f"{name}_state{edge.source}_edge{row}"
-                    if reduction and edge.source == 0:
-                        yield from _halves(place, inner, filters, size, choice)
-                    else:
-                        taps = OPERATIONS[operation].kernel_size
-                        yield from _block(place, taps, filters, filters, size, choice=choice)
+        for place, operation, source, choice in _candidates(cell, name):
+            if operation.kind == "residual" and reduction and source == 0:
+                yield from _halves(place, inner, filters, size, choice)
+            elif operation.kind == "residual":
+                yield from _block(place, operation.kernel_size, filters, filters, size, choice=choice)
         if reduction and skip:
             yield from _halves(f"{name}_shortcut", previous, output, size)
         previous = output
@@ -323,5 +379,8 @@ TEMPLATES = {
     "bnas": _bnas,
     "bars": _bars,
     "bars_no_shortcut": functools.partial(_bars, skip=False),
+    "bats": _bats,
+    "bats_float_preprocess": functools.partial(_bats, binary_preprocess=False),
+    "bats_real": functools.partial(_bats, binary=False, binary_preprocess=False),
     **dict.fromkeys(CHAINS, _chain),
 }

@@ -222,7 +222,7 @@ def _forward(x, choice, binary, statistics, form):
     total, edges = sum(terms.values(), []), choice.shape[0]
     outputs = tf.split(tf.add_n(total), edges, axis=-1) if total else []
     if "pooled" in features:
-        pooled = tf.unstack(_combine(_pool_weights(choice, form), features["pooled"]))
+        pooled = tf.unstack(combine(_pool_weights(choice, form), features["pooled"]))
         outputs = [tf.add_n(both) for both in zip(outputs, pooled, strict=True)] if outputs else pooled
     return outputs, moved, rectified
 
@@ -253,7 +253,7 @@ def _backward(x, choice, binary, statistics, rectified, gradients, form, constan
             to_signs.append(to_ones * (weight * latent_factor(ones.shape)))
     if "pooled" in features:
         stacked = tf.stack(gradients)
-        to_features["pooled"].append(_combine(tf.transpose(pool_weights), stacked))
+        to_features["pooled"].append(combine(tf.transpose(pool_weights), stacked))
         if "choice" not in constants:
             products = tf.matmul(wide(_flat(stacked)), wide(_flat(features["pooled"])), transpose_b=True)
             to_weights.append((pool_weights, products))
@@ -379,7 +379,7 @@ def _pool_weights(choice, form):
     return tf.gather(choice, [index for index, _ in _kinds(form[0])[1]], axis=1)
 
 
-def _combine(weights, tensors):
+def combine(weights, tensors):
     """Stacked tensors -> their weighted sums, one for each row of weights."""
     sums = tf.matmul(tf.cast(weights, tensors.dtype), _flat(tensors))
     return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))

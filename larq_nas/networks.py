@@ -16,12 +16,14 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from larq_nas import cells, chains, macro, operations, quiet
+from larq_nas import cells, chains, grouped, macro, operations, quiet
 from larq_nas.architecture import CHAINS, Architecture
 from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
+from larq_nas.quantizers import FloatKernel
 
 layers = tf.keras.layers
 
+AUXILIARY_POOL = 5
 # From this height on, images enter through a stem that shrinks them eightfold.
 LARGE_IMAGE, STEM_HALVINGS = 128, 3
 
@@ -80,6 +82,60 @@ def build(
     else:
         raise NetworkError(f"binary=False: only {', '.join(CHAINS)} can be float, not {architecture.template}")
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
+
+
+def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
+    """The same network with float kernels behind its binary activations, for the first of two stages of training.
+
+    # Arguments
+        network: What `build` gives for a genotype.
+
+    # Returns
+        A model whose layers and weights have the same names and shapes.
+    """
+
+    def clone(layer):
+        config = layer.get_config()
+        if config.get("kernel_quantizer"):
+            config["kernel_quantizer"] = FloatKernel()
+        return layer.__class__.from_config(config)
+
+    return tf.keras.models.clone_model(network, clone_function=clone)
+
+
+def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architecture, classes: int) -> tf.keras.Model:
+    """A network of BATS with a second classifier behind its last reduction, for training.
+
+    # Arguments
+        network: What `build` gives for a genotype of `bats`.
+        architecture: The genotype.
+        classes: Number of classes.
+
+    # Returns
+        A model of two outputs that shares the layers of the network.
+
+    # Raises
+        NetworkError: If the images are too small for it.
+
+    # References
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711). It leaves open which of these
+          convolutions are binary; here all are float.
+    """
+    index = max(i for i, (*_, reduction) in enumerate(sequence(architecture)) if reduction)
+    x = network.get_layer(f"cell{index:02}_concat").output
+    if min(x.shape[1:3]) < AUXILIARY_POOL + 1:
+        raise NetworkError(
+            f"auxiliary classifier: pools {AUXILIARY_POOL}x{AUXILIARY_POOL} pixels of features of {x.shape[1:3]}; give "
+            "larger images, e.g. --image_size=32, or none of its weight"
+        )
+    strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
+    x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)
+    x = grouped.preprocess(x, 128, form="real", name="auxiliary_first")
+    x = batch_normalization(name="auxiliary_second_norm")(x)
+    x = layers.Conv2D(768, min(2, *x.shape[1:3]), use_bias=False, name="auxiliary_second_conv")(x)
+    x = layers.Flatten(name="auxiliary_flat")(grouped.prelu("auxiliary_second_prelu")(x))
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="auxiliary_classifier")(x)
+    return tf.keras.Model(network.input, [network.output, x])
 
 
 def start(input_shape, input_tensor, halvings, stem_halvings):
@@ -201,25 +257,30 @@ def _bnas(architecture, images, choices, drop_path):
     check_sizes(architecture, large)
     stem = _imagenet_stem if large else _cifar_stem
     earlier, previous, reduced = stem(images, architecture.stages[0].widths[0])
-    index = 0
-    for stage in architecture.stages:
-        for cell_name in ([stage.reduction] if stage.reduction else []) + [stage.cell] * stage.depths[0]:
-            reduction = cell_name == stage.reduction and stage.reduction is not None
-            output = cells.bnas(
-                earlier,
-                previous,
-                architecture.cell(cell_name),
-                stage.widths[0],
-                reduction=reduction,
-                after_reduction=reduced,
-                affine_after_reduction=large,
-                skip=index > 0,
-                choice=choices.get(cell_name),
-                drop_path=drop_path,
-                name=f"cell{index:02}",
-            )
-            earlier, previous, reduced, index = previous, output, reduction, index + 1
+    for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):
+        output = cells.bnas(
+            earlier,
+            previous,
+            architecture.cell(cell_name),
+            stage.widths[0],
+            reduction=reduction,
+            after_reduction=reduced,
+            affine_after_reduction=large,
+            skip=index > 0,
+            choice=choices.get(cell_name),
+            drop_path=drop_path,
+            name=f"cell{index:02}",
+        )
+        earlier, previous, reduced = previous, output, reduction
     return previous
+
+
+def sequence(architecture: Architecture):
+    """The cells of a network in their order: stage, name of the cell, and whether it is a reduction."""
+    for stage in architecture.stages:
+        if stage.reduction:
+            yield stage, stage.reduction, True
+        yield from [(stage, stage.cell, False)] * stage.depths[0]
 
 
 def _cifar_stem(images, filters):
@@ -228,19 +289,68 @@ def _cifar_stem(images, filters):
     return x, x, False
 
 
-def imagenet_stem0(images, filters):
+def imagenet_stem0(images, filters, groups=1):
     """Two float convolutions that halve large images twice."""
     x = float_conv(filters // 2, 3, 2, name="stem0_conv0")(images)
     x = layers.ReLU(name="stem0_relu")(batch_normalization(name="stem0_norm0")(x))
-    x = float_conv(filters, 3, 2, name="stem0_conv1")(x)
+    x = float_conv(filters, 3, 2, groups=groups, name="stem0_conv1")(x)
     return batch_normalization(name="stem0_norm1")(x)
 
 
-def _imagenet_stem(images, filters):
-    earlier = imagenet_stem0(images, filters)
-    x = float_conv(filters, 3, 2, name="stem1_conv")(layers.ReLU(name="stem1_relu")(earlier))
+def _imagenet_stem(images, filters, groups=1):
+    earlier = imagenet_stem0(images, filters, groups)
+    x = float_conv(filters, 3, 2, groups=groups, name="stem1_conv")(layers.ReLU(name="stem1_relu")(earlier))
     # The first cell's inputs differ in size, as after a reduction.
     return earlier, batch_normalization(name="stem1_norm")(x), True
+
+
+def _bats(architecture, images, choices, drop_path, form="binary", preprocess_form="binary"):
+    large = images.shape[1] >= LARGE_IMAGE
+    check_sizes(architecture, large)
+    check_bats(architecture)
+    filters = architecture.stages[0].widths[0]
+    if large:
+        earlier, previous, reduced = _imagenet_stem(images, filters, stem_groups(filters))
+    else:
+        earlier = previous = layers.ReLU(name="stem_relu")(plain_stem(images, 3 * filters))
+        reduced = False
+    forms = {"form": form, "preprocess_form": preprocess_form}
+    if choices:
+        # A search has float kernels.
+        forms = {key: "activations" if value == "binary" else value for key, value in forms.items()}
+    for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):
+        output = cells.bats(
+            earlier,
+            previous,
+            architecture.cell(cell_name),
+            stage.widths[0],
+            groups=stage.groups,
+            **forms,
+            reduction=reduction,
+            after_reduction=reduced,
+            choice=choices.get(cell_name),
+            drop_path=drop_path,
+            name=f"cell{index:02}",
+        )
+        earlier, previous, reduced = previous, output, reduction
+    return previous
+
+
+def check_bats(architecture: Architecture):
+    """Raises `NetworkError` if the channels of a stage cannot be shuffled."""
+    for index, stage in enumerate(architecture.stages):
+        if stage.widths[0] % grouped.SHUFFLE:
+            raise NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {grouped.SHUFFLE}")
+
+
+def stem_groups(filters: int) -> int:
+    """The groups of the second and third convolution of BATS's stem of large images.
+
+    # References
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711): a twentieth of the filters, which
+          must divide half of them; here it is the next smaller number that does.
+    """
+    return next(groups for groups in range(max(filters // 20, 1), 0, -1) if filters // 2 % groups == 0)
 
 
 def _bars(architecture, images, choices, drop_path, skip=True):
@@ -375,4 +485,11 @@ def plain_stem(images, filters):
     return batch_normalization(name="stem_norm")(float_conv(filters, 3, name="stem_conv")(images))
 
 
-TEMPLATES = {"bnas": _bnas, "bars": _bars, "bars_no_shortcut": functools.partial(_bars, skip=False)}
+TEMPLATES = {
+    "bnas": _bnas,
+    "bars": _bars,
+    "bars_no_shortcut": functools.partial(_bars, skip=False),
+    "bats": _bats,
+    "bats_float_preprocess": functools.partial(_bats, preprocess_form="real"),
+    "bats_real": functools.partial(_bats, form="real", preprocess_form="real"),
+}

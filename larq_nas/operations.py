@@ -19,8 +19,8 @@ class Operation:
     """What a candidate operation computes.
 
     # Arguments
-        kind: `"none"`, `"max_pool"`, `"avg_pool"`, `"convolution"` (binary), `"shortcut"` or `"residual"` (a binary
-            convolution with a shortcut of its own).
+        kind: `"none"`, `"max_pool"`, `"avg_pool"`, `"convolution"` (binary), `"shortcut"`, `"residual"` (a binary
+            convolution with a shortcut of its own), `"skip"` or `"group_convolution"` (those of `grouped`).
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
     """
@@ -40,6 +40,11 @@ OPERATIONS = {
     "bin_conv_5x5": Operation("convolution", 5),
     "shortcut": Operation("shortcut"),
     "residual_bin_conv_3x3": Operation("residual", 3),
+    "skip": Operation("skip"),
+    "group_conv_3x3": Operation("group_convolution", 3),
+    "group_conv_5x5": Operation("group_convolution", 5),
+    "dil_group_conv_3x3": Operation("group_convolution", 3, 2),
+    "dil_group_conv_5x5": Operation("group_convolution", 5, 2),
 }
 
 
@@ -189,13 +194,29 @@ def convolution_block(x, filters, operation: Operation, strides=1, affine=True, 
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, name=None):
+class NotCompiled:
+    """A mixin for convolutions in groups, which Keras compiles by XLA.
+
+    On CPUs, TensorFlow's own gradient of them is a hundred times as fast (`benchmarks/NOTES.md`).
+    """
+
+    def _jit_compiled_convolution_op(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+
+@register
+class GroupedConv2D(NotCompiled, layers.Conv2D):
+    """Keras's `Conv2D`, computed by TensorFlow also where it has groups."""
+
+
+def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups=1, name=None):
     """A convolution of the parts that stay float. `fan_in` sets the range of the bias."""
-    return layers.Conv2D(
+    return (GroupedConv2D if groups > 1 else layers.Conv2D)(
         filters,
         kernel_size,
         strides=strides,
         padding="same",
+        groups=groups,
         use_bias=use_bias,
         kernel_initializer=uniform_kernel(),
         bias_initializer=uniform_bias(fan_in),

@@ -206,6 +206,21 @@ class XnorSign(lq.quantizers.Quantizer):
         return xnor_scale(kernel)
 
 
+@register
+class FloatKernel(lq.quantizers.Quantizer):
+    """A kernel as it is, in the place of a binary one: in the first of two stages of training, activations alone are
+    binary."""
+
+    precision = 32
+
+    def call(self, inputs):
+        return inputs
+
+    def scale(self, kernel):
+        """What the convolution's output is multiplied by."""
+        return tf.ones([kernel.shape[-1]])
+
+
 def _centre(kernel):
     return kernel - tf.reduce_mean(kernel, axis=-2, keepdims=True)
 

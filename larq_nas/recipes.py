@@ -74,6 +74,12 @@ class Recipe:
         rate = optimizers.PiecewiseLinear(points, (low, self.learning_rate, low, 0.01 * low))
         return rate, optimizers.PiecewiseLinear(points, (0.95, 0.85, 0.95, 0.95))
 
+    def changed(self, **values) -> "Recipe":
+        """The recipe with other values; milestones move with the number of epochs."""
+        epochs = values.get("epochs", self.epochs)
+        milestones = tuple(max(milestone * epochs // self.epochs, 1) for milestone in self.milestones)
+        return dataclasses.replace(self, **values, milestones=milestones)
+
     def make_optimizer(self):
         """The optimizer with its schedules."""
         learning_rate, momentum = self.schedules()

@@ -1,5 +1,6 @@
 """Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -10,6 +11,7 @@ from larq_nas import (
     callbacks,
     datasets,
     estimates,
+    grouped,
     networks,
     optimizers,
     precision,
@@ -196,27 +198,39 @@ def _search_batches(data, settings, steps, first_epoch):
     return tf.data.Dataset.zip(tuple(halves))
 
 
-class ClippedModel(tf.keras.Model):
+class TrainedModel(tf.keras.Model):
     """A functional model whose gradients are clipped before those of binary kernels are rewritten.
 
     # Arguments
-        clip_norm: Largest global norm of the gradients.
+        clip_norm: Largest global norm of the gradients; 0 for any.
+        auxiliary: A model of the same layers with a second classifier as second output.
+        auxiliary_weight: Weight of its loss.
 
     # References
         - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the order
+        - [Going deeper with convolutions](https://arxiv.org/abs/1409.4842), section 5, for the second classifier
     """
 
-    def __init__(self, *args, clip_norm, **kwargs):
+    def __init__(self, *args, clip_norm=0.0, auxiliary=None, auxiliary_weight=0.0, **kwargs):
         super().__init__(*args, **kwargs)
-        self.clip_norm = clip_norm
+        self.clip_norm, self.auxiliary, self.auxiliary_weight = clip_norm, auxiliary, auxiliary_weight
 
     def train_step(self, data):
         images, labels = data
-        with quantizers.deferred_rewrite(), tf.GradientTape() as tape:
-            predictions = self(images, training=True)
-            loss = self.compute_loss(images, labels, predictions)
+        with quantizers.deferred_rewrite() if self.clip_norm else contextlib.nullcontext(), tf.GradientTape() as tape:
+            if self.auxiliary is None:
+                predictions = self(images, training=True)
+                loss = self.compute_loss(images, labels, predictions)
+            else:
+                predictions, further = self.auxiliary(images, training=True)
+                loss = self.compute_loss(images, labels, predictions)
+                second = tf.nn.compute_average_loss(self.loss.call(labels, further))
+                loss += self.auxiliary_weight * tf.cast(second, loss.dtype)
         variables = self.trainable_variables
         gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        if not self.clip_norm:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return self.compute_metrics(images, labels, predictions, None)
         gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         pairs = [(_rewrite(g, variable), variable) for g, variable in zip(gradients, variables, strict=True)]
         self.optimizer.apply_gradients(pairs)
@@ -246,8 +260,11 @@ def _begin_with(model, path, twin):
             variable.assign(values[variable.name])
 
 
-def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings) -> tf.keras.Model:
+def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings, first=None):
     """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
+
+    In two stages, the first trains the network with binary activations and float kernels, in the directory
+    `activations` of the run, and the second begins with its weights.
 
     # Arguments
         architecture: The genotype.
@@ -255,6 +272,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
         run: The run directory.
         recipe: A `recipes.Recipe`.
         settings: The flags of the command `train`.
+        first: The `recipes.Recipe` of the first of two stages; `None` for one stage.
 
     # Returns
         The trained network.
@@ -262,13 +280,36 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     tf.keras.utils.set_random_seed(settings.seed)
     classes = len(data.class_names)
     options = {"drop_path": settings.drop_path > 0, "binary": not settings.full_precision}
-    model = networks.build(architecture, data.image_shape, classes, **options)
-    if settings.initial_weights and not resume_epoch(run):
+    network = networks.build(architecture, data.image_shape, classes, **options)
+    before = first and runs.Run(run.path / "activations")
+    begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
+    if settings.initial_weights and not begun:
         _begin_with(
-            model, settings.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
+            network, settings.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
         )
-    if recipe.clip_norm:
-        model = ClippedModel(model.input, model.output, clip_norm=recipe.clip_norm)
+    if before and not resume_epoch(run):
+        if not before.weights.exists():
+            print("stage activations: binary activations, float kernels")
+            activations = networks.with_float_kernels(network)
+            activations.set_weights(network.get_weights())
+            _train(activations, architecture, data, before, first, settings)
+        network.load_weights(before.weights)
+        for layer in network.layers:
+            if isinstance(layer, grouped.ScaledConv2D):
+                layer.binarize()
+        print("stage weights: binary kernels, too")
+    _train(network, architecture, data, run, recipe, settings)
+    return network
+
+
+def _train(network, architecture, data, run, recipe, settings):
+    """Trains a network and leaves its files in the run directory."""
+    classes, model = len(data.class_names), network
+    if recipe.clip_norm or settings.auxiliary_weight:
+        options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": settings.auxiliary_weight}
+        if settings.auxiliary_weight:
+            options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, classes)
+        model = TrainedModel(network.input, network.output, **options)
     model.compile(recipe.make_optimizer(), recipe.loss(classes), metrics=["accuracy"])
     supernet.build_training_state(model, model)
 
@@ -298,5 +339,4 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
     # The last: who finds weights finds a finished training.
     with runs.atomic(run.weights) as temporary:
-        model.save_weights(temporary)
-    return model
+        network.save_weights(temporary)

@@ -74,7 +74,7 @@ def test_a_network_trains_in_16_bits(name, clip_norm):
     with precision.policy(name):
         model = networks.build(_genotype(), (8, 8, 1), 4)
         if clip_norm:
-            model = training.ClippedModel(model.input, model.output, clip_norm=clip_norm)
+            model = training.TrainedModel(model.input, model.output, clip_norm=clip_norm)
         model.compile(recipe.make_optimizer(), recipe.loss(4))
         before = [weight.numpy() for weight in model.trainable_weights]
         batches = tf.data.Dataset.from_tensors((_images(4, 8, 8, 1), np.arange(4))).repeat(8)
@@ -103,7 +103,7 @@ def test_a_network_of_16_bits_becomes_the_same_network_of_32():
     full = networks.build(_genotype(), (16, 16, 3), 10)
     full.set_weights(half.get_weights())
     x = _images(4, 16, 16, 3)
-    clipped = training.ClippedModel(half.input, half.output, clip_norm=1.0)
+    clipped = training.TrainedModel(half.input, half.output, clip_norm=1.0)
     for model in (half, clipped, tf.keras.Sequential([half])):
         np.testing.assert_allclose(precision.float32(model)(x), full(x), rtol=1e-6)
     assert precision.float32(full) is full

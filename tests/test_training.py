@@ -198,7 +198,7 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypa
 
 def test_clipped_training_clips_before_the_gradients_are_rewritten():
     network = networks.build(SPACE.sample(0), (8, 8, 1), classes=3)
-    model = training.ClippedModel(network.input, network.output, clip_norm=0.5)
+    model = training.TrainedModel(network.input, network.output, clip_norm=0.5)
     sgd = tf.keras.optimizers.SGD(1.0)
     model.compile(sgd, tf.keras.losses.SparseCategoricalCrossentropy(), run_eagerly=True)
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)

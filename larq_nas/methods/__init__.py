@@ -2,7 +2,7 @@
 
 import importlib
 
-METHODS = ("bnas", "bars", "dms")
+METHODS = ("bnas", "bars", "dms", "bats")
 
 
 def get(name: str):

@@ -18,7 +18,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
 
 OPERATIONS = TEMPLATE_OPERATIONS["bnas"]
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
@@ -40,7 +40,7 @@ def space(layers=8, filters=16) -> Architecture:
     nodes = tuple(
         Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
     )
-    return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), _stages(3, 1)), filters, layers)
+    return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), thirds(3, 1)), filters, layers)
 
 
 def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
@@ -62,19 +62,7 @@ def scale(architecture: Architecture, filters=None, layers=None) -> Architecture
     if layers is None:
         layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
     filters = filters or architecture.stages[0].widths[0]
-    return Architecture(architecture.template, architecture.cells, _stages(layers, filters))
-
-
-def _stages(layers, filters):
-    if layers < 3:
-        raise ValueError(f"layers={layers}: a BNAS network has at least 3 cells, two of them reductions")
-    first, second = layers // 3, 2 * layers // 3
-    depths = (first, second - first - 1, layers - second - 1)
-    reductions = (None, "reduce", "reduce")
-    return tuple(
-        Stage("normal", (filters << index,), (depth,), reduction)
-        for index, (depth, reduction) in enumerate(zip(depths, reductions, strict=True))
-    )
+    return Architecture(architecture.template, architecture.cells, thirds(layers, filters))
 
 
 def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:

@@ -1,0 +1,43 @@
+"""What the scripts of experiments share: they run commands of larq_nas, or let them go on."""
+
+import shlex
+import statistics
+import subprocess
+import sys
+
+import larq_nas
+from larq_nas import runs
+from larq_nas.converters import tflite
+
+
+def command(words, data_dir, run_dir):
+    """Runs a command of larq_nas, or lets it go on, and returns its run."""
+    words = [*shlex.split(words), f"--data_dir={data_dir}", f"--run_dir={run_dir}"]
+    subprocess.run([sys.executable, "-m", "larq_nas", *words], check=True, stdout=subprocess.DEVNULL)
+    return runs.Run(run_dir)
+
+
+def accuracy(words, name, genotype, seed, folder, data_dir):
+    """Trains the network of a genotype; its test accuracy in percent."""
+    file = folder / "genotypes" / f"{name}.json"
+    runs.write(file, genotype.to_json())
+    run = command(f"{words} --genotype={shlex.quote(str(file))} --seed={seed}", data_dir, folder / f"{name}-{seed}")
+    result = 100 * runs.read_json(run.metrics)["test_accuracy"]
+    print(f"{name}, seed {seed}: {result:.2f} %", flush=True)
+    return result
+
+
+def summary(values):
+    """Mean, standard deviation and all of some accuracies, as cells of a table."""
+    return (
+        f"{statistics.mean(values):.2f} | {statistics.stdev(values):.2f} | "
+        f"{', '.join(f'{value:.2f}' for value in values)}"
+    )
+
+
+def converted(name, folder):
+    """Converts a network of the zoo and writes its report; binary convolutions by state, and bytes, as cells."""
+    conversion = tflite.convert(getattr(larq_nas.zoo, name)())
+    runs.write(folder / f"{name}.json", conversion.report.to_dict())
+    states = " | ".join(str(conversion.report.count(state)) for state in ("packed", "unused", "float"))
+    return f"{states} | {len(conversion.bytes):,} bytes"

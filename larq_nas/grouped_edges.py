@@ -1,0 +1,224 @@
+"""The candidate operations of BATS on all edges that leave one state, computed together.
+
+As in `mixed`, what the edges share is computed once: the normalized state, its sign, the pooled states; and the grouped
+convolutions of one kind are one convolution with more filters. Kernels are float, as in the search of BATS. The shuffle
+is the same for all kinds, so it follows their sum.
+
+# References
+    - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711)
+"""
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import grouped, mixed, operations
+from larq_nas.quantizers import register
+
+
+@register
+class GroupedEdges(tf.keras.layers.Layer):
+    """The weighted candidate operations of every edge that leaves one state of a BATS cell.
+
+    For each edge, the output is the sum over the candidates of choice weight times operation.
+
+    # Arguments
+        filters: Channels of the state and of each output.
+        operations: Names of the candidates, the same for every edge.
+        edges: Number of edges.
+        strides: 1 or 2.
+        groups: Groups of the convolutions.
+        binary: Whether convolutions read signs.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
+        `(edges, candidates)`.
+
+    # Returns
+        A list of tensors, one per edge.
+    """
+
+    def __init__(self, filters, operations, edges, strides=1, groups=1, binary=True, **kwargs):
+        if strides not in (1, 2):
+            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
+        # Choice weights keep their 32 bits under mixed precision.
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        self.groups, self.binary = groups, binary
+        _, pools, convolutions = _kinds(self.operations)
+        known = len(pools) + len(convolutions) + self.operations.count("none") + self.operations.count("skip")
+        if known < len(self.operations):
+            raise ValueError(f"operations={self.operations}: only those of BATS share work here")
+
+    def build(self, input_shape):
+        reduced, pools, convolutions = _kinds(self.operations, self.strides)
+        outputs = self.filters * self.edges
+        # The taps of all kernels stand in a row. Filters are ordered by group, then by edge.
+        taps = [operation.kernel_size**2 for _, operation in convolutions]
+        shape = (sum(taps), self.filters // self.groups, outputs)
+        self.kernel = self._weight("kernel", shape, _Kernels(taps))
+        self.slopes = self._weight("slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE))
+        # Of the 1x1 convolutions of strided skips: one for each half of each edge.
+        shape = (2 * len(reduced), self.filters, outputs // 2)
+        self.reduce_kernel = self._weight("reduce_kernel", shape, _Kernels([1] * shape[0]))
+        shape = (len(reduced), outputs)
+        self.reduce_slopes = self._weight("reduce_slopes", shape, tf.keras.initializers.Constant(grouped.SLOPE))
+        # Of the state itself, then of each pooled one.
+        options = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        shape = (self.filters * (1 + len(pools)),)
+        self.moving_mean = self._weight("moving_mean", shape, "zeros", **options)
+        self.moving_variance = self._weight("moving_variance", shape, "ones", **options)
+        super().build(input_shape)
+
+    def _weight(self, name, shape, initializer, **options):
+        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
+
+    def call(self, inputs, training=None):
+        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
+        if set(self.operations) == {"none"}:
+            return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
+        trained = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
+        trained = [tf.convert_to_tensor(variable) for variable in trained]
+        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        form = tuple(self.operations), self.strides, self.groups, self.binary, bool(training)
+        outputs, statistics = _grouped_edges(x, choice, trained, statistics, form, mixed.constants())
+        if training:
+            self.moving_mean.assign(statistics[0])
+            self.moving_variance.assign(statistics[1])
+        return outputs
+
+    def get_config(self):
+        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "groups", "binary")}
+        return {**super().get_config(), **config}
+
+
+class _Kernels(tf.keras.initializers.Initializer):
+    """Kernels that stand in a row, each initialized by itself."""
+
+    def __init__(self, taps):
+        self.taps = taps
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        # An initializer for each: one alone gives the same values again.
+        parts = [tf.keras.initializers.GlorotUniform()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
+        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+
+
+def _kinds(names, strides=1):
+    """Index and `Operation` of the strided skip, the pools and the convolutions among the candidates."""
+    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
+    reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
+    pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]
+    return reduced, pools, [kind for kind in kinds if kind[1].kind == "group_convolution"]
+
+
+@mixed.traced
+def _grouped_edges(x, choice, trained, statistics, form, constants):
+    """The outputs of all edges, and the moving mean and variance thereafter."""
+    names, strides, groups, binary, training = form
+    if "kernel" in constants:
+        trained = [tf.stop_gradient(tensor) for tensor in trained]
+    if "choice" in constants:
+        choice = tf.stop_gradient(choice)
+    kernel, slopes, reduce_kernel, reduce_slopes = trained
+    reduced, pools, convolutions = _kinds(names, strides)
+    edges, weights = choice.shape[0], tf.cast(choice, x.dtype)
+    moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
+    direct, direct_weights, terms = [], [], []
+    if reduced or convolutions:
+        z, *moving[0] = mixed.normalize(x, *moving[0], training)
+        # -2 or 0: what stands for a padded 1 is then 0.
+        z = lq.quantizers.ste_sign(z) - 1 if binary else z
+    if convolutions:
+        kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
+        summed = []
+        for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
+            part = tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:])
+            subsampling, own, dilation_rate = operations.strides_of(operation, strides)
+            read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
+            y = _convolve(read, part, own, dilation_rate, binary)
+            weight = _by_group(weights[:, index], groups, x.shape[-1])
+            summed.append(_weighted_prelu(y, weight, weight * tf.cast(slope, x.dtype)))
+        terms.append(_permute(tf.add_n(summed), tuple(_shuffled(x.shape[-1], groups, edges))))
+        if strides == 1:
+            # The skips inside of the convolutions, and the operation "skip".
+            skips = [index for index, _ in convolutions] + [i for i, name in enumerate(names) if name == "skip"]
+            direct.append(x)
+            direct_weights.append(tf.reduce_sum(tf.gather(weights, skips, axis=1), axis=1))
+    elif strides == 1 and "skip" in names:
+        direct.append(x)
+        direct_weights.append(weights[:, names.index("skip")])
+    for index, _ in reduced:
+        weight = _by_group(weights[:, index], 1, x.shape[-1])
+        y = _reduce(z, reduce_kernel, edges, binary)
+        terms.append(_weighted_prelu(y, weight, weight * tf.cast(reduce_slopes[0], x.dtype)))
+    for number, (index, operation) in enumerate(pools, 1):
+        function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
+        pool = function(x, operation.kernel_size, strides, "SAME")
+        pool, *moving[number] = mixed.normalize(pool, *moving[number], training)
+        direct.append(pool)
+        direct_weights.append(weights[:, index])
+    parts = [tf.split(term, edges, axis=-1) for term in terms]
+    if direct:
+        parts.append(tf.unstack(mixed.combine(tf.stack(direct_weights, axis=1), tf.stack(direct))))
+    outputs = [tf.add_n(edge) for edge in zip(*parts, strict=True)]
+    return outputs, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
+
+
+def _convolve(x, kernel, strides, dilation_rate, binary):
+    kernel = tf.cast(kernel, x.dtype)
+    y = tf.nn.conv2d(x, kernel, strides, "SAME", dilations=dilation_rate)
+    # What the ones that are padded and the shift of the signs leave out.
+    return tf.nn.bias_add(y, tf.reduce_sum(kernel, axis=[0, 1, 2])) if binary else y
+
+
+def _reduce(z, kernel, edges, binary):
+    """The two halves of the strided skips of all edges, edge by edge."""
+    # Beyond odd sides BatchNorm's output is taken for 0, whose sign is 1.
+    beyond = [[0, 0], *([0, side % 2] for side in z.shape[1:3]), [0, 0]]
+    halves = []
+    for pixels, part in zip((z, tf.pad(z, beyond)[:, 1:, 1:]), tf.split(kernel, 2), strict=True):
+        y = _convolve(pixels[:, ::2, ::2], part[tf.newaxis], 1, 1, binary)
+        halves.append(tf.split(y, edges, axis=-1))
+    return tf.concat([half for pair in zip(*halves, strict=True) for half in pair], axis=-1)
+
+
+def _by_group(weights, groups, filters):
+    """The weights of edges for filters that are ordered by group, then by edge."""
+    return tf.tile(tf.repeat(weights, filters // groups), [groups])
+
+
+@tf.custom_gradient
+def _weighted_prelu(x, positive, negative):
+    """A PReLU times a weight; keeps `x` only. Both slopes are vectors."""
+    above, below = tf.nn.relu(x), tf.minimum(x, 0)
+
+    def backward(gradient):
+        to_x = gradient * tf.where(x > 0, positive, negative)
+        to_positive = mixed.channel_sum(gradient * tf.nn.relu(x))
+        to_negative = mixed.channel_sum(gradient * tf.minimum(x, 0))
+        return to_x, tf.cast(to_positive, x.dtype), tf.cast(to_negative, x.dtype)
+
+    return above * positive + below * negative, backward
+
+
+def _shuffled(filters, groups, edges):
+    """Where the channels of each edge, shuffled, stand among filters that are ordered by group, then by edge."""
+    places = np.arange(edges * filters).reshape(groups, edges, filters // groups)
+    places = places.transpose(1, 0, 2).reshape(edges, grouped.SHUFFLE, filters // grouped.SHUFFLE)
+    return places.transpose(0, 2, 1).ravel().tolist()
+
+
+def _permute(x, places):
+    """Channels in another order; the gradient is a permutation, too."""
+    back = np.argsort(places)
+
+    @tf.custom_gradient
+    def permute(x):
+        return tf.gather(x, places, axis=-1), lambda gradient: tf.gather(gradient, back, axis=-1)
+
+    return permute(x)
