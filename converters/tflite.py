@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import tempfile
 
 import larq as lq
@@ -27,6 +28,7 @@ from flatbuffers import flexbuffers
 from larq_nas import precision
 from larq_nas.converters import interpreter
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.layouts import WORD
 from larq_nas.operations import XnorConv2D, Zeroise
 
 PACKED, FLOAT, UNUSED = "packed", "float", "unused"
@@ -42,12 +44,14 @@ class BinaryConvolution:
         status: `"packed"`: an `LceBconv2d`; `"float"`: a convolution of 32-bit weights; `"unused"`: absent,
             since nothing but "none" operations reads it, or it reads nothing else.
         reason: Why it is not packed.
+        groups: Its groups, if each is a convolution of its own in the file.
     """
 
     name: str
     kernel_shape: tuple
     status: str
     reason: str = ""
+    groups: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Report:
         ideal_bytes: Size of the network's weights, binary kernels at 1 bit and the rest at 32.
         differences: For random and for real inputs (if given), the largest difference of a class probability
             between Keras and the file, and the fraction of inputs on which the most probable class agrees.
+        padding_bytes: How many bytes of the packed kernels are padding: each tap of a filter has the bits of a multiple
+            of 32 channels.
+        use_indirect_bgemm: Whether only this kernel of LCE runs the file, as it is with native groups: give it to its
+            interpreter, or `--use_indirect_bgemm=true` to its benchmark program.
     """
 
     binary_convolutions: tuple
@@ -68,6 +76,8 @@ class Report:
     file_bytes: int
     ideal_bytes: int
     differences: dict
+    padding_bytes: int = 0
+    use_indirect_bgemm: bool = False
 
     @property
     def all_packed(self) -> bool:
@@ -88,7 +98,15 @@ class Report:
         lines += [f"  {c.name} {c.kernel_shape}: {c.status}, {c.reason}" for c in self.binary_convolutions if c.reason]
         lines.append("operators: " + ", ".join(f"{name} {count}" for name, count in self.operators.items()))
         ratio = self.file_bytes / self.ideal_bytes
-        lines.append(f"file: {self.file_bytes:,} bytes, {ratio:.2f} times the weights' {self.ideal_bytes:,}")
+        lines.append(
+            f"file: {self.file_bytes:,} bytes, {ratio:.2f} times the weights' {self.ideal_bytes:,}; "
+            f"{self.padding_bytes:,} pad kernels to multiples of {WORD} channels"
+        )
+        split = [c.groups for c in self.binary_convolutions if c.groups > 1 and c.status == PACKED]
+        if split:
+            lines.append(f"{len(split)} grouped convolutions are {sum(split)} in the file, one for each group")
+        if self.use_indirect_bgemm:
+            lines.append("groups of the file run with LCE's kernel use_indirect_bgemm only")
         for name, (difference, agreement) in self.differences.items():
             lines.append(f"Keras and file on {name} inputs: differ by {difference:.1e}, agree on {agreement:.1%}")
         return "\n".join(lines)
@@ -119,10 +137,12 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
             convolution is not bit-packed and `allow_float_fallback` is false.
     """
     model = precision.float32(model)
-    content = _to_flatbuffer(_with_constants(model))
+    content = _to_flatbuffer(_with_split_groups(_with_constants(model)))
     operators, kernels = _read(content)
     ideal = -(-lq.models.ModelProfile(model).memory // 8)
-    report = Report(tuple(_audit(model, kernels)), operators, len(content), ideal, {})
+    audited, native = tuple(_audit(model, kernels)), any(map(_has_native_groups, binary_layers(model)))
+    padding = sum(_padding(c.kernel_shape) for c in audited if c.status == PACKED)
+    report = Report(audited, operators, len(content), ideal, {}, padding, native)
     fallen = [c for c in report.binary_convolutions if c.status == FLOAT]
     if fallen and not allow_float_fallback:
         reasons = "; ".join(f"{c.name}: {c.reason}" for c in fallen[:3]) + ("; …" if len(fallen) > 3 else "")
@@ -212,11 +232,57 @@ def _with_constants(model):
                 return _Sum([_is_rectified(source) for source in sources], name=layer.name)
         return layer.__class__.from_config(layer.get_config())
 
+    return _copied(model, clone, values)
+
+
+def _copied(model, clone, replaced):
+    """A copy of a model, whose layers have its weights but for those that are replaced."""
     copy = tf.keras.models.clone_model(model, clone_function=clone)
     for layer in model.layers:
-        if layer.name not in values:
+        if layer.name not in replaced:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
+
+
+class _Groups(tf.keras.layers.Layer):
+    """A grouped convolution as one convolution for each group, side by side."""
+
+    def __init__(self, layer):
+        super().__init__(name=layer.name)
+        config = {**layer.get_config(), "groups": 1, "filters": layer.filters // layer.groups}
+        self.parts = [
+            layer.__class__.from_config({**config, "name": f"{layer.name}_group{group}"})
+            for group in range(layer.groups)
+        ]
+        self.weights_of_parts = zip(*(np.split(w, layer.groups, axis=-1) for w in layer.get_weights()), strict=True)
+
+    def build(self, input_shape):
+        *shape, channels = input_shape
+        for part, weights in zip(self.parts, self.weights_of_parts, strict=True):
+            part.build((*shape, channels // len(self.parts)))
+            part.set_weights(weights)
+        super().build(input_shape)
+
+    def call(self, inputs):
+        groups = tf.split(inputs, len(self.parts), axis=-1)
+        return tf.concat([part(group) for part, group in zip(self.parts, groups, strict=True)], axis=-1)
+
+
+def _with_split_groups(model):
+    """The model with a convolution for each group where LCE would compute groups as floats."""
+    split = {layer.name: layer for layer in binary_layers(model) if layer.groups > 1 and not _has_native_groups(layer)}
+    top = {layer.name for layer in model.layers}
+    if not split or not top >= set(split):
+        return model
+
+    def clone(layer):
+        return _Groups(layer) if layer.name in split else layer.__class__.from_config(layer.get_config())
+
+    return _copied(model, clone, split)
+
+
+def _has_native_groups(layer):
+    return layer.groups > 1 and layer.kernel.shape[-2] % WORD == 0
 
 
 def _is_rectified(layer):
@@ -280,12 +346,15 @@ def _audit(model, kernels):
     for layer in binary_layers(model):
         with lq.context.quantized_scope(True):
             kernel = np.array(layer.get_weights()[0])
-        bits = _key(np.moveaxis(kernel, -1, 0) < 0)
+        whole = _key(np.moveaxis(kernel, -1, 0) < 0)
+        groups = 1 if packed[whole] or floats[whole] else layer.groups
+        parts = np.split(np.moveaxis(kernel, -1, 0) < 0, groups)
+        bits = collections.Counter(map(_key, parts))
         status, reason = PACKED, ""
-        if packed[bits]:
-            packed[bits] -= 1
-        elif floats[bits]:
-            floats[bits] -= 1
+        if bits <= packed:
+            packed -= bits
+        elif bits <= floats:
+            floats -= bits
             status, reason = FLOAT, _reason(layer, kernel)
         elif _is_unused(layer):
             status, reason = UNUSED, 'only a "none" operation reads it'
@@ -293,7 +362,12 @@ def _audit(model, kernels):
             status, reason = UNUSED, 'it reads "none" operations only, so its output is a constant in the file'
         else:
             status, reason = FLOAT, "its kernel is not in the file as a binary convolution"
-        yield BinaryConvolution(layer.name, tuple(kernel.shape), status, reason)
+        yield BinaryConvolution(layer.name, tuple(kernel.shape), status, reason, groups)
+
+
+def _padding(kernel_shape):
+    *taps, channels, filters = kernel_shape
+    return math.prod(taps) * filters * (-channels % WORD) // 8
 
 
 def _reason(layer, kernel):

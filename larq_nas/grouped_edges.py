@@ -8,6 +8,8 @@ is the same for all kinds, so it follows their sum.
     - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711)
 """
 
+import math
+
 import larq as lq
 import numpy as np
 import tensorflow as tf
@@ -131,8 +133,7 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
     direct, direct_weights, terms = [], [], []
     if reduced or convolutions:
         z, *moving[0] = mixed.normalize(x, *moving[0], training)
-        # -2 or 0: what stands for a padded 1 is then 0.
-        z = lq.quantizers.ste_sign(z) - 1 if binary else z
+        z = lq.quantizers.ste_sign(z) if binary else z
     if convolutions:
         kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
         summed = []
@@ -140,10 +141,10 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
             part = tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:])
             subsampling, own, dilation_rate = operations.strides_of(operation, strides)
             read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
-            y = _convolve(read, part, own, dilation_rate, binary)
+            y = _convolve(read, tf.cast(part, x.dtype), own, dilation_rate, 1 if binary else 0)
             weight = _by_group(weights[:, index], groups, x.shape[-1])
             summed.append(_weighted_prelu(y, weight, weight * tf.cast(slope, x.dtype)))
-        terms.append(_permute(tf.add_n(summed), tuple(_shuffled(x.shape[-1], groups, edges))))
+        terms.append(_apart(tf.add_n(summed), groups, edges))
         if strides == 1:
             # The skips inside of the convolutions, and the operation "skip".
             skips = [index for index, _ in convolutions] + [i for i, name in enumerate(names) if name == "skip"]
@@ -154,35 +155,40 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
         direct_weights.append(weights[:, names.index("skip")])
     for index, _ in reduced:
         weight = _by_group(weights[:, index], 1, x.shape[-1])
-        y = _reduce(z, reduce_kernel, edges, binary)
-        terms.append(_weighted_prelu(y, weight, weight * tf.cast(reduce_slopes[0], x.dtype)))
+        y = _reduce(z, tf.cast(reduce_kernel, x.dtype), edges, binary)
+        y = _weighted_prelu(y, weight, weight * tf.cast(reduce_slopes[0], x.dtype))
+        terms.append(tf.stack(tf.split(y, edges, axis=-1)))
     for number, (index, operation) in enumerate(pools, 1):
         function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
         pool = function(x, operation.kernel_size, strides, "SAME")
         pool, *moving[number] = mixed.normalize(pool, *moving[number], training)
         direct.append(pool)
         direct_weights.append(weights[:, index])
-    parts = [tf.split(term, edges, axis=-1) for term in terms]
     if direct:
-        parts.append(tf.unstack(mixed.combine(tf.stack(direct_weights, axis=1), tf.stack(direct))))
-    outputs = [tf.add_n(edge) for edge in zip(*parts, strict=True)]
-    return outputs, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
+        terms.append(mixed.combine(tf.stack(direct_weights, axis=1), tf.stack(direct)))
+    return tf.unstack(tf.add_n(terms)), [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
 
 
-def _convolve(x, kernel, strides, dilation_rate, binary):
-    kernel = tf.cast(kernel, x.dtype)
-    y = tf.nn.conv2d(x, kernel, strides, "SAME", dilations=dilation_rate)
-    # What the ones that are padded and the shift of the signs leave out.
-    return tf.nn.bias_add(y, tf.reduce_sum(kernel, axis=[0, 1, 2])) if binary else y
+def _convolve(x, kernel, strides, dilation_rate, padding):
+    """A `SAME` convolution of what is padded with a value; to pad is faster than to make good for zeros."""
+    if not padding or kernel.shape[0] == 1:
+        return tf.nn.conv2d(x, kernel, strides, "SAME", dilations=dilation_rate)
+    margins = []
+    for side, taps in zip(x.shape[1:3], kernel.shape[:2], strict=True):
+        missing = max((-(-side // strides) - 1) * strides + (taps - 1) * dilation_rate + 1 - side, 0)
+        margins.append([missing // 2, missing - missing // 2])
+    x = tf.pad(x, [[0, 0], *margins, [0, 0]], constant_values=padding)
+    return tf.nn.conv2d(x, kernel, strides, "VALID", dilations=dilation_rate)
 
 
 def _reduce(z, kernel, edges, binary):
     """The two halves of the strided skips of all edges, edge by edge."""
     # Beyond odd sides BatchNorm's output is taken for 0, whose sign is 1.
     beyond = [[0, 0], *([0, side % 2] for side in z.shape[1:3]), [0, 0]]
+    further = tf.pad(z, beyond, constant_values=1 if binary else 0)[:, 1:, 1:]
     halves = []
-    for pixels, part in zip((z, tf.pad(z, beyond)[:, 1:, 1:]), tf.split(kernel, 2), strict=True):
-        y = _convolve(pixels[:, ::2, ::2], part[tf.newaxis], 1, 1, binary)
+    for pixels, part in zip((z, further), tf.split(kernel, 2), strict=True):
+        y = tf.nn.conv2d(pixels[:, ::2, ::2], part[tf.newaxis], 1, "VALID")
         halves.append(tf.split(y, edges, axis=-1))
     return tf.concat([half for pair in zip(*halves, strict=True) for half in pair], axis=-1)
 
@@ -195,30 +201,32 @@ def _by_group(weights, groups, filters):
 @tf.custom_gradient
 def _weighted_prelu(x, positive, negative):
     """A PReLU times a weight; keeps `x` only. Both slopes are vectors."""
-    above, below = tf.nn.relu(x), tf.minimum(x, 0)
+    difference = positive - negative
 
     def backward(gradient):
-        to_x = gradient * tf.where(x > 0, positive, negative)
+        to_x = gradient * negative + tf.raw_ops.ReluGrad(gradients=gradient * difference, features=x)
         to_positive = mixed.channel_sum(gradient * tf.nn.relu(x))
-        to_negative = mixed.channel_sum(gradient * tf.minimum(x, 0))
-        return to_x, tf.cast(to_positive, x.dtype), tf.cast(to_negative, x.dtype)
+        to_both = mixed.channel_sum(gradient * x)
+        return to_x, tf.cast(to_positive, x.dtype), tf.cast(to_both - to_positive, x.dtype)
 
-    return above * positive + below * negative, backward
-
-
-def _shuffled(filters, groups, edges):
-    """Where the channels of each edge, shuffled, stand among filters that are ordered by group, then by edge."""
-    places = np.arange(edges * filters).reshape(groups, edges, filters // groups)
-    places = places.transpose(1, 0, 2).reshape(edges, grouped.SHUFFLE, filters // grouped.SHUFFLE)
-    return places.transpose(0, 2, 1).ravel().tolist()
+    return x * negative + tf.nn.relu(x) * difference, backward
 
 
-def _permute(x, places):
-    """Channels in another order; the gradient is a permutation, too."""
-    back = np.argsort(places)
+def _apart(x, groups, edges):
+    """Filters that are ordered by group, then by edge -> the channels of each edge by itself, shuffled.
 
-    @tf.custom_gradient
-    def permute(x):
-        return tf.gather(x, places, axis=-1), lambda gradient: tf.gather(gradient, back, axis=-1)
-
-    return permute(x)
+    # Returns
+        A tensor of shape `(edges, batch, height, width, filters)`.
+    """
+    *sides, channels = x.shape[1:]
+    filters, common = channels // edges, math.gcd(groups, grouped.SHUFFLE)
+    rest = grouped.SHUFFLE // common
+    if common in (groups, grouped.SHUFFLE):
+        # One of the groups of the shuffle is some whole groups, or a part of one: a transposition does all.
+        shape = [-1, common, groups // common, edges, rest, filters // groups // rest]
+        x = tf.transpose(tf.reshape(x, shape), [3, 0, 2, 5, 1, 4])
+    else:
+        places = np.arange(channels).reshape(groups, edges, filters // groups).transpose(1, 0, 2)
+        places = places.reshape(edges, grouped.SHUFFLE, filters // grouped.SHUFFLE).transpose(0, 2, 1)
+        x = tf.stack(tf.split(tf.gather(x, places.ravel(), axis=-1), edges, axis=-1))
+    return tf.reshape(x, [edges, -1, *sides, filters])
