@@ -376,8 +376,6 @@ def _reason(layer, kernel):
         return "an output channel of its kernel is zero"
     if not np.allclose(magnitude, magnitude[:1, :1, :1], rtol=5e-3):
         return "the magnitude of its kernel differs within an output channel"
-    if layer.groups > 1:
-        return "its groups have a number of input channels that is no multiple of 32"
     padding = getattr(layer, "pad_values", 0.0)
     if layer.padding == "same" and padding not in (0.0, 1.0):
         return f"it pads with {padding}, neither 0 nor 1"

@@ -7,7 +7,7 @@ from reference import bars_architecture
 from larq_nas import costs, networks, precision, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
-from larq_nas.methods import bnas
+from larq_nas.methods import bats, bnas
 
 layers = tf.keras.layers
 
@@ -44,6 +44,58 @@ def _conv(filters=32, **options):
 
 def _sequential(*parts, shape=(8, 8, 32)):
     return tf.keras.Sequential([layers.Input(shape), *parts, layers.GlobalAveragePooling2D()])
+
+
+def test_groups_that_lce_would_leave_float_are_a_convolution_each():
+    model = _trained(networks.build(bats.scale(zoo.genotype("bats"), 12, 3, 4), (16, 16, 3)))
+    conversion = tflite.convert(model, samples=np.random.default_rng(1).normal(size=(4, 16, 16, 3)))
+    report = conversion.report
+    grouped = [c for c in report.binary_convolutions if c.groups > 1]
+    assert report.all_packed and len(grouped) == sum(layer.groups > 1 for layer in tflite.binary_layers(model)) > 10
+    assert report.operators["LceBconv2d"] == sum(c.groups for c in report.binary_convolutions)
+    assert all(agreement == 1 for _, agreement in report.differences.values())
+    # Each tap of a filter takes 4 bytes for a group's 3, 6 or 12 channels.
+    taps = sum(np.prod(c.kernel_shape[:2]) * c.kernel_shape[3] * -(-c.kernel_shape[2] // 32) * 4 for c in grouped)
+    bits = sum(np.prod(c.kernel_shape) for c in grouped) / 8
+    others = [c for c in report.binary_convolutions if c.groups == 1]
+    rest = sum(np.prod(c.kernel_shape[:2]) * c.kernel_shape[3] * (-c.kernel_shape[2] % 32) // 8 for c in others)
+    assert report.padding_bytes == pytest.approx(taps - bits + rest, abs=2 * len(report.binary_convolutions))
+    assert f"{report.padding_bytes:,} pad kernels" in str(report) and f"{len(grouped)} grouped conv" in str(report)
+    assert not report.use_indirect_bgemm
+
+
+@pytest.mark.parametrize(("groups", "strides"), [(3, 1), (4, 2)])
+def test_split_groups_compute_the_same(groups, strides):
+    model = _trained(
+        _sequential(_conv(24, groups=groups, strides=strides), layers.BatchNormalization(), shape=(9, 9, 24))
+    )
+    report = tflite.convert(model).report
+    assert report.count(tflite.PACKED) == 1 and report.operators["LceBconv2d"] == groups
+    assert report.differences["random"][0] < 1e-4
+
+
+def test_native_groups_are_one_convolution_and_the_report_names_their_kernel():
+    model = _trained(networks.build(bats.scale(zoo.genotype("bats"), 64, 3, "lce"), (8, 8, 3)))
+    conversion = tflite.convert(model)
+    assert conversion.report.all_packed and conversion.report.use_indirect_bgemm
+    assert conversion.report.operators["LceBconv2d"] == len(conversion.report.binary_convolutions)
+    assert "use_indirect_bgemm only" in str(conversion.report)
+    assert conversion.report.to_dict()["use_indirect_bgemm"] is True
+    assert conversion.report.differences["random"][1] == 1
+
+
+def test_a_real_valued_network_is_an_ordinary_tflite():
+    genotype = bats.space(3, 12, 4, binarize=False).sample(1)
+    model = _trained(networks.build(genotype, (16, 16, 3)))
+    conversion = tflite.convert(model)
+    assert conversion.report.binary_convolutions == () and not any("Lce" in op for op in conversion.report.operators)
+    interpreter = tf.lite.Interpreter(model_content=conversion.bytes)
+    interpreter.allocate_tensors()
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    outputs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(outputs, model(x), atol=1e-5)
 
 
 def test_all_binary_convolutions_of_bnas_a_are_packed():
@@ -125,7 +177,6 @@ def test_random_genotypes_are_packed_and_agree(seed):
     ("parts", "reason"),
     [
         ((_conv, {"pad_values": -1.0}), "pads with -1.0"),
-        ((_conv, {"groups": 2, "filters": 16}), "groups"),
         ((_conv, {"kernel_quantizer": "magnitude_aware_sign"}), "channel of its kernel is zero"),
         ((_conv, {"input_quantizer": "ste_heaviside"}), "does not recognise its input"),
     ],
@@ -158,11 +209,6 @@ def test_a_miscompiled_file_shows_in_the_differences():
     # LCE computes symmetric padding before a strided convolution wrongly.
     model = _sequential(layers.ZeroPadding2D(1), layers.Conv2D(8, 3, 2), shape=(8, 8, 3))
     assert tflite.convert(model).report.differences["random"][0] > 0.01
-
-
-def test_a_grouped_file_that_cannot_run_is_refused():
-    with pytest.raises(tflite.ConversionError, match="cannot run"):
-        tflite.convert(_sequential(_conv(filters=64, groups=2), shape=(8, 8, 64)))
 
 
 def test_bad_models_are_refused():

@@ -430,12 +430,12 @@ def test_kernels_take_whole_words_of_channels(channels, words):
     assert _counted(layer, shape=(9, 9, channels)).bytes == 9 * words * 4 * 6
 
 
-def test_what_the_engine_stores_as_floats_takes_their_bytes():
+def test_what_the_engine_stores_as_floats_takes_their_bytes_and_groups_are_padded_to_words():
     binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False}
     dense = _counted(layers.Flatten(), lq.layers.QuantDense(10, **binary))
     assert (dense.binary_macs, dense.bytes) == (324 * 10, 4 * 324 * 10)
     grouped = _counted(lq.layers.QuantConv2D(6, 3, groups=2, **binary))
-    assert grouped.bytes == 4 * 9 * 2 * 6
+    assert grouped.bytes == 9 * 4 * 6
     assert _counted(lq.layers.QuantConv2D(64, 3, groups=2, **binary), shape=(9, 9, 64)).bytes == 9 * 4 * 64
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from larq_nas import callbacks, costs, datasets, networks, quantizers, recipes, runs, supernet, training
 from larq_nas.architecture import Architecture
-from larq_nas.methods import bars, bnas, dms
+from larq_nas.converters import tflite
+from larq_nas.methods import bars, bats, bnas, dms
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
@@ -18,7 +19,7 @@ SEARCH = argparse.Namespace(
 )
 TRAIN = argparse.Namespace(
     **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
-    **{"full_precision": False, "initial_weights": None},
+    **{"full_precision": False, "initial_weights": None, "auxiliary_weight": 0.0},
 )
 SPACE = bnas.space(3, 2)
 
@@ -194,6 +195,82 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypa
     correct = sum((model.predict_on_batch(x).argmax(axis=-1) == y).sum() for x, y in batches)
     assert metrics["test_accuracy"] == pytest.approx(correct / 360, abs=1e-6)
     assert metrics["test_examples"] == 360
+
+
+STAGES = (recipes.Recipe(2, 4, "cosine", 0.01), recipes.Recipe(2, 4, "cosine", 0.02))
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, digits, monkeypatch, stage):
+    genotype = bats.space(3, 8, 4).sample(0)
+    whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
+    training.train(genotype, digits, whole, STAGES[1], TRAIN, STAGES[0])
+    seen, original = [], training._train
+
+    def killed(network, architecture, data, run, *rest):
+        seen.append(run.path.name)
+        with monkeypatch.context() as patch:
+            if len(seen) == stage + 1:
+                _killed_in(1, patch)
+            original(network, architecture, data, run, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "_train", killed)
+        training.train(genotype, digits, broken, STAGES[1], TRAIN, STAGES[0])
+    assert seen == ["activations", "broken"][: stage + 1] and not broken.weights.exists()
+    network = training.train(genotype, digits, broken, STAGES[1], TRAIN, STAGES[0])
+    for run in ("activations", "."):
+        paths = [directory.path / run / "metrics.csv" for directory in (whole, broken)]
+        assert len(paths[0].read_text().splitlines()) == 3
+        rows = [runs.Run(path.parent).rows() for path in paths]
+        assert all(a == pytest.approx(b, rel=1e-3) for a, b in zip(*rows, strict=True))
+    expected = networks.build(genotype, digits.image_shape, 10)
+    expected.load_weights(whole.weights)
+    for a, b in zip(expected.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def _genotypes():
+    decided = {"bnas": bnas.space(3, 4), "bars": bars.space(8, 1), "bats": bats.space(3, 8, 4)}
+    return {**{name: space.sample(1) for name, space in decided.items()}, "vgg11": dms.space("vgg11")}
+
+
+@pytest.mark.parametrize("name", ["bnas", "bars", "bats", "vgg11"])
+def test_the_first_stage_has_binary_activations_and_float_kernels_in_every_method(name):
+    network = networks.build(_genotypes()[name], (32, 32, 3), 3)
+    floats = networks.with_float_kernels(network)
+    binary = {layer.name for layer in tflite.binary_layers(network)}
+    assert binary and not tflite.binary_layers(floats)
+    floats.set_weights(network.get_weights())
+    assert [w.shape for w in floats.weights] == [w.shape for w in network.weights]
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    # Each convolution sees the same signs, and multiplies them with its kernel itself.
+    layer, twin = (model.get_layer(sorted(binary)[0]) for model in (network, floats))
+    assert twin.input_quantizer.precision == 1 and twin.kernel_quantizer.precision == 32
+    assert not np.allclose(network(x), floats(x))
+    kernel = layer.get_weights()[0]
+    np.testing.assert_array_equal(twin.kernel_quantizer(kernel), kernel)
+
+
+def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_path):
+    data = datasets.load("digits", image_size=32, train_examples=64)
+    genotype = bats.space(3, 8, 4).sample(0)
+    settings = argparse.Namespace(**{**vars(TRAIN), "auxiliary_weight": 0.4})
+    run = runs.Run(tmp_path)
+    training.train(genotype, data, run, recipes.Recipe(1, 2, "cosine", 0.01), settings)
+    network = networks.build(genotype, data.image_shape, 10)
+    network.load_weights(run.weights)
+    both = networks.with_auxiliary_classifier(network, genotype, 10)
+    x, y = np.zeros((4, 32, 32, 1), np.float32), np.array([0, 1, 2, 3])
+    model = training.TrainedModel(network.input, network.output, auxiliary=both, auxiliary_weight=0.4)
+    sgd = tf.keras.optimizers.SGD(1.0)
+    model.compile(sgd, tf.keras.losses.SparseCategoricalCrossentropy(), run_eagerly=True)
+    given = []
+    sgd.apply_gradients = lambda pairs: given.extend(pairs)
+    model.train_on_batch(x, y)
+    moved = {variable.name: gradient for gradient, variable in given}
+    assert np.any(moved["auxiliary_classifier/kernel:0"]) and np.any(moved["classifier/kernel:0"])
+    assert model.predict_on_batch(x).shape == (4, 10)
 
 
 def test_clipped_training_clips_before_the_gradients_are_rewritten():

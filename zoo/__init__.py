@@ -10,9 +10,10 @@ model = larq_nas.zoo.bnas_a(num_classes=10)
 
 import fnmatch
 
-from larq_nas.zoo import bars, baselines, bnas
+from larq_nas.zoo import bars, baselines, bats_networks, bnas
 from larq_nas.zoo.bars import bars_a, bars_b, bars_c, bars_d, bars_e
 from larq_nas.zoo.baselines import bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
+from larq_nas.zoo.bats_networks import bats, bats_2x
 from larq_nas.zoo.bnas import bnas_a, bnas_b, bnas_c, bnas_d, bnas_e, bnas_f, bnas_g, bnas_h
 from larq_nas.zoo.variants import load_genotype
 
@@ -22,6 +23,8 @@ __all__ = [
     "bars_c",
     "bars_d",
     "bars_e",
+    "bats",
+    "bats_2x",
     "bireal_resnet18",
     "bnas_a",
     "bnas_b",
@@ -40,8 +43,9 @@ __all__ = [
 ]
 
 # Names of the models that have a genotype, and what is known of all of them.
-GENOTYPES = (*bnas.VARIANTS, *bars.VARIANTS)
-VARIANTS = {**bnas.VARIANTS, **bars.VARIANTS, **baselines.VARIANTS}
+_SEARCHED = bnas.VARIANTS | bars.VARIANTS | bats_networks.VARIANTS
+GENOTYPES = tuple(_SEARCHED)
+VARIANTS = _SEARCHED | baselines.VARIANTS
 
 
 def genotype(name: str):

@@ -38,7 +38,7 @@ def load_genotype(name: str) -> Architecture:
     return Architecture.load(_GENOTYPES / f"{name}.json")
 
 
-def searched(name: str, variant: Variant, docstring: str):
+def searched(name: str, variant: Variant, docstring: str, **texts):
     """A function that builds the network of a genotype.
 
     # Arguments
@@ -46,6 +46,7 @@ def searched(name: str, variant: Variant, docstring: str):
         variant: The default network.
         docstring: Text that may name the fields of `variant` and `{title}` in braces. The arguments are described at
             `{arguments}`.
+        texts: What else it names in braces.
 
     # Returns
         A function with the arguments of a Keras application.
@@ -74,7 +75,7 @@ def searched(name: str, variant: Variant, docstring: str):
     facts = dataclasses.asdict(variant)
     title = name.upper().replace("_", "-")
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = docstring.format(title=title, arguments=_ARGUMENTS.format(**facts), **facts)
+    build.__doc__ = docstring.format(title=title, arguments=_ARGUMENTS.format(**facts), **facts, **texts)
     return build
 
 
