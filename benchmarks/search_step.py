@@ -29,7 +29,7 @@ from larq_nas.__main__ import load_tensorflow
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("method", "bnas", methods.METHODS, "Method whose supernet is measured.")
+flags.DEFINE_enum("method", "bnas", ["bnas", "bars", "bats"], "Method whose supernet is measured.")
 flags.DEFINE_integer("channels", 16, "Channels of a node in the first stage.", lower_bound=1)
 flags.DEFINE_multi_integer("cells", [8], "Cells of bnas, cells per stage of bars; several make a table.", lower_bound=1)
 flags.DEFINE_multi_integer("batch", [16], "Images in each of a step's two batches; several make a table.", 1)
@@ -186,16 +186,17 @@ def supernet(form, cells, settings):
     """A supernet with the optimizers of the method's published search."""
     import tensorflow as tf
 
-    from larq_nas import mixed, optimizers, residual, supernet
+    from larq_nas import grouped_edges, mixed, optimizers, residual, supernet
 
     if form == "per edge":
         sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-        from reference import PerEdge, PerResidualEdge
+        from reference import PerEdge, PerGroupedEdge, PerResidualEdge
 
         mixed.MixedEdges, residual.ResidualEdges = PerEdge, PerResidualEdge
+        grouped_edges.GroupedEdges = PerGroupedEdge
     tf.keras.mixed_precision.set_global_policy(settings["precision"])
     method, shape = methods.get(settings["method"]), (settings["image_size"], settings["image_size"], 3)
-    if settings["method"] == "bnas":
+    if settings["method"] != "bars":
         space, strategy = method.space(cells, settings["channels"]), method.Strategy()
     else:
         space = method.space(settings["channels"], cells)

@@ -4,7 +4,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import macro, operations
+from larq_nas import grouped, macro, operations
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.quantizers import LayerSign
 
@@ -71,6 +71,31 @@ def kernels(shared, values):
         name: part.reshape(size, size, *part.shape[1:])
         for (name, size), part in zip(sizes.items(), parts, strict=False)
     }
+
+
+class PerGroupedEdge(tf.keras.layers.Layer):
+    """The plain form of `GroupedEdges`: layers of its own for every operation of every edge."""
+
+    def __init__(self, filters, candidates, edges, strides=1, groups=1, binary=True, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.operations, self.edges, self.strides = filters, list(candidates), edges, strides
+        self.groups, self.form = groups, "activations" if binary else "real"
+
+    def build(self, input_shape):
+        x = tf.keras.Input(input_shape[0][1:])
+        self.models = [[self._model(x, name) for name in self.operations] for _ in range(self.edges)]
+        super().build(input_shape)
+
+    def _model(self, x, name):
+        y = grouped.apply(name, x, self.filters, self.strides, self.groups, self.form, "op")
+        return tf.keras.Model(x, operations.batch_normalization(affine=False)(y) if "pool" in name else y)
+
+    def call(self, inputs, training=None):
+        x, choice = inputs
+        return [
+            tf.add_n([choice[edge, index] * model(x, training=training) for index, model in enumerate(models)])
+            for edge, models in enumerate(self.models)
+        ]
 
 
 def bars_architecture(widths, depths, normal, reduce):

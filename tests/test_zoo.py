@@ -9,9 +9,9 @@ import larq_nas
 from larq_nas import costs, zoo
 from larq_nas import flags as definitions
 from larq_nas.converters import tflite
-from larq_nas.methods import bars
+from larq_nas.methods import bars, dms
 
-SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h")
+SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h", "bats_2x")
 BARS = zoo.list_models("bars*")
 BASELINES = sorted(set(zoo.VARIANTS) - set(zoo.GENOTYPES))
 
@@ -20,7 +20,8 @@ def test_models_are_listed_by_pattern():
     assert zoo.list_models("bnas*") == [f"bnas_{letter}" for letter in "abcdefgh"]
     assert zoo.list_models("bnas_[ab]") == ["bnas_a", "bnas_b"]
     assert zoo.list_models("*resnet18") == ["bireal_resnet18", "resnet18", "xnor_resnet18"]
-    assert zoo.list_models("bats*") == []
+    assert zoo.list_models("b?ts*") == ["bats", "bats_2x"]
+    assert zoo.list_models("dams*") == []
     assert set(zoo.list_models()) <= set(zoo.__all__)
 
 
@@ -73,6 +74,45 @@ def test_genotypes_that_we_found_say_how_and_keep_to_the_published_budget(name):
     # All but stem and classifier.
     floats = {row.name.rpartition("/")[0] or row.name for row in counts.rows if row.float_macs}
     assert all(name.startswith(("stem", "classifier")) for name in floats)
+
+
+# Table 1 of DMS, in MB of 2^20 bytes; for the larger VGG-11 its size and its saving contradict each other.
+SIZES = {"dms_vgg11_a": 0.08, "dms_vgg11_b": 0.64, "dms_resnet18_a": 0.10, "dms_resnet18_b": 0.84}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_widths_that_we_found_say_how_and_keep_to_the_published_size(name):
+    genotype, variant = zoo.genotype(name), zoo.VARIANTS[name]
+    assert genotype.decided and genotype.template == name.split("_")[1]
+    assert float(dms.size(genotype, variant.input_shape, 10)) == pytest.approx(SIZES[name], rel=0.05)
+    flags, result = genotype.provenance["flags"], genotype.provenance["result"]
+    assert (flags["method"], flags["dataset"], flags["backbone"]) == ("dms", "cifar10", genotype.template)
+    assert float(flags["memory_target"]) == (0.12 if name.endswith("a") else 1)
+    # The ratios that were found, all multiplied by one factor.
+    factors = dms.base_widths(genotype) / (np.array(result["ratios"]) * result["base"])
+    assert np.ptp(factors) < 0.1 * factors.mean() and len(set(np.round(result["ratios"], 2))) > 4
+    assert len(set(dms.base_widths(genotype) / result["base"])) > 4
+    assert "data_dir" not in flags and "tensorflow" in genotype.provenance["packages"]
+
+
+@pytest.mark.parametrize("name", ["bats", "bats_2x"])
+def test_cells_of_bats_say_where_they_are_from(name):
+    genotype = zoo.genotype(name)
+    assert (
+        genotype.cells == zoo.genotype("bats").cells and "independent implementation" in genotype.provenance["source"]
+    )
+    assert "independent implementation" in " ".join(inspect.getdoc(getattr(zoo, name)).split())
+
+
+def test_every_binary_convolution_of_bats_is_packed():
+    report = tflite.convert(zoo.bats()).report
+    assert report.count("packed") == len(report.binary_convolutions) > 100 and report.all_packed
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_binary_convolution_of_dms_is_packed(name):
+    report = tflite.convert(getattr(zoo, name)()).report
+    assert report.count("packed") == len(report.binary_convolutions) == {"vgg11": 7, "resnet18": 19}[name.split("_")[1]]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bars_a")) for name in BARS])

@@ -10,11 +10,12 @@ model = larq_nas.zoo.bnas_a(num_classes=10)
 
 import fnmatch
 
-from larq_nas.zoo import bars, baselines, bats_networks, bnas
+from larq_nas.zoo import bars, baselines, bats_networks, bnas, dms
 from larq_nas.zoo.bars import bars_a, bars_b, bars_c, bars_d, bars_e
 from larq_nas.zoo.baselines import bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
 from larq_nas.zoo.bats_networks import bats, bats_2x
 from larq_nas.zoo.bnas import bnas_a, bnas_b, bnas_c, bnas_d, bnas_e, bnas_f, bnas_g, bnas_h
+from larq_nas.zoo.dms import dms_resnet18_a, dms_resnet18_b, dms_vgg11_a, dms_vgg11_b
 from larq_nas.zoo.variants import load_genotype
 
 __all__ = [
@@ -34,6 +35,10 @@ __all__ = [
     "bnas_f",
     "bnas_g",
     "bnas_h",
+    "dms_resnet18_a",
+    "dms_resnet18_b",
+    "dms_vgg11_a",
+    "dms_vgg11_b",
     "genotype",
     "list_models",
     "resnet18",
@@ -43,7 +48,7 @@ __all__ = [
 ]
 
 # Names of the models that have a genotype, and what is known of all of them.
-_SEARCHED = bnas.VARIANTS | bars.VARIANTS | bats_networks.VARIANTS
+_SEARCHED = bnas.VARIANTS | bars.VARIANTS | dms.VARIANTS | bats_networks.VARIANTS
 GENOTYPES = tuple(_SEARCHED)
 VARIANTS = _SEARCHED | baselines.VARIANTS
 
