@@ -32,7 +32,8 @@ def main(arguments):
         **{"final_learning_rate": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "clip_norm": 0.0, "optimizer": "sgd"},
         **{"architecture_learning_rate": 0.01, "architecture_weight_decay": 0.0, "augmentation": "crop"},
     )
-    strategy = dms.Strategy(rounds=arguments.rounds, ratio=0.7, scale=0.5, memory_target=0.04)
+    options = {"ratio": 0.7, "scale": 0.5, "memory_target": 0.04, "best_effort": not arguments.rebuild}
+    strategy = dms.Strategy(rounds=arguments.rounds, **options)
     data = datasets.load("digits", image_size=32, train_examples=arguments.examples)
     with tempfile.TemporaryDirectory() as directory:
         run = TimedRun(directory)
@@ -44,4 +45,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--examples", type=int, default=128)
+    parser.add_argument("--rebuild", action="store_true", help="build a new network for every round")
     main(parser.parse_args())

@@ -3,11 +3,13 @@
 What a round leaves behind is one file in `backup/`, from which an interrupted search goes on.
 """
 
+import gc
 import math
 import zipfile
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from larq_nas import callbacks, costs, datasets, runs, training
 from larq_nas.architecture import Architecture
@@ -32,6 +34,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
     epochs = settings.epochs // strategy.rounds
     state = _load(run, base) or {"round": 0}
     run.drop_rows(int(state["round"]))
+    known = set(_gradients())
     model, candidates = None, dms.Candidates(strategy, base, shape, classes)
     for number in range(int(state["round"]), strategy.rounds):
         scale = strategy.scale_at(number)
@@ -41,6 +44,8 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
         if model is None or not strategy.best_effort or tuple(room) != candidates.room:
             # So that a round starts alike whether the search was interrupted before it or not.
             tf.keras.utils.set_random_seed(settings.seed + number)
+            model = None
+            _forget_graphs(known)
             model = _model(candidates, room, settings, epochs * steps[0], state)
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
@@ -63,10 +68,23 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
     return Architecture.load(run.genotype)
 
 
+def _gradients():
+    """Where TensorFlow keeps the gradients of `tf.custom_gradient` for good, and with them the graphs that they are of."""
+    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+
+
+def _forget_graphs(known):
+    """Frees the memory of networks that are there no more; gradients of the `known` names stay."""
+    for name in set(_gradients()) - known:
+        if name.startswith("CustomGradient-"):
+            del _gradients()[name]
+    tf.keras.backend.clear_session()
+    # Graphs are circles of objects.
+    gc.collect()
+
+
 def _model(candidates, room, settings, period, state):
     """A network of the given room, with what it can keep of an earlier one."""
-    # The graphs of earlier networks go, which would fill the memory.
-    tf.keras.backend.clear_session()
     model = dms.WidthSupernet(candidates, room)
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
     least = settings.final_learning_rate / (settings.learning_rate or 1.0)
