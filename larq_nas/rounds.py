@@ -69,7 +69,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
 
 
 def _gradients():
-    """Where TensorFlow keeps the gradients of `tf.custom_gradient` for good, and with them the graphs that they are of."""
+    """Where TensorFlow keeps the gradients of `tf.custom_gradient` for good, and with them their graphs."""
     return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
 
 
