@@ -28,8 +28,9 @@ from flatbuffers import flexbuffers
 from larq_nas import precision
 from larq_nas.converters import interpreter
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.grouped import ScaledConv2D
 from larq_nas.layouts import WORD
-from larq_nas.operations import XnorConv2D, Zeroise
+from larq_nas.operations import XnorConv2D, Zeroise, convolve
 
 PACKED, FLOAT, UNUSED = "packed", "float", "unused"
 
@@ -245,32 +246,36 @@ def _copied(model, clone, replaced):
 
 
 class _Groups(tf.keras.layers.Layer):
-    """A grouped convolution as one convolution for each group, side by side."""
+    """A grouped convolution as one convolution for each group, side by side, of constants: thousands of variables take
+    minutes to save."""
 
     def __init__(self, layer):
         super().__init__(name=layer.name)
-        config = {**layer.get_config(), "groups": 1, "filters": layer.filters // layer.groups}
-        self.parts = [
-            layer.__class__.from_config({**config, "name": f"{layer.name}_group{group}"})
-            for group in range(layer.groups)
-        ]
-        self.weights_of_parts = zip(*(np.split(w, layer.groups, axis=-1) for w in layer.get_weights()), strict=True)
-
-    def build(self, input_shape):
-        *shape, channels = input_shape
-        for part, weights in zip(self.parts, self.weights_of_parts, strict=True):
-            part.build((*shape, channels // len(self.parts)))
-            part.set_weights(weights)
-        super().build(input_shape)
+        self.convolution = layer
+        with lq.context.quantized_scope(True):
+            kernel, *others = layer.get_weights()
+        if isinstance(layer, XnorConv2D):
+            others.append(layer.scale().numpy())
+        # Of the kernel, then of the bias if there is one, then of the scale.
+        parts = (np.split(values, layer.groups, axis=-1) for values in (kernel, *others))
+        self.values = list(zip(*parts, strict=True))
 
     def call(self, inputs):
-        groups = tf.split(inputs, len(self.parts), axis=-1)
-        return tf.concat([part(group) for part, group in zip(self.parts, groups, strict=True)], axis=-1)
+        layer, outputs = self.convolution, []
+        for x, (kernel, *others) in zip(tf.split(inputs, layer.groups, axis=-1), self.values, strict=True):
+            arguments = layer.strides[0], layer.dilation_rate[0], layer.padding, layer.pad_values
+            y = convolve(layer.input_quantizer(x), tf.constant(kernel), *arguments)
+            y = y + others.pop(0) if layer.use_bias else y
+            y = layer.activation(y)
+            outputs.append(y * others.pop(0) if others else y)
+        return tf.concat(outputs, axis=-1)
 
 
 def _with_split_groups(model):
     """The model with a convolution for each group where LCE would compute groups as floats."""
-    split = {layer.name: layer for layer in binary_layers(model) if layer.groups > 1 and not _has_native_groups(layer)}
+    known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
+    grouped = (layer for layer in binary_layers(model) if layer.groups > 1 and not _has_native_groups(layer))
+    split = {layer.name: layer for layer in grouped if type(layer) in known}
     top = {layer.name for layer in model.layers}
     if not split or not top >= set(split):
         return model
@@ -376,6 +381,8 @@ def _reason(layer, kernel):
         return "an output channel of its kernel is zero"
     if not np.allclose(magnitude, magnitude[:1, :1, :1], rtol=5e-3):
         return "the magnitude of its kernel differs within an output channel"
+    if layer.groups > 1:
+        return "its groups have a number of input channels that is no multiple of 32"
     padding = getattr(layer, "pad_values", 0.0)
     if layer.padding == "same" and padding not in (0.0, 1.0):
         return f"it pads with {padding}, neither 0 nor 1"

@@ -141,7 +141,9 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
             part = tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:])
             subsampling, own, dilation_rate = operations.strides_of(operation, strides)
             read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
-            y = _convolve(read, tf.cast(part, x.dtype), own, dilation_rate, 1 if binary else 0)
+            # To pad with ones is faster than to make good for zeros.
+            padding = {"pad_values": 1.0 if binary else 0.0}
+            y = operations.convolve(read, tf.cast(part, x.dtype), own, dilation_rate, **padding)
             weight = _by_group(weights[:, index], groups, x.shape[-1])
             summed.append(_weighted_prelu(y, weight, weight * tf.cast(slope, x.dtype)))
         terms.append(_apart(tf.add_n(summed), groups, edges))
@@ -167,18 +169,6 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
     if direct:
         terms.append(mixed.combine(tf.stack(direct_weights, axis=1), tf.stack(direct)))
     return tf.unstack(tf.add_n(terms)), [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
-
-
-def _convolve(x, kernel, strides, dilation_rate, padding):
-    """A `SAME` convolution of what is padded with a value; to pad is faster than to make good for zeros."""
-    if not padding or kernel.shape[0] == 1:
-        return tf.nn.conv2d(x, kernel, strides, "SAME", dilations=dilation_rate)
-    margins = []
-    for side, taps in zip(x.shape[1:3], kernel.shape[:2], strict=True):
-        missing = max((-(-side // strides) - 1) * strides + (taps - 1) * dilation_rate + 1 - side, 0)
-        margins.append([missing // 2, missing - missing // 2])
-    x = tf.pad(x, [[0, 0], *margins, [0, 0]], constant_values=padding)
-    return tf.nn.conv2d(x, kernel, strides, "VALID", dilations=dilation_rate)
 
 
 def _reduce(z, kernel, edges, binary):
