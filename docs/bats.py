@@ -34,7 +34,7 @@ TRAIN = (
     "train --flagfile=bats_quickstart --dataset=cifar10 --train_examples=6000 --image_size=16 --layers=5 --filters=24 "
     "--groups=8 --augmentation=crop_flip"
 )
-TWO, ONE = "--epochs=6 --activations_epochs=6", "--stages=weights --epochs=12"
+TWO, ONE = "--epochs=4 --activations_epochs=4", "--stages=weights --epochs=8"
 SEEDS = 2
 KINDS = "convolutions/pools/skips | mean kernel | longest path (normal, reduction)"
 MODELS = ("bats", "bats_2x", "bats_real_2_5m", "bats_real_3_5m")
@@ -161,8 +161,8 @@ larq_nas {train} {two} --genotype=FILE --seed=SEED
 
 ## Two stages against one
 
-The published cells, as far as they are known, with two seeds: six epochs with binary activations and six with binary
-kernels, too (`{two}`), against twelve with both from the beginning (`{one}`).
+The published cells, as far as they are known, with two seeds: four epochs with binary activations and four with binary
+kernels, too (`{two}`), against eight with both from the beginning (`{one}`).
 
 | training | mean test accuracy (%) | standard deviation | all |
 |---|---|---|---|
