@@ -25,10 +25,7 @@ HERE = pathlib.Path(__file__).parent
 SEARCHES = {
     "t02": "search --flagfile=bats_cifar10_cpu",
     "t1": "search --flagfile=bats_cifar10_cpu --softmax_temperature=1",
-    "real": (
-        "search --flagfile=bats_cifar10_cpu --nobinarize --optimizer=sgd --learning_rate=0.1 --weight_decay=3e-4 "
-        "--epochs=20 --architecture_learning_rate=0.001"
-    ),
+    "real": "search --flagfile=bats_cifar10_cpu --nobinarize --optimizer=sgd --learning_rate=0.1",
 }
 TRAIN = (
     "train --flagfile=bats_quickstart --dataset=cifar10 --train_examples=6000 --image_size=16 --layers=5 --filters=24 "

@@ -20,7 +20,7 @@ def test_models_are_listed_by_pattern():
     assert zoo.list_models("bnas*") == [f"bnas_{letter}" for letter in "abcdefgh"]
     assert zoo.list_models("bnas_[ab]") == ["bnas_a", "bnas_b"]
     assert zoo.list_models("*resnet18") == ["bireal_resnet18", "resnet18", "xnor_resnet18"]
-    assert zoo.list_models("b?ts*") == ["bats", "bats_2x"]
+    assert zoo.list_models("b?ts*") == ["bats", "bats_2x", "bats_real_2_5m", "bats_real_3_5m"]
     assert zoo.list_models("dams*") == []
     assert set(zoo.list_models()) <= set(zoo.__all__)
 
@@ -104,6 +104,17 @@ def test_cells_of_bats_say_where_they_are_from(name):
     assert "independent implementation" in " ".join(inspect.getdoc(getattr(zoo, name)).split())
 
 
+@pytest.mark.parametrize(("name", "params"), [("bats_real_2_5m", 2.5e6), ("bats_real_3_5m", 3.5e6)])
+def test_real_valued_networks_have_the_published_number_of_parameters(name, params):
+    genotype = zoo.genotype(name)
+    counts = costs.count(genotype, (32, 32, 3), 10)
+    assert counts.params == pytest.approx(params, rel=0.02) and counts.binary_params == counts.binary_macs == 0
+    flags = genotype.provenance["flags"]
+    assert (flags["method"], flags["binarize"], flags["optimizer"]) == ("bats", "False", "sgd")
+    assert float(flags["learning_rate"]) == 0.1
+
+
+@pytest.mark.slow
 def test_every_binary_convolution_of_bats_is_packed():
     report = tflite.convert(zoo.bats()).report
     assert report.count("packed") == len(report.binary_convolutions) > 100 and report.all_packed
