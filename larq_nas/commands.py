@@ -182,9 +182,9 @@ def _scaled(architecture, settings):
     ):
         for name, value in flags.items():
             if value and architecture.template not in accepted:
+                methods = " and ".join(dict.fromkeys(template.partition("_")[0] for template in accepted))
                 raise CommandError(
-                    f"--{name}: is for networks of {' and '.join(accepted)}; {settings.genotype} is one of "
-                    f"{architecture.template}"
+                    f"--{name}: is for networks of {methods}; {settings.genotype} is one of {architecture.template}"
                 )
     try:
         if architecture.template in BATS:

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,14 +13,18 @@ from larq_nas.methods import bnas
 def test_only_edges_that_leave_an_input_of_a_reduction_have_strides():
     nodes = (Node((Edge(0, ("max_pool_3x3",)), Edge(1, ("bin_conv_3x3",))), 2), Node((Edge(2, ("bin_conv_3x3",)),), 1))
     images = tf.keras.layers.Input((8, 8, 4))
-    states = cells.add_edges([images, images], Cell("reduce", nodes), 4, 2, None, False, "cell")
+    cell = Cell("reduce", nodes)
+    fan_out = functools.partial(cells._fan_out, cell, 4)
+    states = cells.add_edges([images, images], cell, fan_out, 2, None, False, "cell")
     assert [state.shape[1:3] for state in states] == [(8, 8), (8, 8), (4, 4), (4, 4)]
 
 
 def test_a_node_is_the_sum_of_its_edges():
     node = Node((Edge(0, ("max_pool_3x3",)), Edge(1, ("avg_pool_3x3",)), Edge(0, ("none",))), 3)
     images = tf.keras.layers.Input((6, 6, 2))
-    states = cells.add_edges([images, images * 2.0], Cell("normal", (node,)), 2, 1, None, False, "cell")
+    cell = Cell("normal", (node,))
+    fan_out = functools.partial(cells._fan_out, cell, 2)
+    states = cells.add_edges([images, images * 2.0], cell, fan_out, 1, None, False, "cell")
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype(np.float32)
     expected = tf.nn.max_pool2d(x, 3, 1, "SAME") + tf.nn.avg_pool2d(2 * x, 3, 1, "SAME")
     np.testing.assert_allclose(tf.keras.Model(images, states[2])(x), expected, atol=1e-6)

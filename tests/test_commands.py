@@ -123,7 +123,22 @@ def test_costs_of_the_zoo(directory):
     [
         (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
         (["train", "--genotype=vgg11"], "--genotype=vgg11: is made by hand and has no genotype"),
-        (["train", "--genotype=bars.json", "--filters=4"], "change networks of bnas only; bars.json is one of bars"),
+        (
+            ["train", "--genotype=bars.json", "--filters=4"],
+            "--filters: is for networks of bnas and bats; bars.json is one of bars",
+        ),
+        (["train", "--genotype=bnas_a", "--groups=2"], "--groups: is for networks of bats; bnas_a is one of bnas"),
+        (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose --filters or"),
+        (
+            ["train", "--genotype=bats", "--groups=2", "--channels_per_group=4"],
+            "--channels_per_group: give one of them",
+        ),
+        (["train", "--genotype=bats_real_2_5m", "--stages=activations,weights"], "has no binary activations"),
+        (
+            ["search", "--method=bats", "--filters=16", "--groups=12", "--run_dir=runs/x"],
+            "groups=12: does not divide 16",
+        ),
+        (["search", "--method=bats", "--filters=6", "--groups=3", "--run_dir=runs/x"], "6 is no multiple of 4"),
         (["train", "--genotype=bnas_a", "--full_precision"], "--full_precision: is for networks of vgg11 and resnet18"),
         (["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"], "--epochs=10: must be a multiple of --rounds=7"),
         (["search", "--method=dms", "--backbone=vgg16", "--run_dir=runs/x"], "accepted are vgg11, resnet18"),

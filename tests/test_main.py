@@ -104,7 +104,7 @@ def test_help_shows_defaults_choices_and_only_methods_that_exist(cli):
     text = cli("search", "--help").stdout
     assert f"--method <{'|'.join(methods.METHODS)}>: " in text
     assert "--batch_size: examples per step (default: 64)" in text
-    assert "--augmentation <none|crop|crop_flip|imagenet>: " in text
+    assert "--augmentation <none|crop|crop_flip|crop_flip_cutout|imagenet>: " in text
     assert "--genotype: " in cli("train", "--help").stdout
 
 
@@ -143,6 +143,8 @@ def test_unknown_command_suggests_one(cli, word, hint):
         (["search", "--learning_rate=-1"], ["--learning_rate=-1"]),
         (["search", "--method=darts"], ["--method=darts", "|".join(methods.METHODS)]),
         (["train"], ["--genotype"]),
+        (["train", "--genotype=bats", "--stages=weights,activations"], ["--stages", "activations,weights or weights"]),
+        (["search", "--method=bats", "--groups=many"], ["--groups=many", "give a number, or lce"]),
         (["costs"], ["--genotype"]),
         (["costs", "--genotype=bnas_a", "--input_shape=32,32"], ["--input_shape", "height, width and channels"]),
         (["costs", "--genotype=bnas_a", "--input_shape=32,32,rgb"], ["--input_shape", "positive integers"]),
@@ -179,6 +181,13 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
         (["search", "--method=bars", "--dataset=cifar10"], "bars_cifar10"),
         (["search", "--method=bars", "--dataset=imagenet2012"], "bars_imagenet"),
         (["search", "--method=dms"], "dms_quickstart"),
+        (["search", "--method=bats"], "bats_quickstart"),
+        (["search", "--method=bats", "--nobinarize"], "bats_real_quickstart"),
+        (["search", "--method=bats", "--dataset=cifar10"], "bats_cifar10"),
+        (["search", "--method=bats", "--binarize=false", "--dataset=cifar10"], "bats_real_cifar10"),
+        (["train", "--genotype=bats"], "bats_quickstart"),
+        (["train", "--genotype=bats_real_2_5m", "--dataset=cifar10"], "bats_real_cifar10"),
+        (["train", "--genotype=bats_2x", "--dataset=imagenet2012"], "bats_imagenet"),
         (["search", "--method=dms", "--dataset=cifar10"], "dms_cifar10"),
     ],
     ids=in_words,
@@ -207,7 +216,8 @@ def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
 @pytest.mark.parametrize(
     ("words", "flag"),
     [(["--method=bars", "--layers=5"], "--layers"), (["--budget=1M"], "--budget"), (["--nogumbel"], "--gumbel")]
-    + [(["--method=dms", "--filters=8"], "--filters"), (["--method=bars", "--rounds=2"], "--rounds")],
+    + [(["--method=dms", "--filters=8"], "--filters"), (["--method=bars", "--rounds=2"], "--rounds")]
+    + [(["--method=dms", "--layers=8"], "--layers"), (["--method=bnas", "--groups=2"], "--groups")],
     ids=in_words,
 )
 def test_flag_of_another_method_is_refused(cli, words, flag):
