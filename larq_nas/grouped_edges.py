@@ -128,47 +128,48 @@ def _grouped_edges(x, choice, trained, statistics, form, constants):
         choice = tf.stop_gradient(choice)
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)
-    edges, weights = choice.shape[0], tf.cast(choice, x.dtype)
+    weights = tf.cast(choice, x.dtype)
     moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
-    direct, direct_weights, terms = [], [], []
+    terms = []
     if reduced or convolutions:
         z, *moving[0] = mixed.normalize(x, *moving[0], training)
         z = lq.quantizers.ste_sign(z) if binary else z
     if convolutions:
-        kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
-        summed = []
-        for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
-            part = tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:])
-            subsampling, own, dilation_rate = operations.strides_of(operation, strides)
-            read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
-            # To pad with ones is faster than to make good for zeros.
-            padding = {"pad_values": 1.0 if binary else 0.0}
-            y = operations.convolve(read, tf.cast(part, x.dtype), own, dilation_rate, **padding)
-            weight = _by_group(weights[:, index], groups, x.shape[-1])
-            summed.append(_weighted_prelu(y, weight, weight * tf.cast(slope, x.dtype)))
-        terms.append(_apart(tf.add_n(summed), groups, edges))
-        if strides == 1:
-            # The skips inside of the convolutions, and the operation "skip".
-            skips = [index for index, _ in convolutions] + [i for i, name in enumerate(names) if name == "skip"]
-            direct.append(x)
-            direct_weights.append(tf.reduce_sum(tf.gather(weights, skips, axis=1), axis=1))
-    elif strides == 1 and "skip" in names:
-        direct.append(x)
-        direct_weights.append(weights[:, names.index("skip")])
+        terms.append(_convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary))
     for index, _ in reduced:
-        weight = _by_group(weights[:, index], 1, x.shape[-1])
-        y = _reduce(z, tf.cast(reduce_kernel, x.dtype), edges, binary)
-        y = _weighted_prelu(y, weight, weight * tf.cast(reduce_slopes[0], x.dtype))
-        terms.append(tf.stack(tf.split(y, edges, axis=-1)))
+        y = _reduce(z, tf.cast(reduce_kernel, x.dtype), choice.shape[0], binary)
+        y = _weighted_prelu(y, _by_group(weights[:, index], 1, x.shape[-1]), reduce_slopes[0])
+        terms.append(tf.stack(tf.split(y, choice.shape[0], axis=-1)))
+    # What has no weights is combined by one product of matrices.
+    parameter_free, their_weights = [], []
     for number, (index, operation) in enumerate(pools, 1):
         function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
         pool = function(x, operation.kernel_size, strides, "SAME")
         pool, *moving[number] = mixed.normalize(pool, *moving[number], training)
-        direct.append(pool)
-        direct_weights.append(weights[:, index])
-    if direct:
-        terms.append(mixed.combine(tf.stack(direct_weights, axis=1), tf.stack(direct)))
+        parameter_free.append(pool)
+        their_weights.append(weights[:, index])
+    # The operation "skip", and the skips inside of the convolutions.
+    skips = [index for index, _ in convolutions] + [index for index, name in enumerate(names) if name == "skip"]
+    if strides == 1 and skips:
+        parameter_free.append(x)
+        their_weights.append(tf.reduce_sum(tf.gather(weights, skips, axis=1), axis=1))
+    if parameter_free:
+        terms.append(mixed.combine(tf.stack(their_weights, axis=1), tf.stack(parameter_free)))
     return tf.unstack(tf.add_n(terms)), [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
+
+
+def _convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary):
+    """The weighted sum of the grouped convolutions of each edge, without the skips inside of them."""
+    kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
+    summed = []
+    for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
+        part = tf.cast(tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:]), z.dtype)
+        subsampling, own, dilation_rate = operations.strides_of(operation, strides)
+        read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
+        # To pad with ones is faster than to make good for zeros.
+        y = operations.convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
+        summed.append(_weighted_prelu(y, _by_group(weights[:, index], groups, z.shape[-1]), slope))
+    return _apart(tf.add_n(summed), groups, weights.shape[0])
 
 
 def _reduce(z, kernel, edges, binary):
@@ -188,9 +189,14 @@ def _by_group(weights, groups, filters):
     return tf.tile(tf.repeat(weights, filters // groups), [groups])
 
 
+def _weighted_prelu(x, weight, slope):
+    """A PReLU times a weight; both are vectors."""
+    return _two_slopes(x, weight, weight * tf.cast(slope, x.dtype))
+
+
 @tf.custom_gradient
-def _weighted_prelu(x, positive, negative):
-    """A PReLU times a weight; keeps `x` only. Both slopes are vectors."""
+def _two_slopes(x, positive, negative):
+    """What is positive times one vector, what is negative times another; keeps `x` only."""
     difference = positive - negative
 
     def backward(gradient):
