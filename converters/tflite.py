@@ -190,6 +190,9 @@ class _Constant(tf.keras.layers.Layer):
         batch = tf.shape(tf.nest.flatten(inputs)[0])[0]
         return tf.tile(self.value, [batch, *[1] * (self.value.ndim - 1)])
 
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
+
 
 class _Sum(tf.keras.layers.Layer):
     """A sum with constants, which LCE must not fuse into convolutions: it can add vectors only.
@@ -204,6 +207,9 @@ class _Sum(tf.keras.layers.Layer):
 
     def call(self, inputs):
         return tf.add_n([tf.nn.relu(x) if apart else x for x, apart in zip(inputs, self.rectified, strict=True)])
+
+    def get_config(self):
+        return {**super().get_config(), "rectified": self.rectified}
 
 
 def _with_constants(model):
@@ -263,7 +269,7 @@ class _Groups(tf.keras.layers.Layer):
     def call(self, inputs):
         layer, outputs = self.convolution, []
         for x, (kernel, *others) in zip(tf.split(inputs, layer.groups, axis=-1), self.values, strict=True):
-            arguments = layer.strides[0], layer.dilation_rate[0], layer.padding, layer.pad_values
+            arguments = layer.strides, layer.dilation_rate, layer.padding, layer.pad_values
             y = convolve(layer.input_quantizer(x), tf.constant(kernel), *arguments)
             y = y + others.pop(0) if layer.use_bias else y
             y = layer.activation(y)
@@ -274,10 +280,9 @@ class _Groups(tf.keras.layers.Layer):
 def _with_split_groups(model):
     """The model with a convolution for each group where LCE would compute groups as floats."""
     known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
-    grouped = (layer for layer in binary_layers(model) if layer.groups > 1 and not _has_native_groups(layer))
-    split = {layer.name: layer for layer in grouped if type(layer) in known}
-    top = {layer.name for layer in model.layers}
-    if not split or not top >= set(split):
+    grouped = (layer for layer in model.layers if _is_binary(layer) and layer.groups > 1)
+    split = {layer.name for layer in grouped if not _has_native_groups(layer) and type(layer) in known}
+    if not split:
         return model
 
     def clone(layer):

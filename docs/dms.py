@@ -136,9 +136,10 @@ part of them: what is compared here was trained equally, and nothing is to be co
 ![Channels by layer, and training loss with and without best-effort initialization](dms.png)
 
 Solid: what was found, multiplied by the factor that gives the published size; dashed: one factor for all layers. In
-VGG-11 at the small size the first three layers grow and the last ones shrink, the very last to the least ratio of 0.3.
-Figure 4 of the paper shows the first three wider, too; there layers 4 and 6 are pruned most. The larger networks have
-no memory to save (their target is not reached at any time), so their ratios stay closer to where they began.
+VGG-11 at the small size the first layers are wider than uniform ones, the first the most, and the last shrinks to the
+least ratio of 0.3. Figure 4 of the paper shows the first three wider, too; there layers 4 and 6 are pruned most. The
+larger networks have no memory to save (their target is not reached at any time), so their ratios stay closer to where
+they began.
 
 ## With and without best-effort initialization
 
@@ -149,8 +150,8 @@ no memory to save (their target is not reached at any time), so their ratios sta
 {dynamics}
 
 With it a round begins with what the last one learnt; without it, each round trains for two epochs from nothing, and
-the loss does not fall from round to round. Reported by the authors: without it the search does not converge, and
-ResNet-18 ends at 87.74 % in place of 89.30 %.
+the loss hardly falls, as the candidates draw together. Reported by the authors: without it the search does not
+converge, and ResNet-18 ends at 87.74 % in place of 89.30 %.
 
 ## Found against uniform, at equal memory
 

@@ -71,12 +71,16 @@ def _data():
     flags.DEFINE_integer("train_examples", None, "use only so many training examples", lower_bound=2)
 
 
+_OPTIMIZERS = ["sgd", "adam"]
+_SCHEDULES = ["one_cycle", "restarts", "cosine", "steps"]
+
+
 def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
     flags.DEFINE_integer("seed", 0, "seed of initial weights, order and augmentation", lower_bound=0)
     flags.DEFINE_integer("batch_size", batch_size, "examples per step", lower_bound=1)
     flags.DEFINE_integer("epochs", epochs, "passes over the training examples", lower_bound=1)
     flags.DEFINE_float("learning_rate", learning_rate, "highest learning rate of the weights", lower_bound=0)
-    flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "what updates the weights; --momentum is for sgd")
+    flags.DEFINE_enum("optimizer", "sgd", _OPTIMIZERS, "what updates the weights; --momentum is for sgd")
     flags.DEFINE_float("momentum", momentum, "momentum of the weights", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("weight_decay", weight_decay, "weight decay, added to the gradient", lower_bound=0)
     flags.DEFINE_enum(
@@ -175,7 +179,7 @@ def _groups():
     flags.register_validator(
         "groups", lambda text: text in (None, "lce") or text.isdecimal() and int(text) > 0, "give a number, or lce"
     )
-    flags.DEFINE_integer("channels_per_group", None, "channels of a group, in place of --groups", lower_bound=1)
+    flags.DEFINE_integer("channels_per_group", None, "channels of a group, wins over --groups", lower_bound=1)
 
 
 def _amount(name, text):
@@ -215,7 +219,7 @@ def _train():
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
     flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
     _fit(256, 600, 0.05, 0.9, 3e-6)
-    flags.DEFINE_enum("schedule", "one_cycle", ["one_cycle", "restarts", "cosine", "steps"], "learning rate over time")
+    flags.DEFINE_enum("schedule", "one_cycle", _SCHEDULES, "learning rate over time")
     flags.DEFINE_list("milestones", [], "epochs after which --schedule=steps takes a tenth, e.g. 140,220,260")
     flags.register_validator("milestones", _are_epochs, "give rising numbers of epochs, e.g. --milestones=140,220,260")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
@@ -240,6 +244,8 @@ def _train():
     stages = (["weights"], ["activations", "weights"])
     flags.register_validator("stages", lambda names: names in stages, "give activations,weights or weights")
     flags.DEFINE_integer("activations_epochs", None, "--epochs of the stage activations, if others", lower_bound=1)
+    flags.DEFINE_enum("activations_optimizer", None, _OPTIMIZERS, "its --optimizer, if another")
+    flags.DEFINE_enum("activations_schedule", None, _SCHEDULES, "its --schedule, if another")
     flags.DEFINE_float("activations_learning_rate", None, "its --learning_rate, if another", lower_bound=0)
     flags.DEFINE_float("activations_weight_decay", None, "its --weight_decay, if another", lower_bound=0)
 

@@ -142,7 +142,8 @@ def _method(command, words):
     given = [word.partition("=")[2] for word in words if word.lstrip("-").startswith(("method=", "genotype="))]
     if command == "train" and given:
         return _method_of_genotype(given[-1])
-    real = {"--nobinarize", "--binarize=false", "--binarize=False"} & set(words)
+    real = [word for word in words if word.lstrip("-").partition("=")[0] in ("binarize", "nobinarize")][-1:]
+    real = real and (real[0].startswith(("--no", "-no")) or real[0].lower().endswith(("=false", "=f", "=0")))
     return f"{given[-1]}_real" if given and real else given[-1] if given else "bnas"
 
 
@@ -174,7 +175,7 @@ def _find_recipe(command, word, method):
     prefix, equals, name = word.partition("=")
     if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(name):
         return word
-    for recipe in (f"{method}_{name}", name):
+    for recipe in (f"{method}_{name}", f"{method.removesuffix('_real')}_{name}", name):
         if recipe in definitions.recipes(command):
             return f"--flagfile={definitions.recipe_path(command, recipe)}"
     known = ", ".join(definitions.recipes(command)) or "none"

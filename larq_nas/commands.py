@@ -110,12 +110,25 @@ def _bats(settings):
         binarize_preprocess=settings.binarize_preprocess,
     )
     strategy = bats.Strategy(settings.softmax_temperature)
+    _check_precision(space, settings)
     return space, lambda shape, classes: strategy
 
 
+def _check_precision(architecture, settings):
+    import tensorflow as tf
+
+    if (
+        architecture.template in BATS
+        and settings.precision == "mixed_float16"
+        and not tf.config.list_physical_devices("GPU")
+    ):
+        raise CommandError(
+            "--precision=mixed_float16: on CPUs TensorFlow cannot train grouped convolutions in it; use float32 or "
+            "mixed_bfloat16"
+        )
+
+
 def _groups(settings):
-    if settings.groups and settings.channels_per_group:
-        raise CommandError("--groups, --channels_per_group: give one of them")
     groups = int(settings.groups) if settings.groups and settings.groups != "lce" else settings.groups
     return {"groups": groups, "channels_per_group": settings.channels_per_group}
 
@@ -132,6 +145,7 @@ def train(settings, flags: dict):
     from larq_nas import costs, precision, recipes, training
 
     architecture = _scaled(_genotype(settings.genotype), settings)
+    _check_precision(architecture, settings)
     staged = len(settings.stages) > 1
     if staged and (architecture.template == "bats_real" or settings.full_precision):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
@@ -156,14 +170,17 @@ def train(settings, flags: dict):
             optimizer=settings.optimizer,
             milestones=tuple(map(int, settings.milestones)),
         )
-        changed = {"epochs": settings.activations_epochs, "learning_rate": settings.activations_learning_rate}
-        changed |= {"weight_decay": settings.activations_weight_decay}
+        names = ("epochs", "optimizer", "schedule", "learning_rate", "weight_decay")
+        changed = {name: getattr(settings, f"activations_{name}") for name in names}
         changed = {name: value for name, value in changed.items() if value is not None}
+        if changed and not staged:
+            print(f"one stage: {', '.join(f'--activations_{name}' for name in changed)} are not used")
         runs.write(run.genotype, architecture.to_json())
         _print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
         with precision.policy(settings.precision):
             training.train(architecture, data, run, recipe, settings, recipe.changed(**changed) if staged else None)
-        shutil.rmtree(run.backup, ignore_errors=True)
+        for folder in (run.backup, run.path / "activations" / "backup"):
+            shutil.rmtree(folder, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
     print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")
     print(run.weights)

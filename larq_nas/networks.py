@@ -52,7 +52,7 @@ def build(
         classes: Number of classes.
         input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
         include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
-        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells.
+        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells but identities.
         binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
         name: Name of the model.
 

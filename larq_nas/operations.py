@@ -195,15 +195,19 @@ def convolution_block(x, filters, operation: Operation, strides=1, affine=True, 
 
 
 def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0):
-    """A convolution of what is padded with any value; the result has the size of that of TensorFlow's padding."""
+    """A convolution of what is padded with any value; the result has the size of that of TensorFlow's padding.
+
+    Strides and dilation rates are integers, or one for each side.
+    """
+    strides, rates = ((n, n) if isinstance(n, int) else tuple(n) for n in (strides, dilation_rate))
     if padding == "valid" or not pad_values or kernel.shape[0] == kernel.shape[1] == 1:
-        return tf.nn.conv2d(x, kernel, strides, padding.upper(), dilations=dilation_rate)
+        return tf.nn.conv2d(x, kernel, strides, padding.upper(), dilations=rates)
     margins = []
-    for side, taps in zip(x.shape[1:3], kernel.shape[:2], strict=True):
-        missing = max((-(-side // strides) - 1) * strides + (taps - 1) * dilation_rate + 1 - side, 0)
+    for side, taps, stride, rate in zip(x.shape[1:3], kernel.shape[:2], strides, rates, strict=True):
+        missing = max((-(-side // stride) - 1) * stride + (taps - 1) * rate + 1 - side, 0)
         margins.append([missing // 2, missing - missing // 2])
     x = tf.pad(x, [[0, 0], *margins, [0, 0]], constant_values=pad_values)
-    return tf.nn.conv2d(x, kernel, strides, "VALID", dilations=dilation_rate)
+    return tf.nn.conv2d(x, kernel, strides, "VALID", dilations=rates)
 
 
 class NotCompiled:

@@ -199,7 +199,8 @@ def _search_batches(data, settings, steps, first_epoch):
 
 
 class TrainedModel(tf.keras.Model):
-    """A functional model whose gradients are clipped before those of binary kernels are rewritten.
+    """A functional model that clips gradients before those of binary kernels are rewritten, and may train a second
+    classifier.
 
     # Arguments
         clip_norm: Largest global norm of the gradients; 0 for any.
@@ -264,7 +265,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
 
     In two stages, the first trains the network with binary activations and float kernels, in the directory
-    `activations` of the run, and the second begins with its weights.
+    `activations` of the run, and the second begins with its weights; a second classifier begins anew.
 
     # Arguments
         architecture: The genotype.
@@ -304,6 +305,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
 
 def _train(network, architecture, data, run, recipe, settings):
     """Trains a network and leaves its files in the run directory."""
+    # Whatever ran before it in this process: a second classifier is drawn now, and images are cropped.
+    tf.keras.utils.set_random_seed(settings.seed)
     classes, model = len(data.class_names), network
     if recipe.clip_norm or settings.auxiliary_weight:
         options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": settings.auxiliary_weight}

@@ -130,9 +130,11 @@ def test_costs_of_the_zoo(directory):
         (["train", "--genotype=bnas_a", "--groups=2"], "--groups: is for networks of bats; bnas_a is one of bnas"),
         (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose --filters or"),
         (
-            ["train", "--genotype=bats", "--groups=2", "--channels_per_group=4"],
-            "--channels_per_group: give one of them",
+            ["train", "--genotype=bats", "--groups=2", "--channels_per_group=5"],
+            "channels_per_group=5: does not divide 36",
         ),
+        (["train", "--genotype=bats", "--precision=mixed_float16"], "use float32 or mixed_bfloat16"),
+        (["search", "--method=dms", "--genotype_megabytes=80000", "--run_dir=runs/x"], "must be at most"),
         (["train", "--genotype=bats_real_2_5m", "--stages=activations,weights"], "has no binary activations"),
         (
             ["search", "--method=bats", "--filters=16", "--groups=12", "--run_dir=runs/x"],

@@ -64,14 +64,28 @@ def test_groups_that_lce_would_leave_float_are_a_convolution_each():
     assert not report.use_indirect_bgemm
 
 
-@pytest.mark.parametrize(("groups", "strides"), [(3, 1), (4, 2)])
-def test_split_groups_compute_the_same(groups, strides):
-    model = _trained(
-        _sequential(_conv(24, groups=groups, strides=strides), layers.BatchNormalization(), shape=(9, 9, 24))
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"groups": 3},
+        {"groups": 4, "strides": 2},
+        {"groups": 4, "strides": (1, 2)},
+        {"groups": 4, "dilation_rate": (1, 2)},
+    ],
+)
+def test_split_groups_compute_the_same(options):
+    groups = options["groups"]
+    model = _trained(_sequential(_conv(24, **options), layers.BatchNormalization(), shape=(9, 9, 24)))
     report = tflite.convert(model).report
     assert report.count(tflite.PACKED) == 1 and report.operators["LceBconv2d"] == groups
     assert report.differences["random"][0] < 1e-4
+
+
+def test_groups_and_constants_of_one_network_are_converted():
+    genotype = bats.space(3, 8, 4).sample(1)
+    assert any(edge.operations == ("none",) for cell in genotype.cells for edge in cell.edges)
+    report = tflite.convert(_trained(networks.build(genotype, (8, 8, 3)))).report
+    assert report.all_packed and report.differences["random"][1] == 1
 
 
 def test_native_groups_are_one_convolution_and_the_report_names_their_kernel():

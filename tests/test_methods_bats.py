@@ -70,8 +70,21 @@ def test_scaling_keeps_cells_and_groups():
     scaled = bats.scale(genotype, filters=48, layers=8)
     assert scaled.cells == genotype.cells and [stage.groups for stage in scaled.stages] == [12] * 3
     assert [stage.groups for stage in bats.scale(genotype, 64, groups="lce").stages] == [2, 4, 8]
+    other = dataclasses.replace(genotype.stages[2], widths=(60,))
+    other = dataclasses.replace(genotype, stages=(*genotype.stages[:2], other))
+    assert bats.scale(other) is other
+    assert [s.widths[0] for s in bats.scale(other, groups=4).stages] == [36, 72, 60]
+    with pytest.raises(ValueError, match="only networks whose reductions are at a third"):
+        bats.scale(other, filters=24)
     with pytest.raises(ValueError, match="not one of bnas"):
         bats.scale(zoo.genotype("bnas_a"), 8)
+
+
+def test_a_very_low_temperature_leaves_the_largest():
+    space = bats.space(3, 12)
+    rows = np.random.default_rng(0).dirichlet(np.ones(8), size=14)
+    found = bats.Strategy(1e-3).figures(space, {"normal": rows, "reduce": rows}, 0)["entropy"]
+    assert found == pytest.approx(0, abs=1e-6)
 
 
 def test_a_temperature_sharpens_the_softmax():

@@ -200,25 +200,26 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypa
 STAGES = (recipes.Recipe(2, 4, "cosine", 0.01), recipes.Recipe(2, 4, "cosine", 0.02))
 
 
-@pytest.mark.parametrize("stage", [0, 1])
-def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, digits, monkeypatch, stage):
-    genotype = bats.space(3, 8, 4).sample(0)
+@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (1, 0), (1, 1)])
+def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, stage, epoch):
+    genotype, digits = bats.space(3, 8, 4).sample(0), datasets.load("digits", image_size=32, train_examples=128)
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
-    training.train(genotype, digits, whole, STAGES[1], TRAIN, STAGES[0])
+    settings = argparse.Namespace(**{**vars(TRAIN), "auxiliary_weight": 0.4})
+    training.train(genotype, digits, whole, STAGES[1], settings, STAGES[0])
     seen, original = [], training._train
 
     def killed(network, architecture, data, run, *rest):
         seen.append(run.path.name)
         with monkeypatch.context() as patch:
             if len(seen) == stage + 1:
-                _killed_in(1, patch)
+                _killed_in(epoch, patch)
             original(network, architecture, data, run, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training, "_train", killed)
-        training.train(genotype, digits, broken, STAGES[1], TRAIN, STAGES[0])
+        training.train(genotype, digits, broken, STAGES[1], settings, STAGES[0])
     assert seen == ["activations", "broken"][: stage + 1] and not broken.weights.exists()
-    network = training.train(genotype, digits, broken, STAGES[1], TRAIN, STAGES[0])
+    network = training.train(genotype, digits, broken, STAGES[1], settings, STAGES[0])
     for run in ("activations", "."):
         paths = [directory.path / run / "metrics.csv" for directory in (whole, broken)]
         assert len(paths[0].read_text().splitlines()) == 3

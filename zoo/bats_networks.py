@@ -36,8 +36,9 @@ _CERTAINTY = {
     binary operations of the narrow one; that it is 14 cells of 96 filters is a guess that fits them.""",
     **dict.fromkeys(
         ("bats_real_2_5m", "bats_real_3_5m"),
-        """Nothing in it is binary. The cells were found by larq_nas in a small search on a part of CIFAR-10, on a CPU;
-    those of the authors are not public. The number of cells and filters gives their number of parameters.""",
+        """Nothing in it is binary. The cells were found by larq_nas in a small search on a part of CIFAR-10, on a CPU,
+    too short to be worth much: all of the normal cell are max pools. Those of the authors are not public. The number of
+    cells and filters gives their number of parameters.""",
     ),
 }
 

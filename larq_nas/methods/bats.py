@@ -24,12 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.architecture import BATS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
+from larq_nas.layouts import WORD
 
 OPERATIONS = TEMPLATE_OPERATIONS["bats"]
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 GROUPS = 12
-# Larq Compute Engine computes groups natively that have a multiple of so many channels.
-WORD = 32
 
 
 def space(
@@ -72,12 +71,19 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
     """
     if architecture.template not in BATS:
         raise ValueError(f"only networks of bats can be scaled, not one of {architecture.template}")
-    if layers is None:
-        layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
+    if filters is layers is groups is channels_per_group is None:
+        return architecture
+    old = new = architecture.stages
+    if filters is not None or layers is not None:
+        present = sum(stage.depths[0] + (stage.reduction is not None) for stage in old)
+        plain = tuple(dataclasses.replace(stage, groups=1) for stage in old)
+        if plain != thirds(max(present, 3), old[0].widths[0]):
+            raise ValueError("filters, layers: only networks whose reductions are at a third and two thirds are scaled")
+        new = thirds(present if layers is None else layers, filters or old[0].widths[0])
     stages = []
-    for old, new in zip(architecture.stages, thirds(layers, filters or architecture.stages[0].widths[0]), strict=True):
-        kept = old.groups if groups is channels_per_group is None else groups
-        stages.append(dataclasses.replace(new, groups=groups_of(new.widths[0], kept, channels_per_group)))
+    for before, stage in zip(old, new, strict=True):
+        kept = before.groups if groups is channels_per_group is None else groups
+        stages.append(dataclasses.replace(stage, groups=groups_of(stage.widths[0], kept, channels_per_group)))
     return Architecture(architecture.template, architecture.cells, tuple(stages))
 
 
@@ -164,8 +170,10 @@ class Strategy:
 
     def _sharpened(self, probabilities):
         """The softmax at the temperature, given that at 1."""
+        # The largest is 1, so that not all of them vanish.
         sharp = {
-            name: np.asarray(values, np.float64) ** (1 / self.temperature) for name, values in probabilities.items()
+            name: (values / np.max(values, axis=-1, keepdims=True)) ** (1 / self.temperature)
+            for name, values in probabilities.items()
         }
         return {name: values / values.sum(axis=-1, keepdims=True) for name, values in sharp.items()}
 

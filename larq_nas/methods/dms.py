@@ -34,6 +34,8 @@ LEAST_RATIO, LEAST_EDGE = 0.3, 0.25
 # Distance and half of the breadth of candidates, in scales; section 2.3.
 DISTANCE, HALF_BREADTH = 0.8, 0.4
 MEGABYTE = 2**20
+# Widest layer of what is scaled to a size.
+MOST_FILTERS = 1 << 15
 
 
 def space(backbone, factor=1) -> Architecture:
@@ -234,12 +236,20 @@ class Strategy:
                 f"genotype_megabytes={self.genotype_megabytes}: must be at least {least:.4f}, which one filter in each "
                 "layer takes"
             )
+        widest = size(derive(base, np.full(len(base.stages), self._most(base, 1.0))), input_shape, classes)
+        if self.genotype_megabytes is not None and self.genotype_megabytes > widest:
+            raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
+
+    def _most(self, base, ratios):
+        """By what ratios can be multiplied at most."""
+        return MOST_FILTERS / np.max(base_widths(base) * ratios)
 
     def derive(self, base: Architecture, ratios, input_shape, classes: int) -> Architecture:
         """The genotype of the mean ratios, or of a multiple of them that has `genotype_megabytes`."""
         if self.genotype_megabytes is None:
             return derive(base, ratios)
-        low, high = 1e-3, 1e3
+        low = self._most(base, ratios) * 1e-6
+        high = self._most(base, ratios)
 
         def excess(factor):
             return size(derive(base, ratios * factor), input_shape, classes) - self.genotype_megabytes
