@@ -197,12 +197,12 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypa
     assert metrics["test_examples"] == 360
 
 
-STAGES = (recipes.Recipe(2, 4, "cosine", 0.01), recipes.Recipe(2, 4, "cosine", 0.02))
+STAGES = (recipes.Recipe(2, 2, "cosine", 0.01), recipes.Recipe(2, 2, "cosine", 0.02))
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (1, 0), (1, 1)])
 def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, stage, epoch):
-    genotype, digits = bats.space(3, 8, 4).sample(0), datasets.load("digits", image_size=32, train_examples=128)
+    genotype, digits = bats.space(3, 8, 4).sample(0), datasets.load("digits", image_size=32, train_examples=64)
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
     settings = argparse.Namespace(**{**vars(TRAIN), "auxiliary_weight": 0.4})
     training.train(genotype, digits, whole, STAGES[1], settings, STAGES[0])
