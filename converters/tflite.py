@@ -138,10 +138,16 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
             convolution is not bit-packed and `allow_float_fallback` is false.
     """
     model = precision.float32(model)
-    content = _to_flatbuffer(_with_split_groups(_with_constants(model)))
-    operators, kernels = _read(content)
+    constant, grouped = _with_constants(model), {layer.name for layer in binary_layers(model) if layer.groups > 1}
+    # Where LCE does not pack the groups that it could compute natively, they are split, too.
+    for everywhere in (False, True):
+        content = _to_flatbuffer(_with_split_groups(constant, everywhere))
+        operators, kernels = _read(content)
+        audited = tuple(_audit(model, kernels))
+        if not any(c.status == FLOAT and c.name in grouped for c in audited):
+            break
     ideal = -(-lq.models.ModelProfile(model).memory // 8)
-    audited, native = tuple(_audit(model, kernels)), any(map(_has_native_groups, binary_layers(model)))
+    native = any(c.name in grouped and c.groups == 1 and c.status == PACKED for c in audited)
     padding = sum(_padding(c.kernel_shape) for c in audited if c.status == PACKED)
     report = Report(audited, operators, len(content), ideal, {}, padding, native)
     fallen = [c for c in report.binary_convolutions if c.status == FLOAT]
@@ -277,11 +283,12 @@ class _Groups(tf.keras.layers.Layer):
         return tf.concat(outputs, axis=-1)
 
 
-def _with_split_groups(model):
-    """The model with a convolution for each group where LCE would compute groups as floats."""
+def _with_split_groups(model, everywhere):
+    """The model with a convolution for each group, where LCE would compute groups as floats or everywhere."""
     known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
     grouped = (layer for layer in model.layers if _is_binary(layer) and layer.groups > 1)
-    split = {layer.name for layer in grouped if not _has_native_groups(layer) and type(layer) in known}
+    grouped = (layer for layer in grouped if everywhere or layer.kernel.shape[-2] % WORD)
+    split = {layer.name for layer in grouped if type(layer) in known}
     if not split:
         return model
 
@@ -289,10 +296,6 @@ def _with_split_groups(model):
         return _Groups(layer) if layer.name in split else layer.__class__.from_config(layer.get_config())
 
     return _copied(model, clone, split)
-
-
-def _has_native_groups(layer):
-    return layer.groups > 1 and layer.kernel.shape[-2] % WORD == 0
 
 
 def _is_rectified(layer):

@@ -61,10 +61,12 @@ class GroupedEdges(tf.keras.layers.Layer):
         self.kernel = self._weight("kernel", shape, _Kernels(taps))
         self.slopes = self._weight("slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE))
         # Of the 1x1 convolutions of strided skips: one for each half of each edge.
-        shape = (2 * len(reduced), self.filters, outputs // 2)
-        self.reduce_kernel = self._weight("reduce_kernel", shape, _Kernels([1] * shape[0]))
-        shape = (len(reduced), outputs)
-        self.reduce_slopes = self._weight("reduce_slopes", shape, tf.keras.initializers.Constant(grouped.SLOPE))
+        self.reduce_kernel = self.reduce_slopes = None
+        if reduced:
+            shape = (2, self.filters, outputs // 2)
+            self.reduce_kernel = self._weight("reduce_kernel", shape, _Kernels([1, 1]))
+            slope = tf.keras.initializers.Constant(grouped.SLOPE)
+            self.reduce_slopes = self._weight("reduce_slopes", (1, outputs), slope)
         # Of the state itself, then of each pooled one.
         options = {
             "trainable": False,
@@ -84,7 +86,7 @@ class GroupedEdges(tf.keras.layers.Layer):
         if set(self.operations) == {"none"}:
             return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
         trained = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
-        trained = [tf.convert_to_tensor(variable) for variable in trained]
+        trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in trained]
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         form = tuple(self.operations), self.strides, self.groups, self.binary, bool(training)
         outputs, statistics = _grouped_edges(x, choice, trained, statistics, form, mixed.constants())

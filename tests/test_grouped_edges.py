@@ -15,7 +15,7 @@ def _layer(filters, groups, strides, binary, size, names=OPERATIONS):
     x = tf.random.normal([2, *size, filters])
     choice = tf.nn.softmax(tf.random.normal([EDGES, len(names)]))
     layer([x, choice])
-    for variable in (layer.slopes, layer.reduce_slopes):
+    for variable in filter(lambda variable: variable is not None, (layer.slopes, layer.reduce_slopes)):
         variable.assign(tf.random.uniform(variable.shape))
     return layer, x, choice
 
