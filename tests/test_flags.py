@@ -48,7 +48,12 @@ def test_recipe_sets_what_it_says_with_the_flags_of_its_command(command, name):
     assert rest == []
     said = dict(line.removeprefix("--").split("=") for line in lines(command, name))
     read = {
-        key: text.split(",") if isinstance(values[key], list) else type(values[key])(text) for key, text in said.items()
+        key: text.split(",")
+        if isinstance(values[key], list)
+        else {"true": True, "false": False}[text]
+        if isinstance(values[key], bool)
+        else type(values[key])(text)
+        for key, text in said.items()
     }
     assert said and read == {key: values[key] for key in said}
 

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.architecture import BATS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
+from larq_nas.grouped import SHUFFLE
 from larq_nas.layouts import WORD
 
 OPERATIONS = TEMPLATE_OPERATIONS["bats"]
@@ -82,6 +83,8 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
         new = thirds(present if layers is None else layers, filters or old[0].widths[0])
     stages = []
     for before, stage in zip(old, new, strict=True):
+        if stage.widths[0] % SHUFFLE:
+            raise ValueError(f"filters: {stage.widths[0]} is no multiple of {SHUFFLE}, and channels cannot be shuffled")
         kept = before.groups if groups is channels_per_group is None else groups
         stages.append(dataclasses.replace(stage, groups=groups_of(stage.widths[0], kept, channels_per_group)))
     return Architecture(architecture.template, architecture.cells, tuple(stages))
@@ -170,12 +173,12 @@ class Strategy:
 
     def _sharpened(self, probabilities):
         """The softmax at the temperature, given that at 1."""
+        values = {name: np.array(rows, np.float64) for name, rows in probabilities.items()}
         # The largest is 1, so that not all of them vanish.
         sharp = {
-            name: (values / np.max(values, axis=-1, keepdims=True)) ** (1 / self.temperature)
-            for name, values in probabilities.items()
+            name: (rows / rows.max(axis=-1, keepdims=True)) ** (1 / self.temperature) for name, rows in values.items()
         }
-        return {name: values / values.sum(axis=-1, keepdims=True) for name, values in sharp.items()}
+        return {name: rows / rows.sum(axis=-1, keepdims=True) for name, rows in sharp.items()}
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """What is logged of an epoch: the mean entropy of the edges, in nats."""
