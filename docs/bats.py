@@ -196,8 +196,8 @@ Packed, unused and float are binary convolutions in the `.tflite` of untrained n
 ## What groups cost in a file
 
 Larq Compute Engine packs the channels of a group into words of 32 bits, so that a group of 3 channels takes the bits
-of 32. The published cells in networks of 8 cells; with groups of multiples of 32 channels, the engine leaves some dilated
-convolutions float, so all of their groups are convolutions of their own, too:
+of 32. The published cells in networks of 8 cells; with groups of multiples of 32 channels, the engine leaves some
+dilated convolutions float, so all of their groups are convolutions of their own, too:
 
 {groups}
 """
