@@ -305,7 +305,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
 
 def _train(network, architecture, data, run, recipe, settings):
     """Trains a network and leaves its files in the run directory."""
-    # Whatever ran before it in this process: a second classifier is drawn now, and images are cropped.
+    # A second classifier is drawn now: alike, whatever this process did before.
     tf.keras.utils.set_random_seed(settings.seed)
     classes, model = len(data.class_names), network
     if recipe.clip_norm or settings.auxiliary_weight:
