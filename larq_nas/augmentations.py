@@ -45,14 +45,13 @@ def get(name: str, shape):
 
     def crop_flip_cutout(image, seed):
         # A square of half of each side, 16 pixels of a CIFAR image, centred anywhere: it may reach beyond the image.
-        seeds = tf.random.split(seed, 2)
-        centre = tf.random.stateless_uniform([2], seeds[0], maxval=[height, width], dtype=tf.int32)
-        sides = zip(shape[:2], tf.unstack(centre), strict=True)
-        rows, columns = (
-            (tf.range(side) >= place - side // 4) & (tf.range(side) < place + side // 4) for side, place in sides
-        )
-        hole = (rows[:, tf.newaxis] & columns)[:, :, tf.newaxis]
-        return tf.where(hole, tf.zeros([], tf.uint8), crop_flip(image, seeds[1]))
+        seeds = tf.random.split(seed, 3)
+        inside = []
+        for side, own in zip(shape[:2], tf.unstack(seeds[1:]), strict=True):
+            centre = tf.random.stateless_uniform([], own, 0, side, tf.int32)
+            inside.append((tf.range(side) >= centre - side // 4) & (tf.range(side) < centre + side // 4))
+        hole = (inside[0][:, tf.newaxis] & inside[1])[:, :, tf.newaxis]
+        return tf.where(hole, tf.zeros([], tf.uint8), crop_flip(image, seeds[0]))
 
     def imagenet(image, seed):
         seeds = tf.random.split(seed, 6)

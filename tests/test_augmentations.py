@@ -34,6 +34,21 @@ def test_a_crop_is_a_window_of_the_padded_image_and_a_flip_mirrors_it():
         assert any(r.tobytes() in mirrored for r in results) == (name == "crop_flip")
 
 
+def test_cutout_makes_a_square_of_half_of_each_side_black():
+    image = np.full((32, 32, 3), 255, np.uint8)
+    cut, plain = (augmentations.get(name, (32, 32, 3)) for name in ("crop_flip_cutout", "crop_flip"))
+    sizes = set()
+    for number in range(40):
+        seed = tf.constant([1, number])
+        black = (cut(tf.constant(image), seed).numpy() == 0).all(axis=-1)
+        margin = (plain(tf.constant(image), tf.random.split(seed, 3)[0]).numpy() == 0).all(axis=-1)
+        rows, columns = (np.flatnonzero((black & ~margin).any(axis=axis)) for axis in (1, 0))
+        assert black[np.ix_(rows, columns)].all() and 0 < len(rows) <= 16 and 0 < len(columns) <= 16
+        assert (black | margin).sum() == black.sum()
+        sizes.add((len(rows), len(columns)))
+    assert (16, 16) in sizes and len(sizes) > 3
+
+
 def test_the_centre_of_a_larger_image_is_seven_eighths_of_its_shorter_side():
     image = np.zeros((64, 128, 3), np.uint8)
     image[:, 32:96] = 255
