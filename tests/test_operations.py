@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import architecture, operations, quantizers
+from larq_nas import architecture, grouped, operations, quantizers
 
 
 def _model(**options):
@@ -159,7 +159,9 @@ def test_strided_operations_of_bars_double_the_channels(name):
 @pytest.mark.parametrize("strides", [1, 2])
 def test_every_operation_gives_the_same_shape(name, strides):
     images = tf.keras.layers.Input((7, 7, 4))
-    assert operations.apply(name, images, 4, strides, "x").shape == (None, -(-7 // strides), -(-7 // strides), 4)
+    # It knows the operations of the other methods, too.
+    output = grouped.apply(name, images, 4, strides, layer_name="x")
+    assert output.shape == (None, -(-7 // strides), -(-7 // strides), 4)
 
 
 @pytest.mark.parametrize("training", [False, True])
