@@ -58,13 +58,15 @@ class GroupedEdges(tf.keras.layers.Layer):
         # The taps of all kernels stand in a row. Filters are ordered by group, then by edge.
         taps = [operation.kernel_size**2 for _, operation in convolutions]
         shape = (sum(taps), self.filters // self.groups, outputs)
-        self.kernel = self._weight("kernel", shape, _Kernels(taps))
+        self.kernel = self._weight("kernel", shape, mixed.PackedKernels(taps, tf.keras.initializers.GlorotUniform))
         self.slopes = self._weight("slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE))
         # Of the 1x1 convolutions of strided skips: one for each half of each edge.
         self.reduce_kernel = self.reduce_slopes = None
         if reduced:
             shape = (2, self.filters, outputs // 2)
-            self.reduce_kernel = self._weight("reduce_kernel", shape, _Kernels([1, 1]))
+            self.reduce_kernel = self._weight(
+                "reduce_kernel", shape, mixed.PackedKernels([1, 1], tf.keras.initializers.GlorotUniform)
+            )
             slope = tf.keras.initializers.Constant(grouped.SLOPE)
             self.reduce_slopes = self._weight("reduce_slopes", (1, outputs), slope)
         # Of the state itself, then of each pooled one.
@@ -98,18 +100,6 @@ class GroupedEdges(tf.keras.layers.Layer):
     def get_config(self):
         config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "groups", "binary")}
         return {**super().get_config(), **config}
-
-
-class _Kernels(tf.keras.initializers.Initializer):
-    """Kernels that stand in a row, each initialized by itself."""
-
-    def __init__(self, taps):
-        self.taps = taps
-
-    def __call__(self, shape, dtype=None, **kwargs):
-        # An initializer for each: one alone gives the same values again.
-        parts = [tf.keras.initializers.GlorotUniform()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
-        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
 
 
 def _kinds(names, strides=1):

@@ -125,7 +125,7 @@ class MixedEdges(tf.keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(sum(self.taps), self.filters, self.filters * self.edges),
-            initializer=_PackedKernels(self.taps),
+            initializer=PackedKernels(self.taps, CentredUniform),
             constraint=CentredClip(),
             experimental_autocast=False,
         )
@@ -163,12 +163,19 @@ class MixedEdges(tf.keras.layers.Layer):
         return {**super().get_config(), **config}
 
 
-class _PackedKernels(tf.keras.initializers.Initializer):
-    def __init__(self, taps):
-        self.taps = taps
+class PackedKernels(tf.keras.initializers.Initializer):
+    """Kernels whose taps stand in a row, each initialized by itself.
+
+    # Arguments
+        taps: The number of taps of each.
+        initializer: What makes an initializer: one for each kernel, since the same one gives the same values again.
+    """
+
+    def __init__(self, taps, initializer):
+        self.taps, self.initializer = taps, initializer
 
     def __call__(self, shape, dtype=None, **kwargs):
-        parts = [CentredUniform()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
+        parts = [self.initializer()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
         return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
 
 

@@ -256,20 +256,32 @@ def _bnas(architecture, images, choices, drop_path):
     large = images.shape[1] >= LARGE_IMAGE
     check_sizes(architecture, large)
     stem = _imagenet_stem if large else _cifar_stem
-    earlier, previous, reduced = stem(images, architecture.stages[0].widths[0])
+    cell = functools.partial(cells.bnas, affine_after_reduction=large)
+    inputs = stem(images, architecture.stages[0].widths[0])
+    return _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"skip": index > 0})
+
+
+def _chained(architecture, inputs, choices, drop_path, cell, own):
+    """The output of the last of the cells that each read two.
+
+    # Arguments
+        inputs: What the first cell reads, and whether the first of it is twice as high and wide.
+        cell: The function of a cell, `cells.bnas` or `cells.bats`.
+        own: A function from a cell's number and stage to arguments that only cells of its kind have.
+    """
+    earlier, previous, reduced = inputs
     for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):
-        output = cells.bnas(
+        output = cell(
             earlier,
             previous,
             architecture.cell(cell_name),
             stage.widths[0],
             reduction=reduction,
             after_reduction=reduced,
-            affine_after_reduction=large,
-            skip=index > 0,
             choice=choices.get(cell_name),
             drop_path=drop_path,
             name=f"cell{index:02}",
+            **own(index, stage),
         )
         earlier, previous, reduced = previous, output, reduction
     return previous
@@ -310,30 +322,16 @@ def _bats(architecture, images, choices, drop_path, form="binary", preprocess_fo
     check_bats(architecture)
     filters = architecture.stages[0].widths[0]
     if large:
-        earlier, previous, reduced = _imagenet_stem(images, filters, stem_groups(filters))
+        inputs = _imagenet_stem(images, filters, stem_groups(filters))
     else:
-        earlier = previous = layers.ReLU(name="stem_relu")(plain_stem(images, 3 * filters))
-        reduced = False
+        x = layers.ReLU(name="stem_relu")(plain_stem(images, 3 * filters))
+        inputs = x, x, False
     forms = {"form": form, "preprocess_form": preprocess_form}
     if choices:
         # A search has float kernels.
         forms = {key: "activations" if value == "binary" else value for key, value in forms.items()}
-    for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):
-        output = cells.bats(
-            earlier,
-            previous,
-            architecture.cell(cell_name),
-            stage.widths[0],
-            groups=stage.groups,
-            **forms,
-            reduction=reduction,
-            after_reduction=reduced,
-            choice=choices.get(cell_name),
-            drop_path=drop_path,
-            name=f"cell{index:02}",
-        )
-        earlier, previous, reduced = previous, output, reduction
-    return previous
+    cell = functools.partial(cells.bats, **forms)
+    return _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"groups": stage.groups})
 
 
 def check_bats(architecture: Architecture):
