@@ -26,11 +26,11 @@ import tensorflow as tf
 from flatbuffers import flexbuffers
 
 from larq_nas import precision
-from larq_nas.converters import interpreter
+from larq_nas.converters import inference, interpreter
+from larq_nas.converters.inference import binary_layers, is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.grouped import ScaledConv2D
 from larq_nas.layouts import WORD
-from larq_nas.operations import XnorConv2D, Zeroise, convolve
+from larq_nas.operations import Zeroise
 
 PACKED, FLOAT, UNUSED = "packed", "float", "unused"
 
@@ -138,10 +138,10 @@ def convert(model: tf.keras.Model, *, samples=None, allow_float_fallback=False) 
             convolution is not bit-packed and `allow_float_fallback` is false.
     """
     model = precision.float32(model)
-    constant, grouped = _with_constants(model), {layer.name for layer in binary_layers(model) if layer.groups > 1}
+    grouped = {layer.name for layer in binary_layers(model) if layer.groups > 1}
     # Where LCE does not pack the groups that it could compute natively, they are split, too.
     for everywhere in (False, True):
-        content = _to_flatbuffer(_with_split_groups(constant, everywhere))
+        content = _to_flatbuffer(inference.rewrite(model, everywhere))
         operators, kernels = _read(content)
         audited = tuple(_audit(model, kernels))
         if not any(c.status == FLOAT and c.name in grouped for c in audited):
@@ -185,123 +185,6 @@ def _to_flatbuffer(model) -> bytes:
             raise ConversionError(f"LCE cannot convert the model: {str(error).splitlines()[0]}") from error
 
 
-class _Constant(tf.keras.layers.Layer):
-    """The same output for all images: that of the layer in whose place it stands."""
-
-    def __init__(self, value, **kwargs):
-        super().__init__(**kwargs)
-        self.value = value
-
-    def call(self, inputs):
-        batch = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        return tf.tile(self.value, [batch, *[1] * (self.value.ndim - 1)])
-
-    def get_config(self):
-        return {**super().get_config(), "value": self.value}
-
-
-class _Sum(tf.keras.layers.Layer):
-    """A sum with constants, which LCE must not fuse into convolutions: it can add vectors only.
-
-    # Arguments
-        rectified: For each input, whether it is a rectified convolution: a further ReLU then keeps it apart.
-    """
-
-    def __init__(self, rectified, **kwargs):
-        super().__init__(**kwargs)
-        self.rectified = rectified
-
-    def call(self, inputs):
-        return tf.add_n([tf.nn.relu(x) if apart else x for x, apart in zip(inputs, self.rectified, strict=True)])
-
-    def get_config(self):
-        return {**super().get_config(), "rectified": self.rectified}
-
-
-def _with_constants(model):
-    """The model with values in place of layers that compute the same for all images.
-
-    LCE writes a file that does not run where a binary convolution reads or is added to a constant.
-    """
-    if not any(_is_constant(layer) for layer in binary_layers(model)):
-        return model
-    constant = {layer for layer in model.layers if _is_constant(layer)}
-    used = [
-        layer
-        for layer in constant
-        if any(node.outbound_layer not in constant for node in layer._outbound_nodes) and not isinstance(layer, Zeroise)
-    ]
-    if not used:
-        return model
-    values = tf.keras.Model(model.input, [layer.output for layer in used])(tf.zeros([1, *model.input_shape[1:]]))
-    values = dict(zip((layer.name for layer in used), tf.nest.flatten(values), strict=True))
-
-    def clone(layer):
-        if layer.name in values:
-            return _Constant(values[layer.name].numpy(), name=layer.name)
-        if isinstance(layer, tf.keras.layers.Add):
-            sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
-            if any(source.name in values for source in sources):
-                return _Sum([_is_rectified(source) for source in sources], name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    return _copied(model, clone, values)
-
-
-def _copied(model, clone, replaced):
-    """A copy of a model, whose layers have its weights but for those that are replaced."""
-    copy = tf.keras.models.clone_model(model, clone_function=clone)
-    for layer in model.layers:
-        if layer.name not in replaced:
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
-    return copy
-
-
-class _Groups(tf.keras.layers.Layer):
-    """A grouped convolution as one convolution for each group, side by side, of constants: thousands of variables take
-    minutes to save."""
-
-    def __init__(self, layer):
-        super().__init__(name=layer.name)
-        self.convolution = layer
-        with lq.context.quantized_scope(True):
-            kernel, *others = layer.get_weights()
-        if isinstance(layer, XnorConv2D):
-            others.append(layer.scale().numpy())
-        # Of the kernel, then of the bias if there is one, then of the scale.
-        parts = (np.split(values, layer.groups, axis=-1) for values in (kernel, *others))
-        self.values = list(zip(*parts, strict=True))
-
-    def call(self, inputs):
-        layer, outputs = self.convolution, []
-        for x, (kernel, *others) in zip(tf.split(inputs, layer.groups, axis=-1), self.values, strict=True):
-            arguments = layer.strides, layer.dilation_rate, layer.padding, layer.pad_values
-            y = convolve(layer.input_quantizer(x), tf.constant(kernel), *arguments)
-            y = y + others.pop(0) if layer.use_bias else y
-            y = layer.activation(y)
-            outputs.append(y * others.pop(0) if others else y)
-        return tf.concat(outputs, axis=-1)
-
-
-def _with_split_groups(model, everywhere):
-    """The model with a convolution for each group, where LCE would compute groups as floats or everywhere."""
-    known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
-    grouped = (layer for layer in model.layers if _is_binary(layer) and layer.groups > 1)
-    grouped = (layer for layer in grouped if everywhere or layer.kernel.shape[-2] % WORD)
-    split = {layer.name for layer in grouped if type(layer) in known}
-    if not split:
-        return model
-
-    def clone(layer):
-        return _Groups(layer) if layer.name in split else layer.__class__.from_config(layer.get_config())
-
-    return _copied(model, clone, split)
-
-
-def _is_rectified(layer):
-    return isinstance(layer, XnorConv2D) and layer.activation is tf.keras.activations.relu
-
-
 # --- audit ---------------------------------------------------------------------------------------------------
 
 
@@ -343,17 +226,6 @@ def _key(negative):
     return negative.shape, np.packbits(bits ^ bits[:, :1]).tobytes()
 
 
-def binary_layers(model) -> list:
-    """The convolutions of a model whose input and kernel are both binary."""
-    return [layer for layer in model._flatten_layers(include_self=False) if _is_binary(layer)]
-
-
-def _is_binary(layer):
-    quantizers = [getattr(layer, f"{name}_quantizer", None) for name in ("input", "kernel")]
-    is_convolution = isinstance(layer, tf.keras.layers.Conv2D)
-    return is_convolution and all(getattr(quantizer, "precision", None) == 1 for quantizer in quantizers)
-
-
 def _audit(model, kernels):
     packed, floats = kernels["LceBconv2d"].copy(), kernels["CONV_2D"].copy()
     for layer in binary_layers(model):
@@ -371,7 +243,7 @@ def _audit(model, kernels):
             status, reason = FLOAT, _reason(layer, kernel)
         elif _is_unused(layer):
             status, reason = UNUSED, 'only a "none" operation reads it'
-        elif _is_constant(layer):
+        elif is_constant(layer):
             status, reason = UNUSED, 'it reads "none" operations only, so its output is a constant in the file'
         else:
             status, reason = FLOAT, "its kernel is not in the file as a binary convolution"
@@ -401,14 +273,6 @@ def _is_unused(layer) -> bool:
     """Whether all that is computed from the layer ends in a `Zeroise`."""
     consumers = [node.outbound_layer for node in layer._outbound_nodes]
     return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)
-
-
-def _is_constant(layer) -> bool:
-    """Whether a layer gives the same for all images."""
-    if isinstance(layer, Zeroise):
-        return True
-    sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
-    return bool(sources) and all(_is_constant(source) for source in sources)
 
 
 def _compare(model, content, images):

@@ -168,8 +168,8 @@ def bars(
         return output
     if reduction:
         previous = batch_normalization(name=f"{name}_shortcut_norm")(previous)
-        previous = operations.strided_halves(previous, output.shape[-1], mask_input, name=f"{name}_shortcut")
-        previous = layers.ReLU(name=f"{name}_shortcut_relu")(previous)
+        # Rectified before they are put together: the converter merges that with the convolutions.
+        previous = operations.strided_halves(previous, output.shape[-1], mask_input, "relu", f"{name}_shortcut")
     elif previous.shape[-1] != output.shape[-1]:
         previous = operations.MatchChannels(output.shape[-1], name=f"{name}_shortcut")(previous)
     output = layers.Add(name=f"{name}_skip")([output, previous])

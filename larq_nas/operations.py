@@ -70,7 +70,8 @@ class Zeroise(layers.Layer):
         if training:
             return outputs * 0
         # A constant where the shape is known, which the converter removes.
-        return tf.zeros([tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
+        known = outputs.shape.is_fully_defined()
+        return tf.zeros(outputs.shape if known else [tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "strides": self.strides}
@@ -309,14 +310,16 @@ class MatchChannels(layers.Layer):
         self.filters = filters
 
     def call(self, inputs):
-        missing = max(self.filters - inputs.shape[-1], 0)
-        return tf.pad(inputs[..., : self.filters], [[0, 0], [0, 0], [0, 0], [0, missing]])
+        missing = self.filters - inputs.shape[-1]
+        if missing <= 0:
+            return inputs[..., : self.filters]
+        return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [0, missing]])
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
 
 
-def strided_halves(z, filters, mask=None, name=""):
+def strided_halves(z, filters, mask=None, activation=None, name=""):
     """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
 
     The first half is centred on the first of each 2x2 pixels, the second on the last.
@@ -324,7 +327,7 @@ def strided_halves(z, filters, mask=None, name=""):
     # Arguments
         z: Input tensor of shape `(batch, height, width, channels)`.
         filters: Output channels, an even number.
-        mask: See `layer_scaled_conv`.
+        mask, activation: See `layer_scaled_conv`.
         name: Prefix of the layers' names.
 
     # Returns
@@ -337,7 +340,7 @@ def strided_halves(z, filters, mask=None, name=""):
     halves = []
     for index, first in enumerate((-1, 0)):
         x = StartAt(first, name=f"{name}_start{index}")(z)
-        halves.append(layer_scaled_conv(x, filters // 2, 3, 2, "valid", mask=mask, name=f"{name}_conv{index}"))
+        halves.append(layer_scaled_conv(x, filters // 2, 3, 2, "valid", activation, mask, f"{name}_conv{index}"))
     return layers.Concatenate(name=f"{name}_halves")(halves)
 
 
