@@ -23,12 +23,13 @@ from larq_nas.steps import Step, StepConv2D
 layers = tf.keras.layers
 
 
-def rewrite(model: tf.keras.Model, split_all=False) -> tf.keras.Model:
+def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf.keras.Model:
     """The model that computes the same for inference.
 
     # Arguments
         model: A Keras model. Of one that is no graph of layers that can be copied, nothing is changed.
         split_all: Whether groups are split also where LCE computes them.
+        more: A function of a model that gives further layers to replace, by name.
 
     # Returns
         A copy, or the model itself.
@@ -36,11 +37,11 @@ def rewrite(model: tf.keras.Model, split_all=False) -> tf.keras.Model:
     if not getattr(model, "_is_graph_network", False):
         return model
     model = _copied(model, _constants(model))
-    groups = _groups(model, split_all)
+    needed = {**_groups(model, split_all), **more(model)}
     try:
-        return _copied(model, {**_simpler(model), **groups})
+        return _copied(model, {**_simpler(model), **needed})
     except (NotImplementedError, TypeError, ValueError):  # A layer of somebody else's that cannot be copied.
-        return _copied(model, groups)
+        return _copied(model, needed)
 
 
 def binary_layers(model) -> list:
@@ -177,7 +178,7 @@ class _Subtracted(Step):
         return lq.math.sign(self.alpha / 2 - inputs)
 
 
-class _Links:
+class Links:
     """Who reads whom in a model, by name; layers that are used several times are not linked."""
 
     def __init__(self, model):
@@ -203,11 +204,11 @@ class _Links:
 
 def _simpler(model):
     """Simpler layers in place of normalizations, steps and paddings."""
-    links, found = _Links(model), {}
+    links, found = Links(model), {}
     for name, layer in links.once.items():
         if isinstance(layer, layers.BatchNormalization) and len(layer.input_shape) == 4 and layer.axis in (3, [3]):
             found |= _normalization(layer, links)
-        elif type(layer) is StepConv2D and not _merges(links.source(layer), links):
+        elif type(layer) is StepConv2D and not merges(links.source(layer), links):
             config = {**layer.get_config(), "input_quantizer": _Subtracted(name=layer.input_quantizer.name)}
             found[name] = StepConv2D.from_config(config)
         elif isinstance(layer, StartAt):
@@ -216,10 +217,9 @@ def _simpler(model):
 
 
 def _normalization(layer, links):
-    if _merges(layer, links):
+    if merges(layer, links):
         return {}
-    scale = (layer.gamma.numpy() if layer.scale else 1.0) / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
-    offset = (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
+    scale, offset = scale_and_offset(layer)
     readers = links.of(layer)
     if len(readers) == 1 and isinstance(readers[0], layers.MaxPooling2D) and readers[0].pool_size == (1, 1):
         # They change places.
@@ -231,7 +231,13 @@ def _normalization(layer, links):
     return found
 
 
-def _merges(layer, links):
+def scale_and_offset(layer):
+    """What a BatchNorm multiplies by and adds at inference."""
+    scale = (layer.gamma.numpy() if layer.scale else 1.0) / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+    return scale, (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
+
+
+def merges(layer, links):
     """Whether LCE merges what stands behind a layer into a convolution before it."""
     if layer is None or len(links.of(layer)) != 1:
         return False

@@ -50,7 +50,8 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
         processes: How many processes share the images; one per CPU by default.
 
     # Returns
-        The outputs, of shape `(n, classes)`.
+        The outputs, of shape `(n, classes)`; a list if there are several. Images and outputs are floats also where
+        those of the file have 8 bits.
 
     # Raises
         ConversionError: If LCE is missing or cannot run the file.
@@ -65,7 +66,25 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
     parts = np.array_split(images, processes)
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (content, options)) as pool:
-        return np.concatenate(list(pool.map(_run, parts)))
+        parts = list(pool.map(_run, parts))
+    if isinstance(parts[0], list):
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+    return np.concatenate(parts)
+
+
+def load(content: bytes):
+    """LCE's interpreter of a file.
+
+    # Raises
+        ConversionError: If LCE is missing or cannot run the file.
+    """
+    require_lce()
+    try:
+        _start(content, {})
+    except ConversionError:
+        # The default kernel runs no file with native groups.
+        _start(content, {"use_indirect_bgemm": True})
+    return _loaded[0]
 
 
 def _fastest_kernel(content, image):
@@ -75,7 +94,6 @@ def _fastest_kernel(content, image):
         try:
             _start(content, {"use_indirect_bgemm": indirect})
         except ConversionError:
-            # The default kernel runs no file with native groups.
             if indirect:
                 raise
             continue
@@ -103,6 +121,19 @@ def _run(images):
     if images.shape[1:] != expected:
         raise ConversionError(f"the file takes images of shape {expected}, not {images.shape[1:]}")
     # LCE does not recognise the type of an array that came from another process, nor that of its copies.
-    own = np.empty(images.shape, np.float32)
+    own = np.empty(images.shape, interpreter.input_types[0])
+    if own.dtype == np.int8:
+        images = np.round(images / interpreter.input_scales[0]) + interpreter.input_zero_points[0]
+        images = np.clip(images, -128, 127)
     own[...] = images
-    return interpreter.predict(own)
+    outputs = interpreter.predict(own)
+    if not isinstance(outputs, list):
+        return _floats(outputs, interpreter, 0)
+    return [_floats(output, interpreter, place) for place, output in enumerate(outputs)]
+
+
+def _floats(output, interpreter, place):
+    if output.dtype != np.int8:
+        return output
+    zero_point, scale = interpreter.output_zero_points[place], interpreter.output_scales[place]
+    return ((output.astype(np.float32) - zero_point) * scale).astype(np.float32)

@@ -262,6 +262,15 @@ def _trained_run():
 
 def _convert():
     flags.DEFINE_bool("allow_float_fallback", False, "accept binary convolutions that are not bit-packed")
+    flags.DEFINE_enum("target", "arm", ["arm", "xcore"], "what the file is for")
+    flags.DEFINE_bool("int8", False, "images, outputs, and kernels that are not binary, in 8 bits")
+    flags.DEFINE_integer("calibration_examples", 256, "training images that tell --int8 its ranges", lower_bound=1)
+    flags.DEFINE_integer(
+        "round_filters",
+        None,
+        "leave a genotype whose numbers of filters are multiples of this, too, e.g. 32, as LCE packs channels",
+        lower_bound=1,
+    )
 
 
 def _evaluate():
@@ -269,6 +278,19 @@ def _evaluate():
     flags.DEFINE_integer("max_examples", None, "evaluate only so many test examples", lower_bound=1)
     flags.DEFINE_integer("processes", None, "processes that run the .tflite; one per CPU by default", lower_bound=1)
     flags.DEFINE_integer("batch_size", 256, "examples per step of the Keras network", lower_bound=1)
+
+
+def _benchmark():
+    flags.DEFINE_list("models", ["runs/train"], "what to time: .tflite files, or directories with a model.tflite")
+    flags.DEFINE_string("device", "host", "host (this machine), adb, adb:SERIAL, ssh:user@host or ssh:user@host:port")
+    flags.DEFINE_string("benchmark_binary", None, "LCE's lce_benchmark_model for the device, a local file")
+    flags.DEFINE_integer("threads", 1, "threads of the interpreter", lower_bound=1)
+    flags.DEFINE_integer("runs", 50, "inferences that count, at least", lower_bound=1)
+    flags.DEFINE_integer("warmup_runs", 10, "inferences before them", lower_bound=1)
+    flags.DEFINE_integer("repeat", 1, "measure each file so often; the median of the means is shown", lower_bound=1)
+    flags.DEFINE_bool("use_xnnpack", False, "compute float operators with XNNPACK")
+    flags.DEFINE_integer("timeout", 300, "seconds that a measurement may take", lower_bound=1)
+    flags.DEFINE_string("run_dir", "runs/benchmark", "where benchmark.json and benchmark.png go")
 
 
 def _zoo():
@@ -305,6 +327,7 @@ _COMMANDS = {
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),
+    "benchmark": (_benchmark,),
     "costs": (_costs,),
     "zoo": (_zoo,),
 }

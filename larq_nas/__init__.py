@@ -18,12 +18,14 @@ __version__ = "0.1.0"
 _SUBMODULES = {
     "architecture",
     "augmentations",
+    "benchmark",
     "callbacks",
     "cells",
     "chains",
     "converters",
     "costs",
     "datasets",
+    "devices",
     "estimates",
     "flags",
     "grouped",
@@ -50,7 +52,7 @@ _SUBMODULES = {
     "zoo",
 }
 # These work without TensorFlow.
-_LIGHT = {"architecture", "converters", "flags", "methods", "quiet", "runs", "versions", "zoo"}
+_LIGHT = {"architecture", "benchmark", "converters", "devices", "flags", "methods", "quiet", "runs", "versions", "zoo"}
 __all__ = sorted(_SUBMODULES)
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train the network of a genotype or of the zoo",
     "convert": "write a trained network as a bit-packed .tflite, with a report",
     "evaluate": "accuracy of a trained network and of its .tflite",
+    "benchmark": "time .tflite files on this machine or on a device",
     "costs": "count operations, parameters and bytes of a genotype's network",
     "zoo": "list the networks of the zoo",
 }
@@ -81,7 +82,8 @@ def _call(command, settings, names):
 
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
-        if command != "zoo" or settings.costs:
+        # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
+        if command != "benchmark" and (command != "zoo" or settings.costs):
             versions.check_tensorflow()
             # Its warnings speak of TensorFlow's own insides.
             load_tensorflow().get_logger().setLevel("ERROR")

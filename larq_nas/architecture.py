@@ -272,6 +272,36 @@ class Architecture:
         return "\n".join(lines)
 
 
+def round_widths(architecture: Architecture, multiple: int) -> Architecture:
+    """The same cells and depths with the nearest multiples of a number as widths.
+
+    Larq Compute Engine packs input channels into words of 32: 36 channels take as long as 64.
+
+    # Arguments
+        architecture: A genotype of any template but those of BATS, whose convolutions have groups.
+        multiple: The number.
+
+    # Returns
+        A genotype. In BARS, widths behind a reduction are multiples of twice the number, since the cell before it has
+        half of them.
+
+    # Raises
+        ArchitectureError: If it is one of BATS.
+    """
+    if architecture.template in BATS:
+        raise ArchitectureError(
+            f"template {architecture.template}: what LCE computes are the channels of its groups; train it with "
+            "--groups=lce or --channels_per_group=32"
+        )
+
+    def rounded(stage):
+        unit = 2 * multiple if stage.reduction and architecture.template.startswith("bars") else multiple
+        widths = tuple(dict.fromkeys(max(int(width / unit + 0.5), 1) * unit for width in stage.widths))
+        return dataclasses.replace(stage, widths=widths)
+
+    return dataclasses.replace(architecture, stages=tuple(map(rounded, architecture.stages)), provenance=None)
+
+
 def thirds(layers: int, filters: int) -> tuple[Stage, ...]:
     """The stages of the networks of DARTS: cells number `layers // 3` and `2 * layers // 3` are the reductions.
 

@@ -1,6 +1,7 @@
 """The commands: each reads its flags, calls the library, and ends with the path of what it made."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import pathlib
@@ -11,7 +12,8 @@ from absl import logging
 
 from larq_nas import flags as definitions
 from larq_nas import runs, zoo
-from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
+from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError, round_widths
+from larq_nas.converters.interpreter import ConversionError
 
 
 class CommandError(ValueError):
@@ -218,24 +220,74 @@ def convert(settings, flags: dict):
 
     run = runs.Run(settings.run_dir)
     model, description = _trained(run)
+    samples = calibration = None
     try:
         data = _data(run, settings.data_dir)
         samples = next(_test_batches(data, 32, 32))[0]
+        if settings.int8:
+            examples = data.train.take(settings.calibration_examples)
+            batches = datasets.evaluation_batches(data, examples, 64).as_numpy_iterator()
+            calibration = np.concatenate([images for images, _ in batches])
     except datasets.DatasetError as error:
+        if settings.int8:
+            raise CommandError(f"--int8: needs training images to calibrate on: {error}") from None
         print(f"compared on random inputs only: {error}")
-        samples = None
+    if settings.round_filters:
+        _round_filters(run, description, settings.round_filters)
     # A refused conversion leaves its report, and no file of an earlier one.
     run.tflite.unlink(missing_ok=True)
     try:
-        conversion = tflite.convert(model, samples=samples, allow_float_fallback=settings.allow_float_fallback)
+        conversion = tflite.convert(
+            model,
+            samples=samples,
+            allow_float_fallback=settings.allow_float_fallback,
+            target=settings.target,
+            calibration=calibration,
+            files=_attached(run, description),
+        )
     except tflite.ConversionError as error:
         if error.report is not None:
             runs.write(run.report, error.report.to_dict())
         raise
     runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": description})
     runs.write(run.tflite, conversion.bytes)
+    _print_table(conversion.report.table())
     print(conversion.report)
     print(run.tflite)
+
+
+def _attached(run, description):
+    """What a file is to carry with it: the names of its classes, what to do with images, and where it comes from."""
+    paths = ("data_dir", "genotype", "initial_weights")
+    flags = {name: value for name, value in run.flag_values().items() if name not in paths}
+    provenance = {"flags": flags, "packages": runs.read_json(run.environment)["packages"]}
+    return {
+        "labels.txt": "\n".join(description["class_names"]) + "\n",
+        "preprocessing.json": json.dumps(description, indent=2),
+        "genotype.json": run.genotype.read_text(encoding="utf-8"),
+        "provenance.json": json.dumps(provenance, indent=2),
+    }
+
+
+def _round_filters(run, description, multiple):
+    from larq_nas import costs
+
+    genotype, shape = Architecture.load(run.genotype), tuple(description["image_shape"])
+    rounded = round_widths(genotype, multiple)
+    path = run.path / f"genotype-round{multiple}.json"
+    runs.write(path, rounded.to_json())
+    counts = [costs.count(g, shape, len(description["class_names"])) for g in (genotype, rounded)]
+    rows = [("", "as trained", f"multiples of {multiple}")]
+    for title, of in (
+        ("parameters", "params"),
+        ("bytes", "bytes"),
+        ("binary multiply-accumulates", "binary_macs"),
+        ("as LCE computes them, padded to 32 channels", "padded_binary_macs"),
+        ("float multiply-accumulates", "float_macs"),
+    ):
+        rows.append((title, *(getattr(count, of) for count in counts)))
+    _print_table(rows)
+    print(f"{path}: to be trained")
 
 
 def evaluate(settings, flags: dict):
@@ -267,6 +319,97 @@ def evaluate(settings, flags: dict):
     runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
     print(run.path / "evaluation.json")
+
+
+def benchmark(settings, flags: dict):
+    """Times files on this machine or on a device; leaves `benchmark.json` and a chart of it."""
+    from larq_nas import benchmark, devices
+
+    models = _models(settings.models)
+    names = ("threads", "runs", "warmup_runs", "use_xnnpack", "timeout")
+    options = benchmark.Options(**{name: getattr(settings, name) for name in names})
+    file = pathlib.Path(settings.run_dir) / "benchmark.json"
+    chart = file.with_suffix(".png")
+    measured = {name: [] for name in models}
+    try:
+        with benchmark.open_device(settings.device, settings.benchmark_binary) as device:
+            # Whatever changes on the device meanwhile meets all files alike.
+            for name in [*models] * settings.repeat:
+                content, only_indirect = models[name]
+                # On this machine the kernel is chosen by trying.
+                indirect = only_indirect or (None if settings.device == "host" else False)
+                chosen = dataclasses.replace(options, use_indirect_bgemm=indirect)
+                measured[name].append(device.measure(content, chosen))
+                chart.unlink(missing_ok=True)  # Of an earlier benchmark.
+                runs.write(file, _benchmark_dict(models, measured, settings.device, options))
+                print(f"{name}: {measured[name][-1].latency_ms['mean']:.3f} ms")
+    except (devices.DeviceError, benchmark.BenchmarkError, ConversionError) as error:
+        done = sum(map(len, measured.values()))
+        kept = f"; {done} finished measurements are in {file}" if done else ""
+        raise CommandError(f"{error}{kept}") from None
+    for line in dict.fromkeys(line for rows in measured.values() for row in rows for line in row.warnings):
+        print(f"note: {line}")
+    summaries = {name: benchmark.summarize(rows) for name, rows in measured.items()}
+    _print_latencies(summaries, {name: len(content) for name, (content, _) in models.items()}, settings.repeat)
+    try:
+        with runs.atomic(chart) as temporary:
+            benchmark.draw(summaries, f"{settings.device}, threads: {options.threads}", temporary)
+        print(chart)
+    except ImportError:
+        print("pip install matplotlib gives a chart, too")
+    print(file)
+
+
+def _models(texts):
+    """Name -> content of a file, and whether only LCE's indirect kernel runs it."""
+    files = {}
+    for text in texts:
+        path = pathlib.Path(text)
+        path = path / "model.tflite" if path.is_dir() else path
+        files[path.resolve()] = path
+    short = [real.parent.name if real.name == "model.tflite" else real.stem for real in files]
+    models = {}
+    for name, path in zip(short, files.values(), strict=True):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CommandError(f"--models={path}: {error.strerror}; larq_nas convert writes a model.tflite") from None
+        if content[4:8] != b"TFL3":
+            raise CommandError(f"--models={path}: not a .tflite file")
+        report = path.with_suffix(".report.json")
+        found = runs.read_json(report) if report.exists() else {}
+        indirect = isinstance(found, dict) and found.get("use_indirect_bgemm") is True
+        models[name if short.count(name) == 1 else str(path)] = (content, indirect)
+    return models
+
+
+def _benchmark_dict(models, measured, device, options):
+    from larq_nas import benchmark
+
+    return {
+        "device": device,
+        "options": dataclasses.asdict(options),
+        "models": [
+            {
+                "name": name,
+                "file_bytes": len(models[name][0]),
+                "sha256": hashlib.sha256(models[name][0]).hexdigest(),
+                "summary": benchmark.summarize(rows),
+                "measurements": [row.to_dict() for row in rows],
+            }
+            for name, rows in measured.items()
+            if rows
+        ],
+    }
+
+
+def _print_latencies(summaries, sizes, repeat):
+    rows = [("model", "ms", "fastest", "slowest", *(["spread"] if repeat > 1 else []), "peak MB", "bytes", "kernel")]
+    for name, summary in summaries.items():
+        ms = (summary["ms"], summary["min_ms"], summary["max_ms"], *([summary["spread_ms"]] if repeat > 1 else []))
+        peak = summary["peak_memory_mb"]
+        rows.append((name, *ms, "-" if peak is None else f"{peak:.1f}", sizes[name], summary["kernel"]))
+    _print_table(rows)
 
 
 def costs(settings, flags: dict):

@@ -98,6 +98,11 @@ class Costs:
         return 2 * self.binary_macs
 
     @property
+    def padded_binary_macs(self) -> int:
+        """Binary multiply-accumulates as Larq Compute Engine does them: input channels are multiples of 32."""
+        return self._sum("padded_binary_macs")
+
+    @property
     def equivalent_ops(self) -> float:
         """See `equivalent_ops`."""
         return equivalent_ops(self.flops, self.biops)

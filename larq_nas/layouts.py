@@ -57,6 +57,11 @@ class Row:
         return self.macs if self.binary else 0
 
     @property
+    def padded_binary_macs(self) -> int:
+        """Those with the padding of input channels to whole words."""
+        return -(-self.kernel[-2] // WORD) * WORD * self.binary_macs // self.kernel[-2] if self.binary else 0
+
+    @property
     def float_macs(self) -> int:
         """All other multiply-accumulates."""
         return self.macs - self.binary_macs

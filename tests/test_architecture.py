@@ -12,7 +12,9 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from larq_nas.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage
+from larq_nas import zoo
+from larq_nas.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage, round_widths
+from larq_nas.methods import bars, bnas, dms
 from larq_nas.methods.bnas import OPERATIONS
 
 # Another process may hold the CPU: how long an example takes says nothing.
@@ -512,3 +514,25 @@ def test_operations_of_another_template_are_refused(template, operation):
     cell = Cell("n", (Node((Edge(0, (operation,)),), 1),))
     with pytest.raises(ArchitectureError, match=f"operations.0.: '{operation}' is unknown; accepted: none, "):
         Architecture(template, (cell,), (Stage("n", (4,), (1,)),))
+
+
+@pytest.mark.parametrize(
+    "template, widths, expected",
+    [("bnas", (36, 72, 144), (32, 64, 160)), ("bars", (36, 80, 144), (32, 64, 128)), ("vgg11", (5,) * 8, (32,) * 8)],
+)
+def test_widths_are_rounded_to_multiples(template, widths, expected):
+    if template == "vgg11":
+        genotype = dms.space("vgg11")
+    else:
+        genotype = (bnas if template == "bnas" else bars).space(filters=4).sample(0)
+    stages = tuple(
+        dataclasses.replace(stage, widths=(width,)) for stage, width in zip(genotype.stages, widths, strict=True)
+    )
+    rounded = round_widths(dataclasses.replace(genotype, stages=stages), 32)
+    assert tuple(stage.widths[0] for stage in rounded.stages) == expected
+    assert rounded.cells == genotype.cells and [s.depths for s in rounded.stages] == [s.depths for s in genotype.stages]
+
+
+def test_widths_of_groups_are_not_rounded():
+    with pytest.raises(ArchitectureError, match="--groups=lce"):
+        round_widths(zoo.genotype("bats"), 32)

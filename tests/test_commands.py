@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from reference import bars_architecture
 
+from larq_nas.architecture import Architecture
 from larq_nas.methods import bnas
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
@@ -92,6 +94,30 @@ def test_the_report_accounts_for_every_binary_convolution(directory):
     assert set(report["differences"]) == {"random", "real"}
     assert report["preprocessing"]["image_shape"] == [8, 8, 1]
     assert (directory / "runs/train/model.tflite").stat().st_size == report["file_bytes"]
+
+
+def test_the_file_carries_labels_preprocessing_genotype_and_provenance(directory):
+    with zipfile.ZipFile(directory / "runs/train/model.tflite") as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert texts["labels.txt"].split() == list("0123456789")
+    assert json.loads(texts["preprocessing.json"])["mean"] == [0.5]
+    assert texts["genotype.json"] == (directory / "runs/train/genotype.json").read_text()
+    provenance = json.loads(texts["provenance.json"])
+    assert provenance["flags"]["epochs"] == "1" and "larq" in provenance["packages"]
+    assert str(directory) not in "".join(texts.values())
+
+
+def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
+    shutil.copytree(directory / "runs/train", directory / "runs/train8")
+    done = _run(directory, "convert", "--run_dir=runs/train8", "--int8", "--round_filters=32")
+    report = json.loads((directory / "runs/train8/model.report.json").read_text())
+    assert report["input_type"] == report["output_type"] == "int8" and report["all_packed"]
+    rounded = Architecture.load(directory / "runs/train8/genotype-round32.json")
+    assert [stage.widths for stage in rounded.stages] == [(32,)] * 3
+    assert "as LCE computes them" in done.stdout and "multiples of 32" in done.stdout
+    _run(directory, "evaluate", "--run_dir=runs/train8")
+    result = json.loads((directory / "runs/train8/evaluation.json").read_text())
+    assert result["agreement"] >= 0.9
 
 
 def test_costs_of_a_genotype(directory):

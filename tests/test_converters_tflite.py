@@ -1,4 +1,8 @@
+import io
+import zipfile
+
 import larq as lq
+import larq_compute_engine
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,7 +10,7 @@ from reference import bars_architecture
 
 from larq_nas import costs, networks, precision, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.converters import tflite
+from larq_nas.converters import interpreter, tflite
 from larq_nas.methods import bats, bnas
 
 layers = tf.keras.layers
@@ -251,3 +255,90 @@ def test_nested_models_are_audited():
     inner = tf.keras.Sequential([layers.Input((8, 8, 32)), _conv()])
     report = tflite.convert(_sequential(inner)).report
     assert report.count(tflite.PACKED) == 1
+
+
+def _small(template="bnas", size=16):
+    genotype = bnas.space(3, 12).sample(1)
+    if template == "bars":
+        genotype = bars_architecture((8, 16), (1, 1), (10, 6), ((1, 0),))
+    return _trained(networks.build(genotype, (size, size, 3)))
+
+
+@pytest.mark.parametrize("template", ["bnas", "bars"])
+def test_in_8_bits_images_outputs_and_float_kernels_have_8_bits(template):
+    model = _small(template)
+    images = np.random.default_rng(2).normal(size=(64, 16, 16, 3)).astype(np.float32)
+    plain, conversion = tflite.convert(model), tflite.convert(model, calibration=images, samples=images[:32])
+    report = conversion.report
+    assert report.all_packed and report.input_type == report.output_type == "int8"
+    assert plain.report.input_type == "float32" and plain.report.input_scale is None
+    low, high = images.min(), images.max()
+    assert report.input_scale == pytest.approx((high - low) / 255, rel=0.01)
+    assert (-128 - report.input_zero_point) * report.input_scale == pytest.approx(low, abs=report.input_scale)
+    float_kernels = [layer for layer in plain.report.layers if layer.name in ("CONV_2D", "FULLY_CONNECTED")]
+    in_8_bits = [layer for layer in report.layers if layer.name in ("CONV_2D", "FULLY_CONNECTED")]
+    for before, after in zip(float_kernels, in_8_bits, strict=True):
+        assert before.kernel == after.kernel and after.bytes < np.prod(after.kernel) + 8 * after.kernel[-1] + 100
+    # A network of random weights: the most probable class hangs on little.
+    assert report.differences["real"][1] > 0.8
+    assert "images are int8" in str(report)
+
+
+def test_it_is_an_error_where_lce_leaves_images_float_in_spite_of_8_bits(monkeypatch):
+    class Silent:
+        def convert_saved_model(self, directory, target, **types):
+            return larq_compute_engine.convert_saved_model(directory, target=target)
+
+    monkeypatch.setattr(interpreter, "require_lce", Silent)
+    with pytest.raises(tflite.ConversionError, match="images float32 .* convert without --int8"):
+        tflite.convert(_small(), calibration=np.random.default_rng(2).normal(size=(8, 16, 16, 3)))
+
+
+@pytest.mark.parametrize("template", ["bnas", "bars"])
+def test_for_xcore_all_binary_convolutions_are_packed_too(template):
+    report = tflite.convert(_small(template), target="xcore").report
+    assert report.all_packed and report.target == "xcore" and report.differences["random"][0] < 1e-3
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(tflite.ConversionError, match="'riscv' is unknown; accepted: arm, xcore"):
+        tflite.convert(_small(), target="riscv")
+
+
+def test_several_outputs_keep_their_names_and_are_compared_each():
+    images = layers.Input((8, 8, 32))
+    x = _conv(96)(images)
+    outputs = [layers.GlobalAveragePooling2D(name=f"of_{n}")(_conv(n, name=f"conv_{n}")(x)) for n in (64, 32, 48)]
+    model = tf.keras.Model(images, outputs)
+    conversion = tflite.convert(model)
+    assert sorted(conversion.report.outputs) == ["of_32", "of_48", "of_64"]
+    assert conversion.report.differences["random"][0] < 1e-3
+    loaded = interpreter.load(conversion.bytes)
+    for name, shape in zip(conversion.report.outputs, loaded.output_shapes, strict=True):
+        assert shape[-1] == int(name.removeprefix("of_"))
+
+
+def test_files_travel_behind_the_network_and_it_runs_all_the_same():
+    model = _small()
+    conversion = tflite.convert(model, files={"labels.txt": "cat\ndog\n", "genotype.json": "{}"})
+    with zipfile.ZipFile(io.BytesIO(conversion.bytes)) as archive:
+        assert archive.read("labels.txt") == b"cat\ndog\n" and archive.namelist() == ["labels.txt", "genotype.json"]
+    assert conversion.report.file_bytes == len(conversion.bytes)
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(interpreter.predict(conversion.bytes, images), model(images), atol=1e-4)
+    # The same network is the same file.
+    again = tflite.convert(model, files={"labels.txt": "cat\ndog\n", "genotype.json": "{}"})
+    assert again.bytes[-300:] == conversion.bytes[-300:]
+
+
+def test_the_operators_of_the_report_add_up_to_the_costs_of_the_network():
+    model = _small("bars")
+    report = tflite.convert(model).report
+    assert sum(layer.macs for layer in report.layers if layer.packed) == costs.count(model).binary_macs
+    header, *rows = report.table()
+    assert header[:2] == ("operator", "kernel") and sum(row[4] for row in rows) == len(report.layers)
+    assert sum(row[6] for row in rows) == sum(layer.macs for layer in report.layers)
+    assert [row[6] for row in rows] == sorted((row[6] for row in rows), reverse=True)
+    timed = report.table(lambda layer: 0.5 if layer.packed else None)
+    assert {row[-1] for row in timed[1:] if row[3] != "packed"} == {""}
+    assert sum(float(row[-1]) for row in timed[1:] if row[3] == "packed") == report.operators["LceBconv2d"] / 2

@@ -13,6 +13,7 @@ from larq_nas import costs, networks, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
 from larq_nas.methods import bars, bnas
+from larq_nas.operations import binary_conv
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
 import costs as published  # noqa: E402  (docs/costs.py)
@@ -562,3 +563,10 @@ def test_a_file_takes_the_counted_bytes():
     # What is not kernel is the same in all files.
     assert large[1] - small[1] == pytest.approx(9 * 256 * 4, abs=100)
     assert same[1] - small[1] == pytest.approx(9 * 256 * 4, abs=100)
+
+
+def test_binary_convolutions_as_lce_computes_them():
+    images = layers.Input((8, 8, 36))
+    counts = costs.count(tf.keras.Model(images, binary_conv(10, 3)(images)))
+    assert counts.binary_macs == 64 * 9 * 36 * 10
+    assert counts.padded_binary_macs == 64 * 9 * 64 * 10

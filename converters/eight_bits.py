@@ -1,0 +1,94 @@
+"""The float convolutions and the classifier of a network in 8 bits, and its images and outputs, too.
+
+The binary convolutions stay what they are, and so do sums and normalizations between them. A range is fixed for every
+tensor that enters or leaves a layer in 8 bits, by calibration: it is what the tensor takes on given images.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.converters.inference import Links, merges, scale_and_offset
+
+layers = tf.keras.layers
+
+# The range of probabilities in steps of 1/256, as TensorFlow Lite has it.
+PROBABILITIES = (0.0, 255 / 256)
+
+
+def replacements(model: tf.keras.Model, images) -> dict:
+    """Layers in 8 bits in place of float ones.
+
+    # Arguments
+        model: A functional Keras model.
+        images: Images on which ranges are calibrated, of shape `(n, height, width, channels)`.
+
+    # Returns
+        The layers, by the names of those in whose place they stand.
+    """
+    links = Links(model)
+    chains = [_chain(layer, links) for layer in links.once.values() if type(layer) in (layers.Conv2D, layers.Dense)]
+    tensors = {chain[0].name: (chain[0].input, chain[-1].output) for chain in chains}
+    values = tf.keras.Model(model.input, tensors).predict(images, verbose=0)
+    found = {}
+    for conv, *behind in chains:
+        entering, leaving = values[conv.name]
+        if isinstance(conv, layers.Dense):
+            # What its activation reads.
+            leaving = entering @ conv.kernel.numpy() + (conv.bias.numpy() if conv.use_bias else 0)
+        found[conv.name] = _EightBits(conv, behind, limits(entering), limits(leaving), name=conv.name)
+        found |= {layer.name: layers.Activation("linear", name=layer.name) for layer in behind}
+    return found
+
+
+def limits(values) -> tuple:
+    """The range of a tensor, which holds 0."""
+    return min(float(np.min(values)), 0.0), max(float(np.max(values)), 1e-6)
+
+
+def on_range(x, low, high):
+    """A tensor with the 256 values that 8 bits give it."""
+    return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
+
+
+def _chain(layer, links):
+    """A convolution, and the BatchNorm and the ReLU behind it that are computed with it."""
+    chain = [layer]
+    for kind in (layers.BatchNormalization, layers.ReLU):
+        if merges(chain[-1], links) and isinstance(links.of(chain[-1])[0], kind):
+            chain.append(links.of(chain[-1])[0])
+    return chain
+
+
+class _EightBits(layers.Layer):
+    """A float convolution or dense layer whose kernel, inputs and outputs have 8 bits.
+
+    # Arguments
+        layer: The layer.
+        behind: A BatchNorm, a ReLU, both or none, whose work it does, too.
+        entering, leaving: Ranges of inputs and outputs; of a dense layer, outputs before the activation.
+    """
+
+    def __init__(self, layer, behind, entering, leaving, **kwargs):
+        super().__init__(**kwargs)
+        self.layer, self.entering, self.leaving = layer, entering, leaving
+        self.kernel, *bias = layer.get_weights()
+        self.bias = bias[0] if bias else np.zeros(self.kernel.shape[-1], np.float32)
+        for norm in behind:
+            if isinstance(norm, layers.BatchNormalization):
+                scale, offset = scale_and_offset(norm)
+                self.kernel, self.bias = self.kernel * scale, self.bias * scale + offset
+        self.rectified = any(isinstance(after, layers.ReLU) for after in behind)
+
+    def call(self, inputs):
+        x, layer = on_range(inputs, *self.entering), self.layer
+        if isinstance(layer, layers.Dense):
+            most = float(np.abs(self.kernel).max())
+            kernel = tf.quantization.fake_quant_with_min_max_vars(self.kernel, -most, most, narrow_range=True)
+            y = layer.activation(on_range(tf.matmul(x, kernel) + tf.constant(self.bias, tf.float32), *self.leaving))
+            softmax = layer.activation is tf.keras.activations.softmax
+            return on_range(y, *PROBABILITIES) if softmax else y
+        most = np.maximum(np.abs(self.kernel).max(axis=(0, 1, 2)), 1e-8)
+        kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(self.kernel, -most, most, narrow_range=True)
+        y = tf.nn.conv2d(x, kernel, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+        y = layer.activation(y + tf.constant(self.bias, tf.float32))
+        return on_range(tf.nn.relu(y) if self.rectified else y, *self.leaving)

@@ -1,0 +1,142 @@
+"""What a `.tflite` really holds: its operators, one by one, and the kernels of its convolutions."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+from flatbuffers import flexbuffers
+from tensorflow.lite.python import schema_py_generated as schema
+
+from larq_nas.layouts import WORD
+
+CONVOLUTIONS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One operator of a file.
+
+    # Arguments
+        name: Its name.
+        shape: Shape of its output, without the batch.
+        kernel: Height, width, input channels (of a group) and filters, if it multiplies by a kernel.
+        packed: Whether the kernel is packed to bits.
+        bytes: Size of its constants; constants that several operators share count for the first.
+        macs: Multiply-accumulates, those of packed kernels without padding.
+        strides: Strides of a convolution.
+    """
+
+    name: str
+    shape: tuple
+    kernel: tuple = ()
+    packed: bool = False
+    bytes: int = 0
+    macs: int = 0
+    strides: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """What a file holds.
+
+    # Arguments
+        operators: Its `Operator`s in their order.
+        kernels: For each kind of convolution, how often which kernel stands in it, as `key` says it.
+        outputs: The names of its outputs, in the order in which the interpreter gives them.
+    """
+
+    operators: tuple
+    kernels: dict
+    outputs: tuple
+
+    @property
+    def counts(self) -> dict:
+        """How often each operator stands in the file, the most frequent first."""
+        return dict(collections.Counter(operator.name for operator in self.operators).most_common())
+
+
+def read(content: bytes) -> File:
+    """Reads a file of one graph.
+
+    # Arguments
+        content: The file's content.
+
+    # Returns
+        A `File`.
+    """
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    builtin = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    names = []
+    for code in model.operatorCodes:
+        name = builtin[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        names.append(code.customCode.decode() if name == "CUSTOM" else name)
+    graph, seen = model.subgraphs[0], set()
+    operators, kernels = [], collections.defaultdict(collections.Counter)
+    for operator in graph.operators:
+        name = names[operator.opcodeIndex]
+        buffers = {graph.tensors[i].buffer for i in operator.inputs if i >= 0} - seen
+        seen |= buffers
+        size = sum(len(model.buffers[i].data) for i in buffers if model.buffers[i].data is not None)
+        shape = tuple(int(n) for n in graph.tensors[operator.outputs[0]].shape[1:])
+        more = _convolution(name, operator, graph) if name in CONVOLUTIONS else {}
+        operators.append(Operator(name, shape, bytes=size, **more))
+        if name in ("LceBconv2d", "CONV_2D"):
+            kernel = graph.tensors[operator.inputs[1]]
+            data = model.buffers[kernel.buffer].data
+            if data is not None:
+                kernels[name][key(_negative(name, np.asarray(data, np.uint8), kernel, operator))] += 1
+    return File(tuple(operators), kernels, _outputs(model, graph))
+
+
+def _convolution(name, operator, graph):
+    shape = [int(n) for n in graph.tensors[operator.inputs[1]].shape]
+    positions = math.prod(int(n) for n in graph.tensors[operator.outputs[0]].shape[1:-1])
+    if name == "FULLY_CONNECTED":
+        return {"kernel": tuple(shape[::-1]), "macs": math.prod(shape)}
+    strides = operator.builtinOptions and operator.builtinOptions.strideH
+    filters, *taps, channels = shape
+    if name == "DEPTHWISE_CONV_2D":
+        filters, channels = channels, 1
+    if name == "LceBconv2d":
+        options = _options(operator)
+        channels, strides = min(int(options["channels_in"]), channels * WORD), options["stride_height"]
+    kernel = (*taps, channels, filters)
+    return {
+        "kernel": kernel,
+        "packed": name == "LceBconv2d",
+        "macs": math.prod(kernel) * positions,
+        "strides": int(strides),
+    }
+
+
+def _options(operator):
+    return flexbuffers.Loads(bytes(bytearray(operator.customOptions)))
+
+
+def _negative(name, data, kernel, operator):
+    """Where a kernel of the file is negative, in the shape (filters, height, width, channels)."""
+    if name == "CONV_2D":
+        numbers = np.int8 if kernel.type == schema.TensorType.INT8 else np.float32
+        return data.view(numbers).reshape(kernel.shape) < 0
+    bits = np.unpackbits(data.reshape(*kernel.shape[:3], -1), axis=-1, bitorder="little")
+    return bits[..., : _options(operator)["channels_in"]] > 0
+
+
+def key(negative):
+    """What tells a binary kernel from others.
+
+    # Arguments
+        negative: Where it is negative, in the shape (filters, height, width, channels).
+    """
+    # LCE inverts a filter if the threshold behind it asks for that: two filters are one if all their bits differ.
+    bits = negative.reshape(len(negative), -1)
+    return negative.shape, np.packbits(bits ^ bits[:, :1]).tobytes()
+
+
+def _outputs(model, graph):
+    """LCE does not keep the outputs of a model in their order; the signature says which is which."""
+    tensors = {tensor.tensorIndex: tensor.name.decode() for s in model.signatureDefs or () for tensor in s.outputs}
+    return tuple(tensors.get(index, f"output{index}") for index in graph.outputs)
