@@ -194,15 +194,14 @@ def convert(
     """
     if target not in TARGETS:
         raise ConversionError(f"target {target!r} is unknown; accepted: {', '.join(TARGETS)}")
-    model, more = precision.float32(model), lambda model: {}
+    model = precision.float32(model)
     _check(model)
     if calibration is not None:
         calibration = np.asarray(calibration, np.float32)
-        more = functools.partial(eight_bits.replacements, images=calibration)
     grouped = {layer.name for layer in binary_layers(model) if layer.groups > 1}
     # Where LCE does not pack the groups that it could compute natively, they are split, too.
     for everywhere in (False, True):
-        content = _to_flatbuffer(inference.rewrite(model, everywhere, more), target, calibration)
+        content = to_flatbuffer(model, everywhere, target, calibration)
         read = flatbuffer.read(content)
         audited = tuple(_audit(model, read.kernels))
         if not any(c.status == FLOAT and c.name in grouped for c in audited):
@@ -240,7 +239,19 @@ def _check(model):
         raise ConversionError("the model has weights that are not finite")
 
 
-def _to_flatbuffer(model, target, calibration) -> bytes:
+def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> bytes:
+    """Converts a network without a look at the result.
+
+    # Arguments
+        model: A Keras model.
+        split_all: See `inference.rewrite`.
+        target, calibration: See `convert`.
+
+    # Returns
+        The file's content.
+    """
+    more = functools.partial(eight_bits.replacements, images=calibration)
+    model = inference.rewrite(model, split_all, (lambda model: {}) if calibration is None else more)
     lce = interpreter.require_lce()
     module = tf.Module()
     # Variables only: to save the layers, too, takes Keras longer than all the rest.

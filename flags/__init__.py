@@ -103,6 +103,21 @@ def _search():
     flags.DEFINE_float("architecture_weight_decay", 1e-3, "weight decay of the logits", lower_bound=0)
 
 
+def _latency():
+    flags.DEFINE_string("latency_table", None, "a latency.json of larq_nas benchmark --profile_operations")
+    flags.DEFINE_float("max_latency_ms", None, "how long the network may take by this table", lower_bound=1e-6)
+
+
+def _genotype_filters():
+    flags.DEFINE_integer(
+        "genotype_filters", None, "--filters of the genotype, if the supernet is a narrower stand-in", lower_bound=2
+    )
+
+
+def _genotype_layers():
+    flags.DEFINE_integer("genotype_layers", None, "--layers of the genotype, if the supernet has others", lower_bound=3)
+
+
 def _filters():
     flags.DEFINE_integer("filters", 16, "most filters of a node in the first stage", lower_bound=2)
 
@@ -135,9 +150,6 @@ def _bars():
     )
     flags.DEFINE_float("capacity_exponent", 1.0, "power of the excess over the budget; 0: no budget", lower_bound=0)
     flags.DEFINE_integer("samples", 8, "genotypes to draw in the end; 0: take the most probable", lower_bound=0)
-    flags.DEFINE_integer(
-        "genotype_filters", None, "--filters of the genotype, if the supernet is a narrower stand-in", lower_bound=2
-    )
     _amount("budget", "binary operations of the genotype, e.g. 2096M (two for each multiply-accumulate)")
     _amount("budget_params", "draw only genotypes with so many parameters and --budget binary operations")
     _amount("budget_flops", "draw only genotypes with so many float operations")
@@ -147,8 +159,11 @@ def _bars():
     flags.DEFINE_integer("budget_classes", None, "likewise the number of classes", lower_bound=1)
 
 
-def _dms():
+def _backbone():
     flags.DEFINE_string("backbone", "vgg11", "whose widths are searched: vgg11, resnet18, or a genotype of bars")
+
+
+def _dms():
     flags.DEFINE_integer("width", 1, "factor of its widths, 4 for the networks of ImageNet", lower_bound=1)
     flags.DEFINE_integer("rounds", 50, "how often the network is rebuilt; divides --epochs", lower_bound=1)
     flags.DEFINE_float("ratio", 1.5, "mean ratio of all widths to the network's at first", lower_bound=0.3)
@@ -169,7 +184,6 @@ def _bats():
     flags.DEFINE_float("softmax_temperature", 0.2, "temperature of the weights of operations", lower_bound=1e-3)
     flags.DEFINE_bool("binarize", True, "search a binary network; if not, one without any quantizer")
     flags.DEFINE_bool("binarize_preprocess", True, "whether 1x1 convolutions at the entrances of cells are binary, too")
-    _groups()
 
 
 def _groups():
@@ -207,10 +221,10 @@ def _is_amount(text):
 
 # Method -> what defines the flags that not all methods have.
 METHOD_FLAGS = {
-    "bnas": (_filters, _layers, _bnas),
-    "bars": (_filters, _bars),
-    "dms": (_dms,),
-    "bats": (_filters, _layers, _bats),
+    "bnas": (_filters, _layers, _genotype_filters, _genotype_layers, _bnas),
+    "bars": (_filters, _genotype_filters, _bars),
+    "dms": (_backbone, _dms),
+    "bats": (_filters, _layers, _genotype_filters, _genotype_layers, _bats, _groups),
 }
 
 
@@ -271,6 +285,7 @@ def _convert():
         "leave a genotype whose numbers of filters are multiples of this, too, e.g. 32, as LCE packs channels",
         lower_bound=1,
     )
+    flags.DEFINE_string("latency_table", None, "a latency.json; the report then estimates the time of convolutions")
 
 
 def _evaluate():
@@ -290,7 +305,12 @@ def _benchmark():
     flags.DEFINE_integer("repeat", 1, "measure each file so often; the median of the means is shown", lower_bound=1)
     flags.DEFINE_bool("use_xnnpack", False, "compute float operators with XNNPACK")
     flags.DEFINE_integer("timeout", 300, "seconds that a measurement may take", lower_bound=1)
-    flags.DEFINE_string("run_dir", "runs/benchmark", "where benchmark.json and benchmark.png go")
+    flags.DEFINE_string("run_dir", "runs/benchmark", "where benchmark.json and benchmark.png, or latency.json, go")
+    flags.DEFINE_bool("profile_operations", False, "time the operations of --method, for search --latency_table")
+    flags.DEFINE_enum("method", "bnas", list(METHOD_FLAGS), "whose operations")
+    flags.DEFINE_list("input_shape", ["32", "32", "3"], "height, width and channels of its images")
+    flags.register_validator("input_shape", _is_shape, f"{_SHAPE}, e.g. --input_shape=32,32,3")
+    flags.DEFINE_integer("num_classes", 10, "number of its classes", lower_bound=1)
 
 
 def _zoo():
@@ -323,11 +343,26 @@ def _is_shape(sizes):
 
 
 _COMMANDS = {
-    "search": (_search, _filters, _layers, _bnas, _bars, _dms, _bats, _data, _run_dir("runs/search")),
+    "search": (
+        _search,
+        _filters,
+        _layers,
+        _genotype_filters,
+        _genotype_layers,
+        _bnas,
+        _bars,
+        _backbone,
+        _dms,
+        _bats,
+        _groups,
+        _latency,
+        _data,
+        _run_dir("runs/search"),
+    ),
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),
-    "benchmark": (_benchmark,),
+    "benchmark": (_benchmark, _filters, _layers, _groups, _backbone),
     "costs": (_costs,),
     "zoo": (_zoo,),
 }

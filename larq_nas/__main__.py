@@ -83,7 +83,8 @@ def _call(command, settings, names):
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-        if command != "benchmark" and (command != "zoo" or settings.costs):
+        light = not settings.profile_operations if command == "benchmark" else command == "zoo" and not settings.costs
+        if not light:
             versions.check_tensorflow()
             # Its warnings speak of TensorFlow's own insides.
             load_tensorflow().get_logger().setLevel("ERROR")

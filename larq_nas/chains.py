@@ -32,6 +32,7 @@ class Convolution(NamedTuple):
         kernel_size: Height and width of the kernel.
         strides: Strides.
         halvings: How often its output is halved, against the images.
+        pooled: Whether a pool that halves it once more stands behind it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Convolution(NamedTuple):
     kernel_size: int = 3
     strides: int = 1
     halvings: int = 0
+    pooled: bool = False
 
     @property
     def binary(self) -> bool:
@@ -47,13 +49,17 @@ class Convolution(NamedTuple):
         return self.inputs is not None
 
 
+# Behind which convolutions of VGG-11 a 2x2 pool stands.
+POOLED = (0, 1, 3, 5, 7)
+
+
 def vgg11(large=False) -> list:
-    """The convolutions of VGG-11; 2x2 pools stand behind numbers 0, 1, 3, 5 and 7."""
+    """The convolutions of VGG-11."""
     names = CHAINS["vgg11"]
     halvings = [0, 1, 2, 2, 3, 3, 4, 4]
     return [
-        Convolution(name, before, name, halvings=times)
-        for name, before, times in zip(names, [None, *names], halvings, strict=False)
+        Convolution(name, before, name, halvings=times, pooled=index in POOLED)
+        for index, (name, before, times) in enumerate(zip(names, [None, *names], halvings, strict=False))
     ]
 
 
@@ -117,7 +123,7 @@ def _vgg11(x, apply, inner_relu, large):
     for index in range(8):
         relu = inner_relu if index < 7 else lambda x, name: layers.ReLU(name=name)(x)
         x = relu(apply(x, f"conv{index}"), f"conv{index}_relu")
-        if index in (0, 1, 3, 5, 7):
+        if index in POOLED:
             x = layers.MaxPooling2D(2, padding="same", name=f"conv{index}_pool")(x)
     return x
 

@@ -42,7 +42,41 @@ def search(settings, flags: dict):
     genotype = Architecture.load(run.genotype)
     print(genotype)
     _print_costs(costs.count(genotype, shape, classes))
+    if strategy.limit:
+        predicted, limit = strategy.limit.ms(genotype), strategy.limit
+        print(f"predicted to take {predicted:.3f} ms on {limit.table.device.get('device')}, at most {limit.most} asked")
     print(run.genotype)
+
+
+def _limit(settings, counted):
+    """A function that makes the limit of a search, if it has one, from the images' shape and number of classes."""
+    if (settings.latency_table is None) != (settings.max_latency_ms is None):
+        raise CommandError("--latency_table, --max_latency_ms: each needs the other")
+    if settings.max_latency_ms is None:
+        return lambda shape, classes: None
+    from larq_nas import latency
+
+    table = latency.Table.load(settings.latency_table)
+
+    def limit_for(shape, classes):
+        limit = latency.Limit(table, settings.max_latency_ms, counted, shape, classes)
+        least = latency.fastest(limit)
+        if least > limit.most:
+            raise CommandError(
+                f"--max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
+            )
+        return limit
+
+    return limit_for
+
+
+def _genotype_size(settings):
+    """Filters and layers of the network for which the limit of a search counts."""
+    sizes = {"filters": settings.genotype_filters, "layers": settings.genotype_layers}
+    sizes = {name: value for name, value in sizes.items() if value is not None}
+    if sizes and settings.max_latency_ms is None:
+        raise CommandError("--genotype_filters, --genotype_layers: say for which network --max_latency_ms counts")
+    return sizes
 
 
 def _bnas(settings):
@@ -50,7 +84,9 @@ def _bnas(settings):
     from larq_nas.methods import bnas
 
     strategy = bnas.Strategy(settings.diversity, settings.diversity_decay, settings.reduce_index_bug)
-    return bnas.space(settings.layers, settings.filters), lambda shape, classes: strategy
+    space = bnas.space(settings.layers, settings.filters)
+    limit_for = _limit(settings, bnas.scale(space, **_genotype_size(settings)))
+    return space, lambda shape, classes: dataclasses.replace(strategy, limit=limit_for(shape, classes))
 
 
 def _bars(settings):
@@ -62,6 +98,10 @@ def _bars(settings):
     counted = bars.scale(space, settings.genotype_filters or settings.filters)
     budgets = {"biops": settings.budget, "params": settings.budget_params, "flops": settings.budget_flops}
     budgets = {name: definitions.amount(text) for name, text in budgets.items() if text}
+    if budgets and settings.max_latency_ms is not None:
+        print("--max_latency_ms takes the place of the budget")
+        budgets = {}
+    limit_for = _limit(settings, counted)
     if "biops" not in budgets and budgets:
         raise CommandError("--budget_params, --budget_flops: need --budget, too")
     names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
@@ -71,7 +111,12 @@ def _bars(settings):
     )
     accepted = budgets if len(budgets) > 1 else {}
     more = {"budget": budgets.get("biops"), "accepted": accepted, "tolerance": settings.budget_tolerance}
-    return space, lambda shape, classes: dataclasses.replace(strategy, counted=(counted, shape, classes), **more)
+
+    def strategy_for(shape, classes):
+        limit = limit_for(shape, classes)
+        return dataclasses.replace(strategy, counted=(counted, shape, classes), limit=limit, **more)
+
+    return space, strategy_for
 
 
 def _dms(settings):
@@ -82,22 +127,31 @@ def _dms(settings):
         raise CommandError(f"--epochs={settings.epochs}: must be a multiple of --rounds={settings.rounds}")
     names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
     names += ("genotype_megabytes",)
-    strategy = dms.Strategy(**{name: getattr(settings, name) for name in names})
-    backbone = settings.backbone
-    if backbone not in CHAINS:
-        if backbone not in zoo.GENOTYPES and not pathlib.Path(backbone).exists():
-            raise CommandError(
-                f"--backbone={backbone}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of "
-                "one of the zoo"
-            )
-        backbone = _genotype(backbone)
-    base = dms.space(backbone, settings.width)
+    options = {name: getattr(settings, name) for name in names}
+    if settings.max_latency_ms is not None and (settings.memory_target or settings.genotype_megabytes):
+        print("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
+        options |= {"memory_target": None, "genotype_megabytes": None}
+    strategy = dms.Strategy(**options)
+    base = dms.space(_backbone(settings.backbone), settings.width)
+    limit_for = _limit(settings, dms.derive(base, np.zeros(len(base.stages))))
 
     def strategy_for(shape, classes):
-        strategy.check(base, shape, classes)
-        return strategy
+        limited = dataclasses.replace(strategy, limit=limit_for(shape, classes))
+        limited.check(base, shape, classes)
+        return limited
 
     return base, strategy_for
+
+
+def _backbone(name):
+    if name in CHAINS:
+        return name
+    if name not in zoo.GENOTYPES and not pathlib.Path(name).exists():
+        raise CommandError(
+            f"--backbone={name}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of one of the "
+            "zoo"
+        )
+    return _genotype(name)
 
 
 def _bats(settings):
@@ -113,7 +167,8 @@ def _bats(settings):
     )
     strategy = bats.Strategy(settings.softmax_temperature)
     _check_precision(space, settings)
-    return space, lambda shape, classes: strategy
+    limit_for = _limit(settings, bats.scale(space, **_genotype_size(settings)))
+    return space, lambda shape, classes: dataclasses.replace(strategy, limit=limit_for(shape, classes))
 
 
 def _check_precision(architecture, settings):
@@ -234,6 +289,7 @@ def convert(settings, flags: dict):
         print(f"compared on random inputs only: {error}")
     if settings.round_filters:
         _round_filters(run, description, settings.round_filters)
+    table = _latency_table(settings)
     # A refused conversion leaves its report, and no file of an earlier one.
     run.tflite.unlink(missing_ok=True)
     try:
@@ -251,9 +307,19 @@ def convert(settings, flags: dict):
         raise
     runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": description})
     runs.write(run.tflite, conversion.bytes)
-    _print_table(conversion.report.table())
+    _print_table(conversion.report.table(table and table.ms_of))
     print(conversion.report)
+    if table:
+        print(f"milliseconds are those of {table.device.get('device')}, with normalization, sign and sum")
     print(run.tflite)
+
+
+def _latency_table(settings):
+    if settings.latency_table is None:
+        return None
+    from larq_nas import latency
+
+    return latency.Table.load(settings.latency_table)
 
 
 def _attached(run, description):
@@ -325,9 +391,12 @@ def benchmark(settings, flags: dict):
     """Times files on this machine or on a device; leaves `benchmark.json` and a chart of it."""
     from larq_nas import benchmark, devices
 
-    models = _models(settings.models)
     names = ("threads", "runs", "warmup_runs", "use_xnnpack", "timeout")
     options = benchmark.Options(**{name: getattr(settings, name) for name in names})
+    if settings.profile_operations:
+        _profile(settings, options)
+        return
+    models = _models(settings.models)
     file = pathlib.Path(settings.run_dir) / "benchmark.json"
     chart = file.with_suffix(".png")
     measured = {name: [] for name in models}
@@ -358,6 +427,52 @@ def benchmark(settings, flags: dict):
     except ImportError:
         print("pip install matplotlib gives a chart, too")
     print(file)
+
+
+def _profile(settings, options):
+    """Times the operations of a method on this machine or on a device; leaves `latency.json`, or adds to it."""
+    from larq_nas import benchmark, devices, latency, profiling
+
+    try:
+        size = tuple(map(int, settings.input_shape)), settings.num_classes
+        blocks = [block for space in _profiled(settings) for block in latency.blocks(space, *size)]
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    file = pathlib.Path(settings.run_dir) / "latency.json"
+    known = latency.Table.load(file) if file.exists() else None
+    described = {**dataclasses.asdict(options), "device": settings.device}
+    if known and known.options != described:
+        raise CommandError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
+    blocks = [block for block in dict.fromkeys(blocks) if not known or block not in known.measured]
+    table = known
+    try:
+        if blocks:
+            with benchmark.open_device(settings.device, settings.benchmark_binary) as device:
+                for number, table in enumerate(profiling.measure(blocks, device, options, known), 1):
+                    table.options["device"] = settings.device
+                    runs.write(file, table.to_json())
+                    block, ms = list(table.measured.items())[-1]
+                    print(f"{number}/{len(blocks)} {block}: {ms:.4f} ms", flush=True)
+    except (devices.DeviceError, benchmark.BenchmarkError, ConversionError) as error:
+        kept = f"; {file} has {len(table.measured)} operations, and the same command goes on" if table else ""
+        raise CommandError(f"{error}{kept}") from None
+    print(f"{len(table.measured)} operations; {table.overhead:.4f} ms for a network without any")
+    print(file)
+
+
+def _profiled(settings):
+    """The spaces whose operations are measured."""
+    from larq_nas.methods import bars, bats, bnas, dms
+
+    if settings.method == "bnas":
+        return [bnas.space(settings.layers, settings.filters)]
+    if settings.method == "bars":
+        return [bars.space(settings.filters)]
+    if settings.method == "bats":
+        return [bats.space(settings.layers, settings.filters, **_groups(settings))]
+    base = dms.space(_backbone(settings.backbone))
+    # What lies between is fitted.
+    return [dms.derive(base, np.full(len(base.stages), ratio)) for ratio in (0.25, 0.5, 1, 1.5)]
 
 
 def _models(texts):

@@ -116,7 +116,8 @@ class Costs:
         """Totals and rows, for JSON."""
         names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
         own = ("macs", "params", "bytes")
-        rows = [{**dataclasses.asdict(row), **{name: getattr(row, name) for name in own}} for row in self.rows]
+        rows = [dataclasses.asdict(dataclasses.replace(row, block=None)) for row in self.rows]
+        rows = [{**d, **{name: getattr(row, name) for name in own}} for d, row in zip(rows, self.rows, strict=True)]
         return {**{name: getattr(self, name) for name in names}, "layers": rows}
 
 
@@ -153,17 +154,18 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
         raise CostError(f"{network!r} is neither a Keras model nor an Architecture")
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
-    return Costs(tuple(row for row, _ in layouts.rows(network, input_shape, classes)))
+    return Costs(tuple(row for row, _ in layouts.rows(network, input_shape, classes) if row.counted))
 
 
 class Expected(NamedTuple):
-    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`."""
+    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`, `ms` are milliseconds."""
 
     binary_macs: tf.Tensor
     float_macs: tf.Tensor
     binary_params: tf.Tensor
     float_params: tf.Tensor
     bytes: tf.Tensor
+    ms: tf.Tensor | None = None
 
     @property
     def biops(self):
@@ -179,7 +181,12 @@ class Expected(NamedTuple):
 
 
 def expected(
-    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
+    space: Architecture,
+    probabilities: dict,
+    input_shape=(32, 32, 3),
+    classes=10,
+    edge_probabilities=None,
+    table=None,
 ) -> Expected:
     """The expected costs of a genotype that is drawn from a space. Differentiable.
 
@@ -194,6 +201,7 @@ def expected(
         classes: Number of classes.
         edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
             default all edges of a node are equally likely to be kept.
+        table: A `latency.Table`, if milliseconds are expected, too.
 
     # Returns
         The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
@@ -202,7 +210,7 @@ def expected(
         CostError: If the probabilities of a choice are missing or of another shape.
         NetworkError: If the network cannot be built at this shape.
     """
-    tables = _tables(space, tuple(input_shape), classes)
+    tables = _tables(space, tuple(input_shape), classes, table)
     shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
     operations = {
         name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
@@ -212,7 +220,7 @@ def expected(
         kept = even if edge_probabilities is None else edge_probabilities.get(cell.name)
         kept = _probabilities(kept, "edge_probabilities", cell.name, shapes[cell.name][:1])
         operations[cell.name] *= kept[:, tf.newaxis]
-    total = tf.zeros([len(TOTALS)], tf.float64)
+    total = tf.zeros([1], tf.float64)
     for choices, fixed, chosen in tables:
         table = tf.constant(fixed)
         for name, values in chosen.items():
@@ -235,7 +243,7 @@ def _probabilities(values, kind, name, shape):
 
 
 @functools.lru_cache(maxsize=8)
-def _tables(space, input_shape, classes):
+def _tables(space, input_shape, classes, latencies=None):
     """For each segment its choices with their numbers of candidates, and what it costs for all combinations of them.
 
     The costs are arrays, `(*candidates, totals)` of what no operation changes, and for each cell by name
@@ -244,24 +252,48 @@ def _tables(space, input_shape, classes):
     for cell in space.cells:
         if len({len(edge.operations) for edge in cell.edges}) > 1:
             raise CostError(f"cells.{cell.name}: all edges must list as many operations")
+    names = TOTALS if latencies is None else (*TOTALS, "ms")
+
+    def totals(row):
+        ms = [] if latencies is None else [latencies.ms(row.block) if row.block else 0.0]
+        return [getattr(row, name) for name in TOTALS] + ms
+
     tables = []
     for segment in layouts.segments(space, input_shape, classes):
         counts = [len(candidates) for candidates in segment.choices.values()]
-        fixed, chosen = np.zeros([*counts, len(TOTALS)]), {}
+        fixed, chosen = np.zeros([*counts, len(names)]), {}
         for place in np.ndindex(*counts):
             values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
             for row, choice in segment.rows(*values):
-                totals = [getattr(row, name) for name in TOTALS]
                 if choice is None:
-                    fixed[place] += totals
+                    fixed[place] += totals(row)
                     continue
                 cell, edge, candidate = choice
                 if cell not in chosen:
                     edges = space.cell(cell).edges
-                    chosen[cell] = np.zeros([*counts, len(TOTALS), len(edges), len(edges[0].operations)])
-                chosen[cell][(*place, slice(None), edge, candidate)] += totals
+                    chosen[cell] = np.zeros([*counts, len(names), len(edges), len(edges[0].operations)])
+                chosen[cell][(*place, slice(None), edge, candidate)] += totals(row)
         tables.append((tuple(zip(segment.choices, counts, strict=True)), fixed, chosen))
     return tables
+
+
+def operation_costs(space: Architecture, input_shape, classes: int, table) -> dict:
+    """The milliseconds of each candidate operation wherever its cell stands in the network.
+
+    # Arguments
+        space: A space whose widths and depths are decided.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        table: A `latency.Table`.
+
+    # Returns
+        For each cell by name, an array of shape `(edges, operations)`.
+    """
+    found = {cell.name: np.zeros((len(cell.edges), len(cell.edges[0].operations))) for cell in space.cells}
+    for choices, _, chosen in _tables(space, tuple(input_shape), classes, table):
+        for name, values in chosen.items():
+            found[name] += values[(0,) * len(choices)][-1]
+    return found
 
 
 # --- a Keras model -------------------------------------------------------------------------------------------

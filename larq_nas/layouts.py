@@ -18,6 +18,32 @@ WORD = 32
 
 
 @dataclasses.dataclass(frozen=True)
+class Block:
+    """An operation as a device computes it, with what belongs to it: normalization, sign, activation, sum.
+
+    # Arguments
+        kind: A key of `profiling.BUILDERS`.
+        inputs: Channels that it reads.
+        filters: Channels of its output.
+        height, width: Of its output.
+        kernel_size: Height and width of its window.
+        strides: By what it divides height and width.
+        dilation_rate: Distance of the taps of its kernel.
+        groups: In how many groups it works.
+    """
+
+    kind: str
+    inputs: int
+    filters: int
+    height: int
+    width: int
+    kernel_size: int = 1
+    strides: int = 1
+    dilation_rate: int = 1
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """What one layer costs.
 
@@ -30,6 +56,7 @@ class Row:
         packed: Whether Larq Compute Engine packs the kernel to bits.
         other_params: Parameters beside the kernel.
         other_stored: Numbers of 32 bits that inference needs beside the kernel.
+        block: What takes time, if it is not part of the block of another row. A row may have nothing else.
     """
 
     name: str
@@ -40,6 +67,12 @@ class Row:
     packed: bool = False
     other_params: int = 0
     other_stored: int = 0
+    block: Block | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it has numbers to store: layers without any cost nothing but time."""
+        return bool(self.kernel or self.other_stored)
 
     @property
     def weights(self) -> int:
@@ -140,8 +173,14 @@ def rows(architecture: Architecture, input_shape, classes: int):
         yield from segment.rows(*(candidates[0] for candidates in segment.choices.values()))
 
 
-def _classifier(channels, classes):
-    yield _weighted("classifier", "dense", (channels, classes), 1, bias=True), None
+def _classifier(channels, classes, size):
+    row = _weighted("classifier", "dense", (channels, classes), 1, bias=True)
+    yield dataclasses.replace(row, block=Block("dense", channels, classes, *size)), None
+
+
+def _timed(name, kind, inputs, filters, size, *, choice=None, **options):
+    """A row of what costs nothing but time."""
+    return Row(name, "other", block=Block(kind, inputs, filters, *size, **options)), choice
 
 
 def _weighted(name, kind, kernel, positions, *, binary=False, bias=False):
@@ -154,14 +193,23 @@ def _norm(name, channels, affine=True):
     return Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels)
 
 
-def _convolution(name, taps, channels, filters, size, groups=1, **options):
-    return _weighted(name, "convolution", (taps, taps, channels // groups, filters), math.prod(size), **options)
+def _convolution(name, taps, channels, filters, size, groups=1, block=None, **options):
+    """The row of a convolution; `block` is the kind of its block, and what the block has beside."""
+    row = _weighted(name, "convolution", (taps, taps, channels // groups, filters), math.prod(size), **options)
+    if block is None:
+        return row
+    kind, *more = block
+    more = {**dict(*more), "kernel_size": taps, "groups": groups}
+    return dataclasses.replace(row, block=Block(kind, channels, filters, *size, **more))
 
 
-def _block(name, taps, channels, filters, size, *, affine=True, binary=True, choice=None):
+def _block(
+    name, taps, channels, filters, size, *, affine=True, binary=True, choice=None, kind=None, strides=1, dilation_rate=1
+):
     """The rows of `operations.convolution_block`, whose output has the given size."""
+    block = kind or ("binary" if binary else "float"), {"strides": strides, "dilation_rate": dilation_rate}
     yield _norm(f"{name}_norm", channels, affine), choice
-    yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary), choice
+    yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary, block=block), choice
 
 
 def _halved(size):
@@ -177,7 +225,8 @@ def _large_stem(size, channels, filters, groups=1):
     )
     for stem, index, before, after, groups in shapes:
         size = _halved(size)
-        yield _convolution(f"{stem}_conv{index}", 3, before, after, size, groups), None
+        block = "float", {"strides": 2}
+        yield _convolution(f"{stem}_conv{index}", 3, before, after, size, groups, block), None
         yield _norm(f"{stem}_norm{index}", after), None
     return size
 
@@ -199,19 +248,28 @@ def _bnas_rows(architecture, input_shape, classes):
     reduced = large
     for index, (stage, cell_name, reduction) in enumerate(networks.sequence(architecture)):
         cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
-        taps = 3 if reduced else 1
-        yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=large or not reduced)
+        taps, strides = (3, 2) if reduced else (1, 1)
+        affine = large or not reduced
+        yield from _block(f"{name}_preprocess0", taps, earlier, width, size, affine=affine, strides=strides)
         yield from _block(f"{name}_preprocess1", 1, previous, width, size)
         size = _halved(size) if reduction else size
-        for place, operation, _, choice in _candidates(cell, name):
+        for place, operation, source, choice in _candidates(cell, name):
+            options = {"choice": choice, "strides": 2 if reduction and source < 2 else 1}
             if operation.kind == "convolution":
-                yield from _block(place, operation.kernel_size, width, width, size, choice=choice)
+                rate = operation.dilation_rate
+                yield from _block(place, operation.kernel_size, width, width, size, dilation_rate=rate, **options)
+            elif operation.kind != "none":
+                yield _timed(place, operation.kind, width, width, size, kernel_size=operation.kernel_size, **options)
         output = len(cell.nodes) * width
+        yield _timed(f"{name}_concat", "concat", width, output, size)
+        if index > 0:
+            yield _timed(f"{name}_skip", "add", output, output, size)
         if reduction and index > 0:
             yield _norm(f"{name}_shortcut_norm", previous), None
-            yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True), None
+            block = "float", {"strides": 2}
+            yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True, block=block), None
         earlier, previous, reduced = previous, output, reduction
-    yield from _classifier(previous, classes)
+    yield from _classifier(previous, classes, size)
 
 
 def _candidates(cell, name):
@@ -236,45 +294,70 @@ def _bats_rows(architecture, input_shape, classes, binary, binary_preprocess):
         size = yield from _large_stem(size, channels, filters, networks.stem_groups(filters))
         earlier = previous = filters
     else:
-        yield _convolution("stem_conv", 3, channels, 3 * filters, size), None
+        yield _convolution("stem_conv", 3, channels, 3 * filters, size, block=("float",)), None
         yield _norm("stem_norm", 3 * filters), None
         earlier = previous = 3 * filters
     reduced = large
     for index, (stage, cell_name, reduction) in enumerate(networks.sequence(architecture)):
         cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
         enter = _factorized_reduce if reduced else _group_block
-        yield from enter(f"{name}_preprocess0", 1, earlier, width, size, binary=binary_preprocess)
-        yield from _group_block(f"{name}_preprocess1", 1, previous, width, size, binary=binary_preprocess)
+        options = {"binary": binary_preprocess, "kind": "preprocess"}
+        yield from enter(f"{name}_preprocess0", 1, earlier, width, size, **options)
+        yield from _group_block(f"{name}_preprocess1", 1, previous, width, size, **options)
         size = _halved(size) if reduction else size
         for place, operation, source, choice in _candidates(cell, name):
+            strides, taps = 2 if reduction and source < 2 else 1, operation.kernel_size
             options = {"binary": binary, "choice": choice}
             if operation.kind == "group_convolution":
-                taps = operation.kernel_size
-                yield from _group_block(place, taps, width, width, size, groups=stage.groups, **options)
-            if operation.kind == "skip" and reduction and source < 2:
+                options |= {"groups": stage.groups, "strides": strides, "dilation_rate": operation.dilation_rate}
+                yield from _group_block(place, taps, width, width, size, **options)
+            elif operation.kind == "skip" and strides > 1:
                 yield from _factorized_reduce(place, 1, width, width, size, **options)
-        earlier, previous, reduced = previous, len(cell.nodes) * width, reduction
-    yield from _classifier(previous, classes)
+            elif operation.kind == "skip":
+                yield _timed(place, "add", width, width, size, choice=choice)
+            elif operation.kind != "none":
+                options = {"kernel_size": taps, "strides": strides, "choice": choice}
+                yield _timed(place, operation.kind, width, width, size, **options)
+        output = len(cell.nodes) * width
+        yield _timed(f"{name}_concat", "concat", width, output, size)
+        earlier, previous, reduced = previous, output, reduction
+    yield from _classifier(previous, classes, size)
 
 
-def _group_block(name, taps, channels, filters, size, *, groups=1, binary=True, choice=None):
+def _group_block(
+    name,
+    taps,
+    channels,
+    filters,
+    size,
+    *,
+    groups=1,
+    binary=True,
+    choice=None,
+    kind="group_convolution",
+    strides=1,
+    dilation_rate=1,
+):
     """The rows of `grouped.group_convolution` and `grouped.preprocess`."""
+    block = kind if binary else f"real_{kind}", {"strides": strides, "dilation_rate": dilation_rate}
     yield _norm(f"{name}_norm", channels), choice
-    yield _scaled(f"{name}_conv", taps, channels, filters, size, groups, binary), choice
+    yield _scaled(f"{name}_conv", taps, channels, filters, size, groups, binary, block), choice
     yield Row(f"{name}_prelu", "other", other_params=filters, other_stored=filters), choice
 
 
-def _factorized_reduce(name, taps, channels, filters, size, *, binary=True, choice=None):
+def _factorized_reduce(name, taps, channels, filters, size, *, binary=True, choice=None, kind=None):
     """The rows of `grouped.factorized_reduce`."""
     yield _norm(f"{name}_norm", channels), choice
+    whole = "factorized_reduce" if binary else "real_factorized_reduce"
+    yield _timed(name, whole, channels, filters, size, strides=2, choice=choice)
     for half in range(2):
         yield _scaled(f"{name}_conv{half}", taps, channels, filters // 2, size, 1, binary), choice
     yield Row(f"{name}_prelu", "other", other_params=filters, other_stored=filters), choice
 
 
-def _scaled(name, taps, channels, filters, size, groups, binary):
+def _scaled(name, taps, channels, filters, size, groups, binary, block=None):
     """The row of `grouped.convolution`."""
-    row = _convolution(name, taps, channels, filters, size, groups, binary=binary)
+    row = _convolution(name, taps, channels, filters, size, groups, block, binary=binary)
     return dataclasses.replace(row, other_params=filters if binary else 0)
 
 
@@ -304,10 +387,10 @@ def _bars_rows(architecture, input_shape, classes, skip, number, width, depth, f
         if large:
             size = yield from _large_stem(size, channels, width)
         else:
-            yield _convolution("stem_conv", 3, channels, width, size), None
+            yield _convolution("stem_conv", 3, channels, width, size, block=("float",)), None
             yield _norm("stem_norm", width), None
         previous = networks.bars_nodes(architecture) * width
-        yield _convolution("stem_out_conv", 1, width, previous, size), None
+        yield _convolution("stem_out_conv", 1, width, previous, size, block=("float",)), None
         yield _norm("stem_out_norm", previous), None
         before, cells = [], opening
     else:
@@ -324,15 +407,25 @@ def _bars_rows(architecture, input_shape, classes, skip, number, width, depth, f
         size = _halved(size) if reduction else size
         output = len(cell.nodes) * filters
         for place, operation, source, choice in _candidates(cell, name):
-            if operation.kind == "residual" and reduction and source == 0:
+            entering = {"strides": 2} if reduction and source == 0 else {}
+            if operation.kind == "residual" and entering:
+                yield _timed(place, "residual", inner, filters, size, kernel_size=3, choice=choice, **entering)
                 yield from _halves(place, inner, filters, size, choice)
             elif operation.kind == "residual":
-                yield from _block(place, operation.kernel_size, filters, filters, size, choice=choice)
+                taps = operation.kernel_size
+                yield from _block(place, taps, filters, filters, size, choice=choice, kind="residual")
+            elif operation.kind == "shortcut":
+                kind = "shortcut" if entering else "add"
+                yield _timed(place, kind, inner if entering else filters, filters, size, choice=choice, **entering)
+        yield _timed(f"{name}_concat", "concat", filters, output, size)
+        if skip:
+            yield _timed(f"{name}_skip", "add", output, output, size)
         if reduction and skip:
+            yield _timed(f"{name}_shortcut", "halves", previous, output, size, kernel_size=3, strides=2)
             yield from _halves(f"{name}_shortcut", previous, output, size)
         previous = output
     if number == len(stages) - 1:
-        yield from _classifier(previous, classes)
+        yield from _classifier(previous, classes, size)
 
 
 def _times_halved(size, times):
@@ -370,14 +463,19 @@ def chain_rows(template, widths: dict, input_shape, classes: int):
     *size, channels = input_shape
     for conv in chains.CONVOLUTIONS[template](size[0] >= networks.LARGE_IMAGE):
         before, filters = widths.get(conv.inputs, channels), widths[conv.outputs]
-        kernel = (conv.kernel_size, conv.kernel_size, before, filters)
-        positions = math.prod(_times_halved(size, conv.halvings))
-        row = _weighted(f"{conv.name}_conv", "convolution", kernel, positions, binary=conv.binary)
+        halved = _times_halved(size, conv.halvings)
+        block = "step" if conv.binary else "float", {"strides": conv.strides}
+        sizes = conv.kernel_size, before, filters, halved
+        row = _convolution(f"{conv.name}_conv", *sizes, block=block, binary=conv.binary)
         # The step of its inputs.
         step = int(conv.binary)
         yield dataclasses.replace(row, other_params=row.other_params + step, other_stored=row.other_stored + step)
         yield _norm(f"{conv.name}_norm", filters)
-    yield _weighted("classifier", "dense", (filters, classes), 1, bias=True)
+        if conv.pooled:
+            halved = _halved(halved)
+            yield _timed(f"{conv.name}_pool", "max_pool", filters, filters, halved, kernel_size=2, strides=2)[0]
+    block = Block("dense", filters, classes, *halved)
+    yield dataclasses.replace(_weighted("classifier", "dense", (filters, classes), 1, bias=True), block=block)
 
 
 TEMPLATES = {

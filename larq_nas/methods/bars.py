@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, networks
+from larq_nas import costs, latency, networks
 from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
@@ -130,6 +130,8 @@ class Strategy:
         accepted: What a drawn genotype should cost, e.g. `{"biops": 1027e6, "params": 2.77e6}`. Of others, choices are
             drawn again until they do.
         tolerance: By how much of these it may differ.
+        limit: How long a genotype may take, a `latency.Limit` whose space is that of `counted`. It takes the place of
+            the budget.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.2. The values are not public.
@@ -147,6 +149,7 @@ class Strategy:
     samples: int = 8
     accepted: dict = dataclasses.field(default_factory=dict)
     tolerance: float = 0.02
+    limit: latency.Limit | None = None
 
     # Samples would spoil moving averages.
     batch_statistics = True
@@ -204,6 +207,8 @@ class Strategy:
         if self.budget is not None:
             cost = tf.cast(self.expected(probabilities).biops, tf.float32)
             loss *= capacity(cost, self.budget, self.capacity_exponent)
+        if self.limit:
+            loss *= capacity(self.limit.expected(probabilities), self.limit.most, self.capacity_exponent)
         total = tf.add_n([tf.reduce_sum(entropy(values)) for values in probabilities.values()])
         return loss + self.entropy_weight_at(epoch) * total
 
@@ -227,6 +232,8 @@ class Strategy:
         if self.counted:
             figures["expected_biops"] = float(self.expected(probabilities).biops)
             figures["budget"] = self.budget or float("nan")
+        if self.limit:
+            figures["expected_ms"] = float(self.limit.expected(probabilities))
         for name, values in probabilities.items():
             if np.ndim(values) == 1:
                 stage, _, kind = name.partition("_")
@@ -301,6 +308,8 @@ class Strategy:
         """By how much costs differ from what is accepted; a cell that computes nothing counts as a whole."""
         wanted = self.accepted.items()
         excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
+        if self.limit:
+            excess += max(figures["ms"] / self.limit.most - 1, 0)
         return excess + figures["empty_cells"] * bool(self.accepted)
 
     def _candidate(self, space, indices):
@@ -312,7 +321,9 @@ class Strategy:
         figures["empty_cells"] = sum(not any(live(cell)) for cell in genotype.cells if cell.name in used)
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget
-        if self.accepted:
+        if self.limit:
+            figures["ms"] = self.limit.ms(genotype)
+        if self.accepted or self.limit:
             figures["accepted"] = not self._excess(figures)
         return Candidate(genotype, one_hot(space, indices), figures)
 

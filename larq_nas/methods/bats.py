@@ -23,6 +23,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from larq_nas import latency
 from larq_nas.architecture import BATS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
 from larq_nas.grouped import SHUFFLE
 from larq_nas.layouts import WORD
@@ -152,9 +153,11 @@ class Strategy:
     # Arguments
         temperature: \\(T\\) of the softmax over the operations of an edge; 1 is DARTS. It is named by the paper and its
             value by nobody: 0.2 is that of an independent implementation.
+        limit: How long the network may take, a `latency.Limit`; `None` for any time.
     """
 
     temperature: float = 0.2
+    limit: latency.Limit | None = None
 
     warmup_epochs = 0
     batch_statistics = False
@@ -168,8 +171,8 @@ class Strategy:
     evaluation_weights = choice_weights
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the architecture, given that of the validation batch: nothing is added."""
-        return loss
+        """The loss of the architecture, given that of the validation batch: without a limit, the same."""
+        return loss * self.limit.factor(self.choice_weights(logits, epoch)) if self.limit else loss
 
     def _sharpened(self, probabilities):
         """The softmax at the temperature, given that at 1."""
@@ -182,9 +185,13 @@ class Strategy:
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """What is logged of an epoch: the mean entropy of the edges, in nats."""
-        rows = np.concatenate(list(self._sharpened(probabilities).values()))
-        return {"entropy": float(np.mean(np.sum(-rows * np.log(np.maximum(rows, 1e-30)), axis=-1)))}
+        sharp = self._sharpened(probabilities)
+        rows = np.concatenate(list(sharp.values()))
+        expected = {"expected_ms": float(self.limit.expected(sharp))} if self.limit else {}
+        return {"entropy": float(np.mean(np.sum(-rows * np.log(np.maximum(rows, 1e-30)), axis=-1))), **expected}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """See `derive`."""
+        """See `derive`; with a limit, the most probable genotype that keeps it."""
+        if self.limit:
+            return self.limit.derive(lambda values: derive(self.limit.space, values), self._sharpened(probabilities))
         return derive(space, self._sharpened(probabilities))

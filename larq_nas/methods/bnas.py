@@ -18,6 +18,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from larq_nas import latency
 from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
 
 OPERATIONS = TEMPLATE_OPERATIONS["bnas"]
@@ -148,11 +149,13 @@ class Strategy:
         strength: Strength of the diversity regulariser.
         decay: Epochs in which it falls to 1/e.
         reduce_index_bug: See `entropy`.
+        limit: How long the network may take, a `latency.Limit`; `None` for any time.
     """
 
     strength: float = 1.0
     decay: float = 7.7
     reduce_index_bug: bool = False
+    limit: latency.Limit | None = None
 
     warmup_epochs = 0
     batch_statistics = False
@@ -168,12 +171,16 @@ class Strategy:
     def architecture_loss(self, loss, logits: dict, epoch):
         """The loss of the architecture, given that of the validation batch."""
         probabilities = self.choice_weights(logits, epoch)
+        loss = loss * self.limit.factor(probabilities) if self.limit else loss
         return loss + architecture_loss(probabilities, epoch, self.strength, self.decay, self.reduce_index_bug)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """What is logged of an epoch."""
-        return {"entropy": float(entropy(probabilities))}
+        expected = {"expected_ms": float(self.limit.expected(probabilities))} if self.limit else {}
+        return {"entropy": float(entropy(probabilities)), **expected}
 
     def derive(self, space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
-        """See `derive`."""
+        """See `derive`; with a limit, the most probable genotype that keeps it."""
+        if self.limit:
+            return self.limit.derive(lambda values: derive(self.limit.space, values, gamma), probabilities)
         return derive(space, probabilities, gamma)

@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, layouts, networks, supernet
+from larq_nas import costs, latency, layouts, networks, supernet
 from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
@@ -203,6 +203,8 @@ class Strategy:
         temperature: Of the Gumbel-softmax.
         best_effort: Whether a new network starts with what it can keep of the old one's weights.
         genotype_megabytes: Size of the genotype; `None` for that of the ratios that were found.
+        limit: How long the genotype may take, a `latency.Limit`; it takes the place of `memory_target`. Where the
+            ratios that were found would take longer, all are multiplied by what it takes.
 
     # References
         - DMS, sections 2.4 and B.2.1
@@ -217,6 +219,7 @@ class Strategy:
     temperature: float = 1.0
     best_effort: bool = True
     genotype_megabytes: float | None = None
+    limit: latency.Limit | None = None
 
     def __post_init__(self):
         if self.ratio < LEAST_RATIO:
@@ -229,8 +232,14 @@ class Strategy:
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
 
     def check(self, base: Architecture, input_shape, classes: int):
-        """Raises `ValueError` if no network of the base can have `genotype_megabytes`."""
-        least = size(derive(base, np.zeros(len(base.stages))), input_shape, classes)
+        """Raises `ValueError` if no network of the base can have `genotype_megabytes` or keep the limit."""
+        narrowest = derive(base, np.zeros(len(base.stages)))
+        if self.limit and self.limit.ms(narrowest) > self.limit.most:
+            raise ValueError(
+                f"max_latency_ms={self.limit.most}: one filter in each layer is predicted to take "
+                f"{self.limit.ms(narrowest):.3f} ms"
+            )
+        least = size(narrowest, input_shape, classes)
         if self.genotype_megabytes is not None and self.genotype_megabytes < least:
             raise ValueError(
                 f"genotype_megabytes={self.genotype_megabytes}: must be at least {least:.4f}, which one filter in each "
@@ -246,18 +255,26 @@ class Strategy:
 
     def derive(self, base: Architecture, ratios, input_shape, classes: int) -> Architecture:
         """The genotype of the mean ratios, or of a multiple of them that has `genotype_megabytes`."""
+        most = self._most(base, ratios)
+        if self.limit:
+            factor = self._factor(lambda x: self.limit.ms(derive(base, ratios * x)) - self.limit.most, most)[0]
+            return derive(base, ratios * min(factor, 1.0))
         if self.genotype_megabytes is None:
             return derive(base, ratios)
-        low = self._most(base, ratios) * 1e-6
-        high = self._most(base, ratios)
 
         def excess(factor):
             return size(derive(base, ratios * factor), input_shape, classes) - self.genotype_megabytes
 
+        return derive(base, ratios * min(self._factor(excess, most), key=lambda factor: abs(excess(factor))))
+
+    @staticmethod
+    def _factor(excess, most):
+        """Two factors close to each other, the lower of which has no excess and the higher has."""
+        low, high = most * 1e-6, most
         for _ in range(40):
             middle = (low * high) ** 0.5
             low, high = (low, middle) if excess(middle) > 0 else (middle, high)
-        return derive(base, ratios * min(low, high, key=lambda factor: abs(excess(factor))))
+        return low, high
 
 
 # Networks have room for a multiple of so many filters, so that many rounds can use the same one. What no candidate has
@@ -339,14 +356,28 @@ class Candidates(tf.Module):
     def memory(self, mean):
         """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
         if self.base.cells:
-            weights = self.evaluation_weights({"mean": mean}, None)
-            space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
-            for cell in space.cells:
-                weights[cell.name] = tf.ones([len(cell.edges), 1])
-            return tf.cast(costs.expected(space, weights, self.input_shape, self.classes).bytes, tf.float32) / MEGABYTE
+            return tf.cast(self._expected(mean).bytes, tf.float32) / MEGABYTE
+        return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
+
+    def _expected(self, mean, table=None):
+        weights = self.evaluation_weights({"mean": mean}, None)
+        space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
+        for cell in space.cells:
+            weights[cell.name] = tf.ones([len(cell.edges), 1])
+        return costs.expected(space, weights, self.input_shape, self.classes, table=table)
+
+    def _widths(self, mean):
         widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
-        names = [stage.cell for stage in self.base.stages]
-        return megabytes(self.base, dict(zip(names, widths, strict=True)), self.input_shape, self.classes)
+        return {stage.cell: width for stage, width in zip(self.base.stages, widths, strict=True)}
+
+    def ms(self, mean):
+        """Milliseconds at the mean ratios; with cells, what is expected of the candidates."""
+        table = self.strategy.limit.table
+        if self.base.cells:
+            return tf.cast(self._expected(mean, table).ms, tf.float32) + table.overhead
+        widths = self._widths(mean)
+        rows = layouts.chain_rows(self.base.template, widths, self.input_shape, self.classes)
+        return table.overhead + sum(table.fitted(row.block) for row in rows if row.block)
 
     def architecture_loss(self, loss, logits: dict, epoch):
         """The loss of the means, given that of the validation batch.
@@ -354,6 +385,8 @@ class Candidates(tf.Module):
         # References
             - DMS, equation 7
         """
+        if self.strategy.limit:
+            return loss * tf.maximum(self.ms(logits["mean"]) / self.strategy.limit.most, 1.0)
         if self.strategy.memory_target is None:
             return loss
         excess = tf.maximum(self.memory(logits["mean"]) - self.strategy.memory_target, 0.0)

@@ -1,0 +1,291 @@
+"""How long networks take on a device, predicted from a table of its operations.
+
+`larq_nas benchmark --profile_operations --method=…` measures the operations of a method's space on a device, each in
+files of its own, and leaves a table. What a network takes is the sum of its operations; what was not measured is fitted
+to what was.
+
+```python
+from larq_nas import latency, zoo
+
+table = latency.Table.load("latency.json")
+table.predict(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)  # milliseconds
+```
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from scipy.optimize import nnls
+
+from larq_nas import costs, layouts
+from larq_nas.architecture import Architecture
+from larq_nas.layouts import WORD, Block
+
+SCHEMA = 1
+# How the kinds of operations begin whose kernels are not binary.
+FLOATS = ("float", "real_", "dense")
+# Kinds of operations that are a binary convolution with what belongs to it.
+BINARY = ("binary", "residual", "step", "preprocess")
+# The longest time of an operation that is believed: a day.
+MOST_MS = 86_400_000.0
+
+
+class LatencyError(ValueError):
+    """A table cannot be used; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """Milliseconds of operations on a device.
+
+    # Arguments
+        measured: `Block` to milliseconds.
+        overhead: Milliseconds of a network without operations.
+        device: What is known of the device.
+        options: How it was measured.
+    """
+
+    measured: dict
+    overhead: float = 0.0
+    device: dict = dataclasses.field(default_factory=dict)
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def ms(self, block: Block) -> float:
+        """Milliseconds of an operation, measured or else fitted.
+
+        # Raises
+            LatencyError: If no operation of its kind was measured.
+        """
+        return self.measured[block] if block in self.measured else float(self.fitted(block))
+
+    def fitted(self, block: Block):
+        """Milliseconds of an operation, as a function of its size that was fitted to all measured ones of its kind.
+
+        # Arguments
+            block: The operation; `inputs` and `filters` may be tensors.
+
+        # Returns
+            A number, or a tensor.
+        """
+        terms = zip(self._coefficients(block.kind), features(block), strict=True)
+        return sum(coefficient * value for coefficient, value in terms if coefficient)
+
+    def ms_of(self, operator):
+        """Milliseconds of a convolution of a file, with what belongs to it, or `None` of any other operator.
+
+        # Arguments
+            operator: A `converters.flatbuffer.Operator`.
+        """
+        kinds = {"LceBconv2d": BINARY, "CONV_2D": ("float",), "FULLY_CONNECTED": ("dense",)}.get(operator.name, ())
+        kind = next((kind for kind in kinds if kind in self._fits), None)
+        if kind is None:
+            return None
+        *taps, channels, filters = operator.kernel
+        height, width = operator.shape[:2] if len(operator.shape) == 3 else (1, 1)
+        return self.ms(Block(kind, channels, filters, height, width, *taps[:1], strides=operator.strides))
+
+    def predict(self, genotype: Architecture, input_shape=(32, 32, 3), classes=10) -> float:
+        """Milliseconds of the network of a genotype for one image."""
+        rows = layouts.rows(genotype, input_shape, classes)
+        return self.overhead + sum(self.ms(row.block) for row, _ in rows if row.block)
+
+    def _coefficients(self, kind):
+        if kind not in self._fits:
+            raise LatencyError(
+                f"the latency table has no operation {kind!r}; it has {', '.join(sorted(self._fits))}. Measure "
+                "those of this method, too: larq_nas benchmark --profile_operations --method=…"
+            )
+        return self._fits[kind]
+
+    @functools.cached_property
+    def _fits(self):
+        kinds = {}
+        for block, ms in self.measured.items():
+            kinds.setdefault(block.kind, []).append((features(block), max(ms, 1e-5)))
+        # Relative errors count: the fastest operations are the most frequent ones.
+        return {
+            kind: nnls(np.array([np.array(x, float) / ms for x, ms in pairs]), np.ones(len(pairs)))[0]
+            for kind, pairs in kinds.items()
+        }
+
+    def to_json(self) -> str:
+        """The text that `load` reads."""
+        rows = [{**dataclasses.asdict(block), "ms": ms} for block, ms in self.measured.items()]
+        head = {"schema": SCHEMA, "device": self.device, "options": self.options, "overhead_ms": self.overhead}
+        # A line for each operation.
+        lines = ",\n    ".join(json.dumps(row) for row in rows)
+        return f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n    {lines}\n  ]\n}}\n'
+
+    @classmethod
+    def load(cls, path) -> "Table":
+        """Reads a table.
+
+        # Raises
+            LatencyError: If the file is missing or no such table.
+        """
+        try:
+            value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LatencyError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise LatencyError(f"{path}: not readable as JSON: {error}") from None
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            raise LatencyError(f"{path}: no latency table of schema {SCHEMA}; larq_nas benchmark writes them")
+        try:
+            measured = dict(_measured(row, f"operations[{index}]") for index, row in enumerate(value["operations"]))
+            device, options = dict(value.get("device", {})), dict(value.get("options", {}))
+            return cls(measured, _ms(value["overhead_ms"], "overhead_ms"), device, options)
+        except (KeyError, TypeError) as error:
+            raise LatencyError(f"{path}: no latency table: {error} is missing or of a wrong kind") from None
+        except LatencyError as error:
+            raise LatencyError(f"{path}: {error}") from None
+
+
+def _measured(row, where):
+    names = {field.name for field in dataclasses.fields(Block)}
+    row = dict(row)
+    ms = _ms(row.pop("ms"), f"{where}.ms")
+    unknown = set(row) - names
+    if unknown:
+        raise LatencyError(f"{where}: unknown key {sorted(unknown)[0]!r}")
+    for name, value in row.items():
+        good = isinstance(value, str) if name == "kind" else type(value) is int and value > 0
+        if not good:
+            raise LatencyError(
+                f"{where}.{name}: {value!r} is not {'a name' if name == 'kind' else 'a positive integer'}"
+            )
+    return Block(**row), ms
+
+
+def _ms(value, where):
+    if type(value) not in (int, float) or not 0 <= value <= MOST_MS:
+        raise LatencyError(f"{where}: {value!r} is no number of milliseconds")
+    return float(value)
+
+
+def features(block: Block) -> tuple:
+    """What the time of an operation is a sum of: being there, multiplying, reading and writing, and groups.
+
+    # Arguments
+        block: The operation; `inputs` and `filters` may be tensors, whose channels then are not rounded up to words.
+    """
+    positions, taps = block.height * block.width, block.kernel_size**2
+    channels = block.inputs / block.groups
+    if isinstance(block.inputs, int) and not block.kind.startswith(FLOATS):
+        channels = -(-block.inputs // block.groups // WORD) * WORD
+    moved = positions * (block.strides**2 * block.inputs + block.filters)
+    return (
+        1.0,
+        positions * taps * channels * block.filters / 1e6,
+        positions * taps * channels * block.groups / 1e4,
+        moved / 1e4,
+        float(block.groups),
+    )
+
+
+def blocks(space: Architecture, input_shape, classes: int) -> list:
+    """All different operations of the networks of a space."""
+    found = {}
+    for segment in layouts.segments(space, input_shape, classes):
+        counts = [range(len(candidates)) for candidates in segment.choices.values()]
+        for place in np.ndindex(*map(len, counts)):
+            values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
+            found |= {row.block: None for row, _ in segment.rows(*values) if row.block}
+    return list(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """How long the network that a search finds may take.
+
+    # Arguments
+        table: The `Table`.
+        most: Milliseconds.
+        space: The space whose genotypes count: the one that is searched, or one of the same choices in another size.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+    """
+
+    table: Table
+    most: float
+    space: Architecture
+    input_shape: tuple
+    classes: int
+
+    def expected(self, probabilities: dict):
+        """The expected milliseconds, given the probabilities of all choices. Differentiable."""
+        found = costs.expected(self.space, probabilities, self.input_shape, self.classes, table=self.table)
+        return tf.cast(found.ms, tf.float32) + self.table.overhead
+
+    def factor(self, probabilities: dict):
+        """By what the loss of the architecture is multiplied: 1 within the limit, above it the excess.
+
+        # References
+            - [BARS](https://arxiv.org/abs/2011.10804), equation 7, with milliseconds in place of operations
+        """
+        return tf.maximum(self.expected(probabilities) / self.most, 1.0)
+
+    def ms(self, genotype: Architecture) -> float:
+        """The predicted milliseconds of a genotype."""
+        return self.table.predict(genotype, self.input_shape, self.classes)
+
+    def derive(self, derive, probabilities: dict) -> Architecture:
+        r"""The genotype within the limit that is the most probable by a method's own rule.
+
+        Probabilities are weighted with \\(\exp(-\mu t)\\), where \\(t\\) are the milliseconds of an operation and
+        \\(\mu\\) is the smallest number that keeps the limit.
+
+        # Arguments
+            derive: A function from the probabilities of operations, by cell, to a genotype of `space`.
+            probabilities: For each cell, an array of shape `(edges, operations)`.
+
+        # Raises
+            LatencyError: If there is none.
+        """
+        times = costs.operation_costs(self.space, self.input_shape, self.classes, self.table)
+
+        def at(strength):
+            weighted = {}
+            for name, values in probabilities.items():
+                excess = times[name] - times[name].min(axis=-1, keepdims=True)
+                weighted[name] = np.maximum(values, 1e-30) * np.exp(-np.minimum(strength * excess, 600))
+            return derive(weighted)
+
+        low, high = 0.0, 1.0
+        if self.ms(at(low)) <= self.most:
+            return at(low)
+        while self.ms(at(high)) > self.most:
+            low, high = high, high * 4
+            if high > 1e12:
+                raise LatencyError(
+                    f"max_latency_ms={self.most}: the fastest network of this space is predicted to take "
+                    f"{self.ms(at(high)):.3f} ms"
+                )
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.ms(at(middle)) > self.most else (low, middle)
+        return at(high)
+
+
+def fastest(limit: Limit) -> float:
+    """The milliseconds of the fastest network of the space of a limit, as far as operations go."""
+    total = limit.table.overhead
+    for segment in layouts.segments(limit.space, limit.input_shape, limit.classes):
+        values = [candidates[0] for candidates in segment.choices.values()]
+        edges = {}
+        for row, choice in segment.rows(*values):
+            ms = limit.table.ms(row.block) if row.block else 0.0
+            if choice is None:
+                total += ms
+            else:
+                cell, edge, candidate = choice
+                edges.setdefault((cell, edge), {}).setdefault(candidate, 0.0)
+                edges[cell, edge][candidate] += ms
+        for (cell, edge), known in edges.items():
+            operations = limit.space.cell(cell).edges[edge].operations
+            total += min(known.get(index, 0.0) for index in range(len(operations)))
+    return total

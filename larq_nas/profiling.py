@@ -1,0 +1,190 @@
+"""Measures the operations of a search space on a device, each in a file of its own, for a `latency.Table`.
+
+A file holds an operation several times, one behind the other if it keeps the shape of its input, side by side if not.
+An empty file of the same input is subtracted. Weights are random: time does not depend on them.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import grouped, operations, steps
+from larq_nas.converters import tflite
+from larq_nas.latency import Table
+from larq_nas.layouts import Block
+from larq_nas.operations import Operation
+
+layers = tf.keras.layers
+
+COPIES = 4
+
+
+def _operation(block, kind="convolution"):
+    return Operation(kind, block.kernel_size, block.dilation_rate)
+
+
+def _convolution(x, block, name, binary=True):
+    return operations.convolution_block(x, block.filters, _operation(block), block.strides, binary=binary, name=name)
+
+
+def _pool(x, block, name):
+    return operations.pool(_operation(block, block.kind), block.strides)(x)
+
+
+def _step(x, block, name):
+    x = steps.StepConv2D(block.filters, block.kernel_size, block.strides, name=name)(x)
+    return operations.batch_normalization()(x)
+
+
+def _halves(x, block, name):
+    return operations.strided_halves(operations.batch_normalization()(x), block.filters, activation="relu", name=name)
+
+
+def _residual(x, block, name):
+    return operations.residual_block(x, block.filters, _operation(block), block.strides, name=name)
+
+
+def _group_convolution(x, block, name, form="binary"):
+    operation = _operation(block, "group_convolution")
+    return grouped.group_convolution(x, block.filters, operation, block.strides, block.groups, form, name=name)
+
+
+def _preprocess(x, block, name, form="binary"):
+    return grouped.preprocess(x, block.filters, form, name=name)
+
+
+def _factorized_reduce(x, block, name, form="binary"):
+    return grouped.factorized_reduce(x, block.filters, form, name=name)
+
+
+def _shortcut(x, block, name):
+    return operations.parameter_free_shortcut(x, block.filters, block.strides, name)
+
+
+def _dense(x, block, name):
+    return layers.Dense(block.filters, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+
+
+# Kind of a `Block` -> a function that applies it to a tensor, with names that begin alike.
+BUILDERS = {
+    "binary": _convolution,
+    "float": functools.partial(_convolution, binary=False),
+    "residual": _residual,
+    "halves": _halves,
+    "step": _step,
+    "group_convolution": _group_convolution,
+    "real_group_convolution": functools.partial(_group_convolution, form="real"),
+    "preprocess": _preprocess,
+    "real_preprocess": functools.partial(_preprocess, form="real"),
+    "factorized_reduce": _factorized_reduce,
+    "real_factorized_reduce": functools.partial(_factorized_reduce, form="real"),
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "shortcut": _shortcut,
+    "add": lambda x, block, name: x,
+    "concat": lambda x, block, name: layers.Concatenate()([x] * (block.filters // block.inputs)),
+    "dense": _dense,
+}
+# What stands on edges, and is added to others.
+SUMMED = {
+    "binary",
+    "residual",
+    "group_convolution",
+    "real_group_convolution",
+    "max_pool",
+    "avg_pool",
+    "shortcut",
+    "add",
+}
+# Of these, copies side by side would be one, and behind each other not the same operation.
+SINGLE = {"max_pool", "avg_pool", "shortcut", "concat", "dense"}
+
+
+def network(block: Block) -> tuple:
+    """A network of several copies of an operation.
+
+    # Arguments
+        block: The operation.
+
+    # Returns
+        A Keras model, and how often the operation is in it.
+    """
+    images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
+    build = BUILDERS[block.kind]
+    keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
+    if keeps:
+        # What comes first in both networks is no convolution, which would take in what stands behind it.
+        x = start = _Shift()(images)
+        for copy in range(COPIES):
+            y = build(x, block, f"copy{copy}")
+            x = layers.Add()([y, start]) if block.kind in SUMMED else y
+        count = COPIES
+    else:
+        count = 1 if block.kind in SINGLE else COPIES
+        x = _Shift()(images)
+        parts = [build(x, block, f"copy{copy}") for copy in range(count)]
+        x = layers.Add()(parts) if count > 1 else parts[0]
+    return _with_statistics(tf.keras.Model(images, _corner(x))), count
+
+
+def empty(shape) -> tf.keras.Model:
+    """The network without any operation that takes images of a shape."""
+    images = layers.Input(shape)
+    return tf.keras.Model(images, _corner(_Shift()(images)))
+
+
+class _Shift(layers.Layer):
+    """Adds a constant."""
+
+    def call(self, inputs):
+        return inputs + tf.constant(np.linspace(0.1, 0.2, inputs.shape[-1]), tf.float32)
+
+
+def _corner(x):
+    # So that no time goes into copying the output.
+    return x if len(x.shape) == 2 else layers.Flatten()(x[:, :1, :1])
+
+
+def _with_statistics(model):
+    """Different ones for each BatchNorm, since what is equal is computed once."""
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_mean.assign(generator.normal(0, 0.1, layer.moving_mean.shape))
+            layer.moving_variance.assign(generator.uniform(0.5, 1.5, layer.moving_variance.shape))
+    return model
+
+
+def measure(blocks, device, options, known: Table | None = None):
+    """Measures operations one after the other.
+
+    # Arguments
+        blocks: What to measure.
+        device: What `benchmark.open_device` gives.
+        options: A `benchmark.Options`.
+        known: A table of the same device and options; what is in it is not measured again.
+
+    # Returns
+        An iterator over a `Table` after each measurement, with all that is known by then.
+    """
+    table, empties = known or Table({}, 0.0, device.describe(), dataclasses.asdict(options)), {}
+
+    def ms(model):
+        content = tflite.to_flatbuffer(model)
+        latency = device.measure(content, options).latency_ms
+        return latency["median"] or latency["mean"]
+
+    for block in blocks:
+        if block in table.measured:
+            continue
+        model, count = network(block)
+        shape = model.input_shape[1:]
+        if shape not in empties:
+            empties[shape] = ms(empty(shape))
+        taken = max(ms(model) - empties[shape], 0.0) / count
+        overhead = min(empties.values()) if not table.measured else min(table.overhead, *empties.values())
+        table = dataclasses.replace(table, measured={**table.measured, block: taken}, overhead=overhead)
+        tf.keras.backend.clear_session()
+        yield table
