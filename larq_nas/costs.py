@@ -158,14 +158,13 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
 
 
 class Expected(NamedTuple):
-    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`, `ms` are milliseconds."""
+    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`."""
 
     binary_macs: tf.Tensor
     float_macs: tf.Tensor
     binary_params: tf.Tensor
     float_params: tf.Tensor
     bytes: tf.Tensor
-    ms: tf.Tensor | None = None
 
     @property
     def biops(self):
@@ -181,12 +180,7 @@ class Expected(NamedTuple):
 
 
 def expected(
-    space: Architecture,
-    probabilities: dict,
-    input_shape=(32, 32, 3),
-    classes=10,
-    edge_probabilities=None,
-    table=None,
+    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
 ) -> Expected:
     """The expected costs of a genotype that is drawn from a space. Differentiable.
 
@@ -201,7 +195,6 @@ def expected(
         classes: Number of classes.
         edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
             default all edges of a node are equally likely to be kept.
-        table: A `latency.Table`, if milliseconds are expected, too.
 
     # Returns
         The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
@@ -210,7 +203,23 @@ def expected(
         CostError: If the probabilities of a choice are missing or of another shape.
         NetworkError: If the network cannot be built at this shape.
     """
-    tables = _tables(space, tuple(input_shape), classes, table)
+    return Expected(*tf.unstack(_expected(space, probabilities, input_shape, classes, edge_probabilities)))
+
+
+def expected_ms(space: Architecture, probabilities: dict, input_shape, classes: int, table):
+    """The expected time of a genotype, but for the overhead of a network; arguments as for `expected`.
+
+    # Arguments
+        table: A `latency.Table`.
+
+    # Returns
+        Milliseconds, a scalar tensor in 64 bits.
+    """
+    return _expected(space, probabilities, input_shape, classes, None, table)[-1]
+
+
+def _expected(space, probabilities, input_shape, classes, edge_probabilities, latencies=None):
+    tables = _tables(space, tuple(input_shape), classes, latencies)
     shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
     operations = {
         name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
@@ -230,7 +239,7 @@ def expected(
             given = one if count == 1 else _probabilities(probabilities.get(name), "probabilities", name, (count,))
             table = tf.tensordot(given, table, 1)
         total += table
-    return Expected(*tf.unstack(total))
+    return total
 
 
 def _probabilities(values, kind, name, shape):

@@ -218,8 +218,8 @@ class Limit:
 
     def expected(self, probabilities: dict):
         """The expected milliseconds, given the probabilities of all choices. Differentiable."""
-        found = costs.expected(self.space, probabilities, self.input_shape, self.classes, table=self.table)
-        return tf.cast(found.ms, tf.float32) + self.table.overhead
+        found = costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
+        return tf.cast(found, tf.float32) + self.table.overhead
 
     def factor(self, probabilities: dict):
         """By what the loss of the architecture is multiplied: 1 within the limit, above it the excess.

@@ -126,7 +126,7 @@ def network(block: Block) -> tuple:
         x = _Shift()(images)
         parts = [build(x, block, f"copy{copy}") for copy in range(count)]
         x = layers.Add()(parts) if count > 1 else parts[0]
-    return _with_statistics(tf.keras.Model(images, _corner(x))), count
+    return with_statistics(tf.keras.Model(images, _corner(x))), count
 
 
 def empty(shape) -> tf.keras.Model:
@@ -147,8 +147,8 @@ def _corner(x):
     return x if len(x.shape) == 2 else layers.Flatten()(x[:, :1, :1])
 
 
-def _with_statistics(model):
-    """Different ones for each BatchNorm, since what is equal is computed once."""
+def with_statistics(model: tf.keras.Model) -> tf.keras.Model:
+    """The model, with other statistics in each BatchNorm: what is equal would be computed once."""
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):

@@ -120,6 +120,31 @@ def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
     assert result["agreement"] >= 0.9
 
 
+def test_operations_are_timed_and_a_search_keeps_within_a_latency(directory):
+    words = ["benchmark", "--profile_operations", "--filters=2", "--layers=3", "--input_shape=8,8,1"]
+    words += ["--runs=2", "--warmup_runs=1", "--run_dir=runs/table"]
+    first = _run(directory, *words)
+    table = json.loads((directory / "runs/table/latency.json").read_text())
+    assert first.stdout.splitlines()[-1] == "runs/table/latency.json"
+    # Nothing is left to measure.
+    again = _run(directory, *words)
+    assert f"{len(table['operations'])} operations" in again.stdout and "Block" not in again.stdout
+    assert json.loads((directory / "runs/table/latency.json").read_text()) == table
+    other = _run(directory, *words, "--threads=2", code=3)
+    assert "holds times of another device or with other flags" in other.stderr
+    limit = ["--latency_table=runs/table/latency.json", "--run_dir=runs/fast"]
+    found = _run(directory, "search", *SMALL, *limit, "--max_latency_ms=1000")
+    predicted = float(re.search(r"predicted to take ([\d.]+) ms on host, at most 1000.0 asked", found.stdout)[1])
+    assert 0 < predicted < 1000 and "expected_ms" in found.stdout
+    slow = _run(directory, "search", *SMALL, *limit, "--max_latency_ms=0.000002", "--overwrite", code=3)
+    assert "the fastest network of this space is predicted to take" in slow.stderr
+    assert len(slow.stderr.splitlines()) == 1
+    half = _run(directory, "search", *SMALL, limit[0], code=3)
+    assert "each needs the other" in half.stderr
+    done = _run(directory, "convert", limit[0])
+    assert "estimated ms" in done.stdout and "milliseconds are those of host" in done.stdout
+
+
 def test_costs_of_a_genotype(directory):
     words = ["costs", "--genotype=runs/search/genotype.json", "--input_shape=8,8,1"]
     lines = _run(directory, *words).stdout.splitlines()

@@ -356,15 +356,16 @@ class Candidates(tf.Module):
     def memory(self, mean):
         """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
         if self.base.cells:
-            return tf.cast(self._expected(mean).bytes, tf.float32) / MEGABYTE
+            return tf.cast(costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
         return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
 
-    def _expected(self, mean, table=None):
+    def _expectation(self, mean):
+        """The space of the candidates, and their probabilities."""
         weights = self.evaluation_weights({"mean": mean}, None)
         space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
         for cell in space.cells:
             weights[cell.name] = tf.ones([len(cell.edges), 1])
-        return costs.expected(space, weights, self.input_shape, self.classes, table=table)
+        return space, weights, self.input_shape, self.classes
 
     def _widths(self, mean):
         widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
@@ -374,7 +375,7 @@ class Candidates(tf.Module):
         """Milliseconds at the mean ratios; with cells, what is expected of the candidates."""
         table = self.strategy.limit.table
         if self.base.cells:
-            return tf.cast(self._expected(mean, table).ms, tf.float32) + table.overhead
+            return tf.cast(costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
         widths = self._widths(mean)
         rows = layouts.chain_rows(self.base.template, widths, self.input_shape, self.classes)
         return table.overhead + sum(table.fitted(row.block) for row in rows if row.block)
