@@ -1,0 +1,134 @@
+"""What several commands share."""
+
+import pathlib
+
+from absl import logging
+
+from larq_nas import flags as definitions
+from larq_nas import runs, zoo
+from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
+
+
+class CommandError(ValueError):
+    """A command cannot do what its flags ask for."""
+
+
+def print_table(rows):
+    """Prints rows of texts and numbers, the first of them the header, in columns."""
+    forms = {int: "{:,}", float: "{:,.2f}", str: "{}"}
+    texts = [[forms[type(cell)].format(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(rows[0]))]
+    right = [type(cell) is not str for cell in rows[1]]
+    for row in texts:
+        cells = (f"{cell:>{w}}" if r else f"{cell:<{w}}" for cell, w, r in zip(row, widths, right, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def print_costs(counts):
+    print(
+        f"{counts.params:,} parameters, {counts.bytes:,} bytes, {counts.binary_macs:,} binary and "
+        f"{counts.float_macs:,} float multiply-accumulates"
+    )
+    print(
+        f"{counts.biops / 1e6:,.1f} M BiOps, {counts.flops / 1e6:,.1f} M FLOPs (two for each multiply-accumulate), "
+        f"{counts.equivalent_ops / 1e6:,.1f} M equivalent operations (FLOPs + BiOps / 32)"
+    )
+
+
+def start_run(run, command, settings, flags):
+    from larq_nas import datasets
+
+    data = datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
+    identity = {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in flags.items()
+        if name not in definitions.NOT_IDENTITY and value not in (None, [])
+    }
+    logging.info("run directory %s", run.path)
+    run.start(command, identity, settings.overwrite)
+    runs.write(run.dataset, data.describe())
+    return data
+
+
+def load_genotype(name):
+    if name in zoo.GENOTYPES:
+        architecture = zoo.genotype(name)
+    elif pathlib.Path(name).exists():
+        architecture = Architecture.load(name)
+    elif name in zoo.VARIANTS:
+        raise CommandError(
+            f"--genotype={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
+            f"(larq_nas zoo --costs --pattern={name} counts it)"
+        )
+    else:
+        raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
+    if not architecture.decided:
+        raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
+    return architecture
+
+
+def load_backbone(name):
+    if name in CHAINS:
+        return name
+    if name not in zoo.GENOTYPES and not pathlib.Path(name).exists():
+        raise CommandError(
+            f"--backbone={name}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of one of the "
+            "zoo"
+        )
+    return load_genotype(name)
+
+
+def group_options(settings):
+    groups = int(settings.groups) if settings.groups and settings.groups != "lce" else settings.groups
+    return {"groups": groups, "channels_per_group": settings.channels_per_group}
+
+
+def check_precision(architecture, settings):
+    import tensorflow as tf
+
+    if (
+        architecture.template in BATS
+        and settings.precision == "mixed_float16"
+        and not tf.config.list_physical_devices("GPU")
+    ):
+        raise CommandError(
+            "--precision=mixed_float16: on CPUs TensorFlow cannot train grouped convolutions in it; use float32 or "
+            "mixed_bfloat16"
+        )
+
+
+def load_trained(run):
+    """The trained network of a run, and the description of its data set."""
+    from larq_nas import networks
+
+    for path in (run.flags, run.genotype, run.dataset, run.weights):
+        if not path.exists():
+            raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
+    description = runs.read_json(run.dataset)
+    try:
+        shape, names = tuple(description["image_shape"]), description["class_names"]
+        binary = run.flag_values().get("full_precision") != "True"
+        model = networks.build(Architecture.load(run.genotype), shape, len(names), binary=binary)
+    except (KeyError, TypeError):
+        raise CommandError(f"{run.dataset}: not the description of a data set") from None
+    try:
+        model.load_weights(run.weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise CommandError(f"{run.weights}: not the weights of {run.genotype} ({error})") from None
+    return model, description
+
+
+def load_data(run, data_dir):
+    """The data set that a run was trained on."""
+    from larq_nas import datasets
+
+    flags = run.flag_values()
+    image_size = int(flags["image_size"]) if "image_size" in flags else None
+    return datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
+
+
+def test_batches(data, batch_size, most):
+    from larq_nas import datasets
+
+    examples = data.test if most is None else data.test.take(most)
+    return datasets.evaluation_batches(data, examples, batch_size).as_numpy_iterator()

@@ -1,0 +1,97 @@
+"""`larq_nas convert`."""
+
+import json
+
+import numpy as np
+
+from larq_nas import runs
+from larq_nas.architecture import Architecture, round_widths
+from larq_nas.commands.common import CommandError, load_data, load_trained, print_table, test_batches
+
+
+def convert(settings, flags: dict):
+    """Converts a trained network; leaves `model.tflite` and `model.report.json`."""
+    from larq_nas import datasets
+    from larq_nas.converters import tflite
+
+    run = runs.Run(settings.run_dir)
+    model, description = load_trained(run)
+    samples = calibration = None
+    try:
+        data = load_data(run, settings.data_dir)
+        samples = next(test_batches(data, 32, 32))[0]
+        if settings.int8:
+            examples = data.train.take(settings.calibration_examples)
+            batches = datasets.evaluation_batches(data, examples, 64).as_numpy_iterator()
+            calibration = np.concatenate([images for images, _ in batches])
+    except datasets.DatasetError as error:
+        if settings.int8:
+            raise CommandError(f"--int8: needs training images to calibrate on: {error}") from None
+        print(f"compared on random inputs only: {error}")
+    if settings.round_filters:
+        _round_filters(run, description, settings.round_filters)
+    table = _latency_table(settings)
+    # A refused conversion leaves its report, and no file of an earlier one.
+    run.tflite.unlink(missing_ok=True)
+    try:
+        conversion = tflite.convert(
+            model,
+            samples=samples,
+            allow_float_fallback=settings.allow_float_fallback,
+            target=settings.target,
+            calibration=calibration,
+            files=_attached(run, description),
+        )
+    except tflite.ConversionError as error:
+        if error.report is not None:
+            runs.write(run.report, error.report.to_dict())
+        raise
+    runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": description})
+    runs.write(run.tflite, conversion.bytes)
+    print_table(conversion.report.table(table and table.ms_of))
+    print(conversion.report)
+    if table:
+        print(f"milliseconds are those of {table.device.get('device')}, with normalization, sign and sum")
+    print(run.tflite)
+
+
+def _latency_table(settings):
+    if settings.latency_table is None:
+        return None
+    from larq_nas import latency
+
+    return latency.Table.load(settings.latency_table)
+
+
+def _attached(run, description):
+    """What a file is to carry with it: the names of its classes, what to do with images, and where it comes from."""
+    paths = ("data_dir", "genotype", "initial_weights")
+    flags = {name: value for name, value in run.flag_values().items() if name not in paths}
+    provenance = {"flags": flags, "packages": runs.read_json(run.environment)["packages"]}
+    return {
+        "labels.txt": "\n".join(description["class_names"]) + "\n",
+        "preprocessing.json": json.dumps(description, indent=2),
+        "genotype.json": run.genotype.read_text(encoding="utf-8"),
+        "provenance.json": json.dumps(provenance, indent=2),
+    }
+
+
+def _round_filters(run, description, multiple):
+    from larq_nas import costs
+
+    genotype, shape = Architecture.load(run.genotype), tuple(description["image_shape"])
+    rounded = round_widths(genotype, multiple)
+    path = run.path / f"genotype-round{multiple}.json"
+    runs.write(path, rounded.to_json())
+    counts = [costs.count(g, shape, len(description["class_names"])) for g in (genotype, rounded)]
+    rows = [("", "as trained", f"multiples of {multiple}")]
+    for title, of in (
+        ("parameters", "params"),
+        ("bytes", "bytes"),
+        ("binary multiply-accumulates", "binary_macs"),
+        ("as LCE computes them, padded to 32 channels", "padded_binary_macs"),
+        ("float multiply-accumulates", "float_macs"),
+    ):
+        rows.append((title, *(getattr(count, of) for count in counts)))
+    print_table(rows)
+    print(f"{path}: to be trained")

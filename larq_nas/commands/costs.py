@@ -1,0 +1,66 @@
+"""`larq_nas costs` and `larq_nas zoo`."""
+
+import dataclasses
+import json
+
+from larq_nas import zoo
+from larq_nas.commands.common import CommandError, load_genotype, print_costs, print_table
+
+
+def costs(settings, flags: dict):
+    """Prints what the network of a genotype costs, layer by layer."""
+    from larq_nas import costs
+
+    genotype = load_genotype(settings.genotype)
+    variant = zoo.VARIANTS.get(settings.genotype)
+    shape = tuple(int(size) for size in settings.input_shape or (variant.input_shape if variant else (32, 32, 3)))
+    classes = settings.num_classes or (variant.num_classes if variant else 10)
+    counts = costs.count(genotype, shape, classes)
+    if settings.json:
+        print(json.dumps(counts.to_dict()))
+        return
+    rows = [
+        (row.name, "x".join(map(str, row.kernel)), row.binary_macs, row.float_macs, row.params, row.bytes)
+        for row in counts.rows
+    ]
+    total = ("total", "", counts.binary_macs, counts.float_macs, counts.params, counts.bytes)
+    print_table([("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes"), *rows, total])
+    print_costs(counts)
+
+
+def list_zoo(settings, flags: dict):
+    """Lists the models of the zoo."""
+    names = zoo.list_models(settings.pattern)
+    if not names:
+        raise CommandError(f"--pattern={settings.pattern}: no model; there are {', '.join(zoo.list_models())}")
+    if settings.costs:
+        _list_costs(names, settings.json)
+        return
+    if settings.json:
+        print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
+        return
+    rows = [("model", "parameters", "MB", "data set", "reported (%)")]
+    for name in names:
+        variant = zoo.VARIANTS[name]
+        rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))
+    print_table(rows)
+
+
+def _list_costs(names, as_json):
+    from larq_nas import costs
+
+    counted = {}
+    for name in names:
+        variant = zoo.VARIANTS[name]
+        model = zoo.genotype(name) if name in zoo.GENOTYPES else getattr(zoo, name)()
+        counted[name] = costs.count(model, variant.input_shape, variant.num_classes)
+    if as_json:
+        print(json.dumps({name: counts.to_dict() for name, counts in counted.items()}))
+        return
+    rows = [("model", "image", "FLOPs", "BiOps", "equivalent ops", "parameters", "bytes")]
+    for name, counts in counted.items():
+        image = "x".join(map(str, zoo.VARIANTS[name].input_shape))
+        equivalent = round(counts.equivalent_ops)
+        rows.append((name, image, counts.flops, counts.biops, equivalent, counts.params, counts.bytes))
+    print_table(rows)
+    print("FLOPs and BiOps are two for each multiply-accumulate; equivalent ops are FLOPs + BiOps / 32")

@@ -1,0 +1,53 @@
+"""`larq_nas evaluate`."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from larq_nas import runs
+from larq_nas.commands.common import CommandError, load_data, load_trained, test_batches
+
+
+def evaluate(settings, flags: dict):
+    """Prints the test accuracy of a trained network and of its `.tflite`."""
+    from larq_nas.converters import interpreter
+
+    run = runs.Run(settings.run_dir)
+    file = pathlib.Path(settings.tflite) if settings.tflite else run.tflite
+    if settings.tflite and not file.is_file():
+        raise CommandError(f"--tflite={file}: no such file")
+    model, _ = load_trained(run)
+    content = file.read_bytes() if file.is_file() else None
+    right = {"keras": 0, "tflite": 0, "both": 0}
+    examples = 0
+    for images, labels in _chunks(
+        test_batches(load_data(run, settings.data_dir), settings.batch_size, settings.max_examples)
+    ):
+        classes = model.predict(images, settings.batch_size, verbose=0).argmax(axis=-1)
+        right["keras"] += np.sum(classes == labels)
+        examples += len(labels)
+        if content is not None:
+            outputs = interpreter.predict(content, images, settings.processes).argmax(axis=-1)
+            right["tflite"] += np.sum(outputs == labels)
+            right["both"] += np.sum(outputs == classes)
+    result = {"examples": examples, "keras_accuracy": float(right["keras"] / examples)}
+    if content is not None:
+        result["tflite_accuracy"] = float(right["tflite"] / examples)
+        result["agreement"] = float(right["both"] / examples)
+    runs.write(run.path / "evaluation.json", result)
+    print(json.dumps(result))
+    print(run.path / "evaluation.json")
+
+
+def _chunks(batches):
+    """Batches put together, up to half a gigabyte each: running a file starts processes each time."""
+    images, labels = [], []
+    for x, y in batches:
+        images.append(x)
+        labels.append(y)
+        if sum(part.nbytes for part in images) > 1 << 29:
+            yield np.concatenate(images), np.concatenate(labels)
+            images, labels = [], []
+    if images:
+        yield np.concatenate(images), np.concatenate(labels)
