@@ -19,6 +19,7 @@ _SUBMODULES = {
     "architecture",
     "augmentations",
     "benchmark",
+    "benchmark_program",
     "callbacks",
     "cells",
     "chains",
@@ -54,7 +55,19 @@ _SUBMODULES = {
     "zoo",
 }
 # These work without TensorFlow.
-_LIGHT = {"architecture", "benchmark", "converters", "devices", "flags", "methods", "quiet", "runs", "versions", "zoo"}
+_LIGHT = {
+    "architecture",
+    "benchmark",
+    "benchmark_program",
+    "converters",
+    "devices",
+    "flags",
+    "methods",
+    "quiet",
+    "runs",
+    "versions",
+    "zoo",
+}
 __all__ = sorted(_SUBMODULES)
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from fake_device import HEADER, FakeDevice
 
-from larq_nas import benchmark, networks
+from larq_nas import benchmark, benchmark_program, networks
 from larq_nas.converters import tflite
 from larq_nas.methods import bats, bnas
 
@@ -113,32 +113,32 @@ def test_output_is_read():
         "peak_memory_mb": 5.625,
         "operators": operators,
     }
-    assert benchmark.parse(OUTPUT) == expected
+    assert benchmark_program.parse(OUTPUT) == expected
     # A terminal's spaces for tabs, and a version without the prefix.
-    assert benchmark.parse(OUTPUT.expandtabs().replace("INFO: ", "")) == expected
+    assert benchmark_program.parse(OUTPUT.expandtabs().replace("INFO: ", "")) == expected
 
 
 def test_older_output_has_another_column_and_no_peak_memory():
     older = OUTPUT.replace("[first]", "[start]\t[first]").replace("\t    0.199", "\t    0.001\t    0.199")
     older = older.replace("\t   20.398", "\t   0.2\t   20.398").replace("\t    5.405\t", "\t 20.6\t    5.405\t", 1)
     older = "\n".join(line for line in older.splitlines() if "Overall peak" not in line)
-    assert benchmark.parse(older) == {**benchmark.parse(OUTPUT), "peak_memory_mb": None}
+    assert benchmark_program.parse(older) == {**benchmark_program.parse(OUTPUT), "peak_memory_mb": None}
 
 
 def test_newer_output_has_the_median():
     newer = OUTPUT.replace(RUNS, f"{RUNS} p5=31020 median=31400 p95=32900")
-    assert benchmark.parse(newer)["latency_ms"]["median"] == 31.4
+    assert benchmark_program.parse(newer)["latency_ms"]["median"] == 31.4
 
 
 @pytest.mark.parametrize(("line", "runs"), [("count=1 curr=31234", 1), ("count=3 curr=31234(all same)", 3)])
 def test_runs_that_all_take_the_same_time(line, runs):
-    found = benchmark.parse(OUTPUT.replace(RUNS, line))
+    found = benchmark_program.parse(OUTPUT.replace(RUNS, line))
     assert found["runs"] == runs
     assert found["latency_ms"] == {**dict.fromkeys(("mean", "min", "max", "median"), 31.234), "std": 0}
 
 
 def test_output_without_a_profile_has_no_operators():
-    assert benchmark.parse(OUTPUT.partition("INFO: Profiling")[0])["operators"] == []
+    assert benchmark_program.parse(OUTPUT.partition("INFO: Profiling")[0])["operators"] == []
 
 
 @pytest.mark.parametrize(
@@ -160,14 +160,14 @@ def test_output_without_a_profile_has_no_operators():
 def test_output_that_is_not_understood_is_refused(old, new):
     assert old in OUTPUT
     with pytest.raises(benchmark.BenchmarkError, match="not understood; its version must be that of pip show larq-"):
-        benchmark.parse(OUTPUT.replace(old, new))
+        benchmark_program.parse(OUTPUT.replace(old, new))
 
 
 def test_elf_files_are_told_apart():
     big = HEADER[:5] + b"\x02" + HEADER[6:18] + (21).to_bytes(2, "big")
     contents = (HEADER, big, b"#!/bin/sh" * 9, b"\x7fELF")
-    assert [benchmark.elf_machine(content) for content in contents] == [183, 21, None, None]
-    own = benchmark.elf_machine(pathlib.Path(sys.executable).read_bytes())
+    assert [benchmark_program.elf_machine(content) for content in contents] == [183, 21, None, None]
+    own = benchmark_program.elf_machine(pathlib.Path(sys.executable).read_bytes())
     assert own == {"x86_64": 62, "aarch64": 183}.get(os.uname().machine)
 
 

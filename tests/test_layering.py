@@ -50,6 +50,7 @@ ORDER = [
     "zoo",
     "converters",
     "devices",
+    "benchmark_program",
     "benchmark",
     "profiling",
     "flags",
@@ -69,6 +70,7 @@ LIGHT = [
     "__main__",
     "converters.interpreter",
     "devices",
+    "benchmark_program",
     "benchmark",
 ]
 
