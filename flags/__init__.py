@@ -182,6 +182,9 @@ def _dms():
 
 def _bats():
     flags.DEFINE_float("softmax_temperature", 0.2, "temperature of the weights of operations", lower_bound=1e-3)
+
+
+def _binarize():
     flags.DEFINE_bool("binarize", True, "search a binary network; if not, one without any quantizer")
     flags.DEFINE_bool("binarize_preprocess", True, "whether 1x1 convolutions at the entrances of cells are binary, too")
 
@@ -224,7 +227,7 @@ METHOD_FLAGS = {
     "bnas": (_filters, _layers, _genotype_filters, _genotype_layers, _bnas),
     "bars": (_filters, _genotype_filters, _bars),
     "dms": (_backbone, _dms),
-    "bats": (_filters, _layers, _genotype_filters, _genotype_layers, _bats, _groups),
+    "bats": (_filters, _layers, _genotype_filters, _genotype_layers, _bats, _binarize, _groups),
 }
 
 
@@ -354,6 +357,7 @@ _COMMANDS = {
         _backbone,
         _dms,
         _bats,
+        _binarize,
         _groups,
         _latency,
         _data,
@@ -362,7 +366,7 @@ _COMMANDS = {
     "train": (_train, _data, _run_dir("runs/train")),
     "evaluate": (_evaluate, _trained_run),
     "convert": (_convert, _trained_run),
-    "benchmark": (_benchmark, _filters, _layers, _groups, _backbone),
+    "benchmark": (_benchmark, _filters, _layers, _binarize, _groups, _backbone),
     "costs": (_costs,),
     "zoo": (_zoo,),
 }

@@ -64,6 +64,9 @@ def _profile(settings, options):
         raise CommandError(str(error)) from None
     file = pathlib.Path(settings.run_dir) / "latency.json"
     known = latency.Table.load(file) if file.exists() else None
+    if any(block.native_groups for block in blocks):
+        # The only kernel for them, which then computes all other convolutions of a file, too.
+        options = dataclasses.replace(options, use_indirect_bgemm=True)
     described = {**dataclasses.asdict(options), "device": settings.device}
     if known and known.options != described:
         raise CommandError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
@@ -93,7 +96,8 @@ def _profiled(settings):
     if settings.method == "bars":
         return [bars.space(settings.filters)]
     if settings.method == "bats":
-        return [bats.space(settings.layers, settings.filters, **group_options(settings))]
+        forms = {name: getattr(settings, name) for name in ("binarize", "binarize_preprocess")}
+        return [bats.space(settings.layers, settings.filters, **group_options(settings), **forms)]
     base = dms.space(load_backbone(settings.backbone))
     # What lies between is fitted.
     return [dms.derive(base, np.full(len(base.stages), ratio)) for ratio in (0.25, 0.5, 1, 1.5)]
