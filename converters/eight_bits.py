@@ -7,7 +7,7 @@ tensor that enters or leaves a layer in 8 bits, by calibration: it is what the t
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.converters.inference import Links, merges, scale_and_offset
+from larq_nas.converters.inference import Links, is_plain_norm, merges, scale_and_offset
 
 layers = tf.keras.layers
 
@@ -26,17 +26,37 @@ def replacements(model: tf.keras.Model, images) -> dict:
         The layers, by the names of those in whose place they stand.
     """
     links = Links(model)
-    chains = [_chain(layer, links) for layer in links.once.values() if type(layer) in (layers.Conv2D, layers.Dense)]
-    tensors = {chain[0].name: (chain[0].input, chain[-1].output) for chain in chains}
-    values = tf.keras.Model(model.input, tensors).predict(images, verbose=0)
-    found = {}
+    chains = [_chain(layer, links) for layer in links.once.values() if _can_have_eight_bits(layer)]
+    found, ranges = {}, _ranges(model, chains, images)
     for conv, *behind in chains:
-        entering, leaving = values[conv.name]
-        if isinstance(conv, layers.Dense):
-            # What its activation reads.
-            leaving = entering @ conv.kernel.numpy() + (conv.bias.numpy() if conv.use_bias else 0)
-        found[conv.name] = _EightBits(conv, behind, limits(entering), limits(leaving), name=conv.name)
+        found[conv.name] = _EightBits(conv, behind, *ranges[conv.name], name=conv.name)
         found |= {layer.name: layers.Activation("linear", name=layer.name) for layer in behind}
+    return found
+
+
+def _can_have_eight_bits(layer):
+    if type(layer) is layers.Dense:
+        return len(layer.input_shape) == 2
+    return type(layer) is layers.Conv2D and layer.data_format == "channels_last"
+
+
+def _ranges(model, chains, images):
+    """For each chain, the ranges of what enters it and of what leaves it."""
+    tensors = {chain[0].name: (chain[0].input, chain[-1].output) for chain in chains}
+    network, found = tf.keras.Model(model.input, tensors), {}
+    # Batch by batch: all tensors of all images would not fit into memory.
+    for start in range(0, len(images), 32):
+        values = network.predict(images[start : start + 32], verbose=0)
+        for conv, *_ in chains:
+            entering, leaving = values[conv.name]
+            if isinstance(conv, layers.Dense):
+                # What its activation reads.
+                leaving = entering @ conv.kernel.numpy() + (conv.bias.numpy() if conv.use_bias else 0)
+            before = found.get(conv.name, ((0.0, 0.0), (0.0, 0.0)))
+            found[conv.name] = tuple(
+                (min(low, limits(x)[0]), max(high, limits(x)[1]))
+                for (low, high), x in zip(before, (entering, leaving), strict=True)
+            )
     return found
 
 
@@ -53,10 +73,16 @@ def on_range(x, low, high):
 def _chain(layer, links):
     """A convolution, and the BatchNorm and the ReLU behind it that are computed with it."""
     chain = [layer]
-    for kind in (layers.BatchNormalization, layers.ReLU):
-        if merges(chain[-1], links) and isinstance(links.of(chain[-1])[0], kind):
-            chain.append(links.of(chain[-1])[0])
+    for fits in (is_plain_norm, _is_plain_relu):
+        if layer.activation is tf.keras.activations.linear and merges(chain[-1], links):
+            (reader,) = links.of(chain[-1])
+            if reader.name in links.once and fits(reader):
+                chain.append(reader)
     return chain
+
+
+def _is_plain_relu(layer):
+    return type(layer) is layers.ReLU and layer.max_value is None and not layer.negative_slope and not layer.threshold
 
 
 class _EightBits(layers.Layer):

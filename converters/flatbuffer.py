@@ -95,7 +95,7 @@ def _convolution(name, operator, graph):
     shape = [int(n) for n in graph.tensors[operator.inputs[1]].shape]
     positions = math.prod(int(n) for n in graph.tensors[operator.outputs[0]].shape[1:-1])
     if name == "FULLY_CONNECTED":
-        return {"kernel": tuple(shape[::-1]), "macs": math.prod(shape)}
+        return {"kernel": tuple(shape[::-1]), "macs": math.prod(shape) * positions}
     strides = operator.builtinOptions and operator.builtinOptions.strideH
     filters, *taps, channels = shape
     if name == "DEPTHWISE_CONV_2D":

@@ -7,6 +7,7 @@ a sum or a concatenation. So the layers of a model are replaced one by one, wher
   depthwise operation in place of a multiplication and an addition,
 - pixels are left out before a BatchNorm and not behind it,
 - what is padded with ones in front of a convolution is padded by the convolution,
+- a dilated convolution is one operator from the beginning,
 - groups of convolutions that LCE would compute as floats are a convolution each,
 - what is the same for all images is a constant.
 """
@@ -20,7 +21,7 @@ from larq_nas.layouts import WORD
 from larq_nas.operations import StartAt, XnorConv2D, Zeroise, convolve
 from larq_nas.steps import Step, StepConv2D
 
-layers = tf.keras.layers
+layers, keras = tf.keras.layers, tf.keras.activations
 
 
 def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf.keras.Model:
@@ -36,12 +37,25 @@ def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf
     """
     if not getattr(model, "_is_graph_network", False):
         return model
-    model = _copied(model, _constants(model))
+    if _is_shared(model):
+        try:
+            model = _copied(model, {})
+        except (NotImplementedError, TypeError, ValueError):
+            return model
+    constants = _constants(model)
+    model = _copied(model, constants) if constants else model
     needed = {**_groups(model, split_all), **more(model)}
     try:
-        return _copied(model, {**_simpler(model), **needed})
+        found = {**_simpler(model), **needed}
+        return _copied(model, found) if found else model
     except (NotImplementedError, TypeError, ValueError):  # A layer of somebody else's that cannot be copied.
-        return _copied(model, needed)
+        return _copied(model, needed) if needed else model
+
+
+def _is_shared(model):
+    """Whether layers are part of another model, too, and so read and are read by more than the graph says."""
+    nodes = {id(node) for depth in model._nodes_by_depth.values() for node in depth}
+    return any(id(node) not in nodes for layer in model.layers for node in layer._inbound_nodes)
 
 
 def binary_layers(model) -> list:
@@ -57,9 +71,7 @@ def _is_binary(layer):
 
 
 def _copied(model, replacements):
-    """A copy of a model with other layers in place of some, by name; the model itself if there are none."""
-    if not replacements:
-        return model
+    """A copy of a model with other layers in place of some, by name."""
 
     def clone(layer):
         return replacements.get(layer.name) or layer.__class__.from_config(layer.get_config())
@@ -203,25 +215,27 @@ class Links:
 
 
 def _simpler(model):
-    """Simpler layers in place of normalizations, steps and paddings."""
+    """Simpler layers in place of normalizations, steps, paddings and dilated convolutions."""
     links, found = Links(model), {}
     for name, layer in links.once.items():
-        if isinstance(layer, layers.BatchNormalization) and len(layer.input_shape) == 4 and layer.axis in (3, [3]):
+        if is_plain_norm(layer) and len(layer.input_shape) == 4:
             found |= _normalization(layer, links)
         elif type(layer) is StepConv2D and not merges(links.source(layer), links):
             config = {**layer.get_config(), "input_quantizer": _Subtracted(name=layer.input_quantizer.name)}
             found[name] = StepConv2D.from_config(config)
         elif isinstance(layer, StartAt):
             found |= _padding(layer, links)
+        elif _is_dilated(layer):
+            found[name] = _direct(layer)
     return found
 
 
 def _normalization(layer, links):
-    if merges(layer, links):
+    if _folds(layer, links):
         return {}
     scale, offset = scale_and_offset(layer)
     readers = links.of(layer)
-    if len(readers) == 1 and isinstance(readers[0], layers.MaxPooling2D) and readers[0].pool_size == (1, 1):
+    if len(readers) == 1 and _leaves_out_pixels(readers[0], links):
         # They change places.
         last = readers[0]
         found = {layer.name: last.__class__.from_config({**last.get_config(), "name": layer.name})}
@@ -237,14 +251,26 @@ def scale_and_offset(layer):
     return scale, (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
 
 
+def is_plain_norm(layer):
+    """Whether a layer is a BatchNorm of channels, and no subclass that may compute something else."""
+    return type(layer) is layers.BatchNormalization and layer.axis in (-1, [-1], 3, [3])
+
+
+def _leaves_out_pixels(layer, links):
+    return layer.name in links.once and type(layer) is layers.MaxPooling2D and layer.pool_size == (1, 1)
+
+
+def _folds(norm, links):
+    """Whether LCE merges a BatchNorm into the convolution before it."""
+    source = links.source(norm)
+    return isinstance(source, (layers.Conv2D, layers.DepthwiseConv2D)) and len(links.of(source)) == 1
+
+
 def merges(layer, links):
     """Whether LCE merges what stands behind a layer into a convolution before it."""
     if layer is None or len(links.of(layer)) != 1:
         return False
-    if isinstance(layer, layers.BatchNormalization):
-        source = links.source(layer)
-        return isinstance(source, layers.Conv2D) and len(links.of(source)) == 1
-    return isinstance(layer, layers.Conv2D)
+    return _folds(layer, links) if isinstance(layer, layers.BatchNormalization) else isinstance(layer, layers.Conv2D)
 
 
 def _only_signs(layer, links):
@@ -265,10 +291,33 @@ def _padding(layer, links):
     """Where the convolution behind can pad as much by itself."""
     readers, (height, width) = links.of(layer), layer.input_shape[1:3]
     starts = -(height % 2), -(width % 2)
-    if len(readers) != 1 or type(readers[0]) is not XnorConv2D or starts != (layer.first, layer.first):
+    if len(readers) != 1 or type(readers[0]) is not XnorConv2D or readers[0].name not in links.once:
+        return {}
+    if starts != (layer.first, layer.first):
         return {}
     padded = XnorConv2D.from_config({**readers[0].get_config(), "padding": "same", "pad_values": 1.0})
     return {layer.name: layers.Activation("linear", name=layer.name), padded.name: padded}
+
+
+def _is_dilated(layer):
+    # A subclass may compute its convolution in another way.
+    own = getattr(type(layer), "convolution_op", None) is layers.Conv2D.convolution_op
+    return isinstance(layer, layers.Conv2D) and own and max(layer.dilation_rate) > 1
+
+
+def _direct(layer):
+    """A copy of a dilated convolution without the change of layout around it that Keras has on CPUs.
+
+    LCE undoes that change, but not where two convolutions share it, which is so after two equal BatchNorms.
+    """
+    copy = layer.__class__.from_config(layer.get_config())
+
+    def convolution_op(x, kernel):
+        return tf.nn.conv2d(x, kernel, copy.strides, copy.padding.upper(), copy._tf_data_format, copy.dilation_rate)
+
+    # Here only: this operator has no gradient on CPUs.
+    copy.convolution_op = convolution_op
+    return copy
 
 
 # --- groups --------------------------------------------------------------------------------------------------
@@ -304,5 +353,7 @@ def _groups(model, split_all):
     """A convolution for each group, where LCE would compute groups as floats or everywhere."""
     known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
     grouped = (layer for layer in model.layers if _is_binary(layer) and layer.groups > 1)
+    # An activation that looks at other channels would see those of its group only.
+    grouped = (layer for layer in grouped if layer.activation in (keras.linear, keras.relu))
     grouped = (layer for layer in grouped if split_all or layer.kernel.shape[-2] % WORD)
     return {layer.name: _Groups(layer) for layer in grouped if type(layer) in known}

@@ -235,8 +235,18 @@ def _check(model):
     shapes = [tuple(tensor.shape) for tensor in model.inputs or ()]
     if len(shapes) != 1 or None in shapes[0][1:]:
         raise ConversionError(f"the model's inputs {shapes} are not one image of fixed size")
+    if any(tensor.shape.rank < 2 for tensor in model.outputs):
+        raise ConversionError("an output of the model has no axis beside that of the images")
+    if len({id(tensor) for tensor in model.outputs}) < len(model.outputs):
+        raise ConversionError("two outputs of the model are the same tensor; leave one out")
     if any(not np.isfinite(weights).all() for weights in model.get_weights()):
         raise ConversionError("the model has weights that are not finite")
+
+
+def _output_names(model):
+    if isinstance(model._nested_outputs, dict):
+        return list(model._nested_outputs)
+    return model.output_names if len(model.outputs) > 1 else ["output"]
 
 
 def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> bytes:
@@ -251,18 +261,20 @@ def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> byt
         The file's content.
     """
     more = functools.partial(eight_bits.replacements, images=calibration)
-    model = inference.rewrite(model, split_all, (lambda model: {}) if calibration is None else more)
+    with precision.policy("float32"):
+        model = inference.rewrite(model, split_all, (lambda model: {}) if calibration is None else more)
     lce = interpreter.require_lce()
     module = tf.Module()
     # Variables only: to save the layers, too, takes Keras longer than all the rest.
     module.variables_ = [getattr(v, "latent_variable", v) for v in model.variables]
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="images")
-    names = model.output_names if len(model.outputs) > 1 else ["output"]
+    names = _output_names(model)
 
     def call(images):
         if calibration is not None:
             images = eight_bits.on_range(images, *eight_bits.limits(calibration))
-        return dict(zip(names, tf.nest.flatten(model(images, training=False)), strict=True))
+        outputs = model(images, training=False)
+        return outputs if isinstance(outputs, dict) else dict(zip(names, tf.nest.flatten(outputs), strict=True))
 
     function = tf.function(call, [signature])
     types = tf.float32 if calibration is None else tf.int8
@@ -353,9 +365,10 @@ def _is_unused(layer) -> bool:
 
 def _compare(model, content, images, outputs):
     """The largest difference of any output, and on how many images the first output's largest value is the same."""
-    expected = tf.nest.flatten(model.predict(images, verbose=0))
+    expected, names = model.predict(images, verbose=0), _output_names(model)
+    expected = list(expected.values()) if isinstance(expected, dict) else tf.nest.flatten(expected)
     actual = tf.nest.flatten(interpreter.predict(content, images, processes=1))
     if len(expected) > 1:
-        actual = [actual[outputs.index(name)] for name in model.output_names]
+        actual = [actual[outputs.index(name)] for name in names]
     agreement = np.mean(expected[0].argmax(axis=-1) == actual[0].argmax(axis=-1))
     return max(float(np.abs(e - a).max()) for e, a in zip(expected, actual, strict=True)), float(agreement)

@@ -14,7 +14,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from experiments import accuracy, command, converted, summary
+from experiments import accuracy, command, summary
 
 import larq_nas
 from larq_nas import costs, networks
@@ -95,15 +95,15 @@ def dynamics(rows):
 
 
 def zoo_table():
-    """Costs of the networks of the zoo beside the published ones, and what the converter makes of them."""
-    head = "model | BiOps | published | parameters | published | FLOPs | published | packed | unused | float | file"
-    lines = [f"| {head} |", "|" + "---|" * 11]
+    """Costs of the networks of the zoo beside the published ones."""
+    head = "model | BiOps | published | parameters | published | FLOPs | published"
+    lines = [f"| {head} |", "|" + "---|" * 7]
     for name, (biops, params, flops) in PUBLISHED.items():
         variant = larq_nas.zoo.VARIANTS[name]
         counts = costs.count(larq_nas.zoo.genotype(name), variant.input_shape, variant.num_classes)
         lines.append(
             f"| {name} | {counts.biops / 1e6:,.1f} M | {biops} M | {counts.params / 1e6:.3f} M | {params} M | "
-            f"{counts.flops / 1e6:.2f} M | {flops} M | {converted(name, HERE / 'reports')} |"
+            f"{counts.flops / 1e6:.2f} M | {flops} M |"
         )
     return "\n".join(lines)
 
@@ -213,8 +213,7 @@ alone, the drawing of genotypes that fit. The published FLOPs leave a first stag
 the search made much wider: what was drawn there is far from what was learnt, and its validation loss in the supernet,
 2.3 and more, is that of guessing. On ImageNet it is {imagenet_loss}.
 
-Packed, unused and float are binary convolutions in the `.tflite` of untrained networks; unused ones feed or read only
-the operation "none". The reports are in [`docs/reports`](reports).
+What the converter makes of them is in [`docs/zoo.md`](zoo.md).
 
 {zoo}
 """

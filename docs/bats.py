@@ -12,7 +12,7 @@ import pathlib
 import sys
 
 import matplotlib.pyplot as plt
-from experiments import accuracy, command, converted, summary
+from experiments import accuracy, command, summary
 
 import larq_nas
 from larq_nas import costs, networks
@@ -70,15 +70,15 @@ def draw(runs):
 
 
 def zoo_table():
-    """Costs of the networks of the zoo, and what the converter makes of them."""
-    head = "model | binary MACs | float MACs | parameters | packed | unused | float | file"
-    lines = [f"| {head} |", "|" + "---|" * 8]
+    """Costs of the networks of the zoo."""
+    head = "model | binary MACs | float MACs | parameters"
+    lines = [f"| {head} |", "|" + "---|" * 4]
     for name in MODELS:
         variant = larq_nas.zoo.VARIANTS[name]
         counts = costs.count(larq_nas.zoo.genotype(name), variant.input_shape, variant.num_classes)
         lines.append(
             f"| {name} | {counts.binary_macs / 1e6:,.1f} M | {counts.float_macs / 1e6:,.1f} M | "
-            f"{counts.params / 1e6:.3f} M | {converted(name, HERE / 'reports')} |"
+            f"{counts.params / 1e6:.3f} M |"
         )
     return "\n".join(lines)
 
@@ -188,16 +188,15 @@ The kernels are smaller, as the paper says, but the cells are not deeper: this s
 
 `bats` and `bats_2x` have the published cells, as far as they are known; `bats_real_2_5m` and `bats_real_3_5m` those of
 the real-valued search above, with as many cells and filters as give the published numbers of parameters within 2 %.
-Packed, unused and float are binary convolutions in the `.tflite` of untrained networks. The reports are in
-[`docs/reports`](reports).
+What the converter makes of them is in [`docs/zoo.md`](zoo.md).
 
 {zoo}
 
 ## What groups cost in a file
 
 Larq Compute Engine packs the channels of a group into words of 32 bits, so that a group of 3 channels takes the bits
-of 32. The published cells in networks of 8 cells; with groups of multiples of 32 channels, the engine leaves some
-dilated convolutions float, so all of their groups are convolutions of their own, too:
+of 32. The published cells in networks of 8 cells; groups of multiples of 32 channels (`lce`) are one convolution in the
+file, which only LCE's kernel `use_indirect_bgemm` runs:
 
 {groups}
 """

@@ -12,7 +12,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from experiments import accuracy, command, converted, summary
+from experiments import accuracy, command, summary
 
 import larq_nas
 from larq_nas.architecture import Architecture
@@ -83,18 +83,15 @@ def dynamics(runs):
     return "\n".join(lines)
 
 
-def zoo_table(runs):
-    """Widths and sizes of the networks of the zoo beside the published sizes, and what the converter makes of them."""
-    head = "model | widths | size | published | packed | unused | float | file"
-    lines = [f"| {head} |", "|" + "---|" * 8]
+def zoo_table():
+    """Widths and sizes of the networks of the zoo beside the published sizes."""
+    head = "model | widths | size | published"
+    lines = [f"| {head} |", "|" + "---|" * 4]
     for name, (_, published) in SEARCHES.items():
         genotype = larq_nas.zoo.genotype(f"dms_{name}")
         widths = ", ".join(map(str, dms.base_widths(genotype)))
         size = float(dms.size(genotype, SHAPE, CLASSES))
-        lines.append(
-            f"| dms_{name} | {widths} | {size:.4f} MB | {published:.2f} MB | "
-            f"{converted(f'dms_{name}', HERE / 'reports')} |"
-        )
+        lines.append(f"| dms_{name} | {widths} | {size:.4f} MB | {published:.2f} MB |")
     return "\n".join(lines)
 
 
@@ -112,7 +109,7 @@ def main(folder, data_dir):
         anew=f"larq_nas {search('vgg11_a')} --nobest_effort",
         train=TRAIN,
         dynamics=dynamics(runs),
-        zoo=zoo_table(runs),
+        zoo=zoo_table(),
         found=summary(of_found),
         uniform=summary(of_even),
         found_size=float(dms.size(found, SHAPE, CLASSES)),
@@ -175,8 +172,7 @@ scaling, and the versions of packages. MB are 2^20 bytes: binary kernels at one 
 filters, first and last layer as floats, no BatchNorm, which reproduces the sizes of VGG-11 in table 1. The paper prints
 0.64 MB for the larger VGG-11 beside a saving that means 0.84 MB; 0.64 is taken.
 
-Packed, unused and float are binary convolutions in the `.tflite` of untrained networks. The reports are in
-[`docs/reports`](reports).
+What the converter makes of them is in [`docs/zoo.md`](zoo.md).
 
 {zoo}
 """

@@ -5,9 +5,7 @@ import statistics
 import subprocess
 import sys
 
-import larq_nas
 from larq_nas import runs
-from larq_nas.converters import tflite
 
 
 def command(words, data_dir, run_dir):
@@ -33,11 +31,3 @@ def summary(values):
         f"{statistics.mean(values):.2f} | {statistics.stdev(values):.2f} | "
         f"{', '.join(f'{value:.2f}' for value in values)}"
     )
-
-
-def converted(name, folder):
-    """Converts a network of the zoo and writes its report; binary convolutions by state, and bytes, as cells."""
-    conversion = tflite.convert(getattr(larq_nas.zoo, name)())
-    runs.write(folder / f"{name}.json", conversion.report.to_dict())
-    states = " | ".join(str(conversion.report.count(state)) for state in ("packed", "unused", "float"))
-    return f"{states} | {len(conversion.bytes):,} bytes"

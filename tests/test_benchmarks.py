@@ -30,3 +30,11 @@ def test_what_comes_around_a_search_is_measured():
     printed = subprocess.run(command, check=True, timeout=600, stdout=subprocess.PIPE, text=True).stdout
     for part in ("larq_nas --help:", "train zoo.bnas_a:", "train plain Larq:", "convert bnas_a:", "74 packed"):
         assert part in printed
+
+
+@pytest.mark.slow
+def test_the_rewriting_of_a_network_is_measured():
+    command = [sys.executable, BENCHMARKS / "inference_graph.py", "--model=dms_vgg11_a", "--runs=2"]
+    printed = subprocess.run(command, check=True, timeout=600, stdout=subprocess.PIPE, text=True).stdout
+    for part in ("dms_vgg11_a:", "7 → 7 of them binary convolutions", "with XNNPACK:", "chain of ADD", "GATHER"):
+        assert part in printed

@@ -9,7 +9,7 @@ from reference import bars_architecture
 from larq_nas import networks, zoo
 from larq_nas.converters import inference, tflite
 from larq_nas.methods import bats, bnas
-from larq_nas.operations import binary_conv
+from larq_nas.operations import OPERATIONS, binary_conv, convolution_block
 
 layers = tf.keras.layers
 
@@ -132,6 +132,17 @@ def test_one_of_two_strided_halves_pads_by_itself(size, paddings):
     operators = _operators(_trained(networks.build(genotype, (size, size, 3))))
     # Of one residual edge and of the shortcut of the only reduction.
     assert operators["PADV2"] == paddings
+
+
+@pytest.mark.parametrize("name", ["bin_dil_conv_3x3", "bin_dil_conv_5x5"])
+def test_equal_dilated_convolutions_that_read_one_tensor_are_packed(name):
+    images = layers.Input((8, 8, 32))
+    x = layers.Add()([layers.Conv2D(32, 1)(images), images])
+    # Untrained: their BatchNorms are equal.
+    x = layers.Add()([convolution_block(x, 32, OPERATIONS[name], name=f"edge{i}") for i in range(2)])
+    operators = _operators(tf.keras.Model(images, layers.GlobalAveragePooling2D()(x)))
+    assert operators["LceBconv2d"] == 2 and operators["LceQuantize"] == 1
+    assert not {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"} & set(operators)
 
 
 def test_the_model_itself_stays_what_it_is():
