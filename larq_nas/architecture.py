@@ -282,8 +282,8 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
         multiple: The number.
 
     # Returns
-        A genotype. In BARS, widths behind a reduction are multiples of twice the number, since the cell before it has
-        half of them.
+        A genotype. In BNAS the widths double from stage to stage, as before. In BARS, widths behind a reduction are
+        multiples of twice the number, since the cell before it has half of them.
 
     # Raises
         ArchitectureError: If it is one of BATS.
@@ -294,12 +294,15 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
             "--groups=lce or --channels_per_group=32"
         )
 
-    def rounded(stage):
-        unit = 2 * multiple if stage.reduction and architecture.template.startswith("bars") else multiple
-        widths = tuple(dict.fromkeys(max(int(width / unit + 0.5), 1) * unit for width in stage.widths))
-        return dataclasses.replace(stage, widths=widths)
+    def nearest(width, unit):
+        return max(int(width / unit + 0.5), 1) * unit
 
-    return dataclasses.replace(architecture, stages=tuple(map(rounded, architecture.stages)), provenance=None)
+    stages, first = [], nearest(architecture.stages[0].widths[0], multiple)
+    for index, stage in enumerate(architecture.stages):
+        unit = 2 * multiple if stage.reduction and architecture.template.startswith("bars") else multiple
+        width = first << index if architecture.template == "bnas" else nearest(stage.widths[0], unit)
+        stages.append(dataclasses.replace(stage, widths=(width,)))
+    return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
 def thirds(layers: int, filters: int) -> tuple[Stage, ...]:

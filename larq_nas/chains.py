@@ -32,7 +32,8 @@ class Convolution(NamedTuple):
         kernel_size: Height and width of the kernel.
         strides: Strides.
         halvings: How often its output is halved, against the images.
-        pooled: Whether a pool that halves it once more stands behind it.
+        pool: Size of a pool behind it, which halves it once more; 0 without one.
+        summed: Whether its output is added to another.
     """
 
     name: str
@@ -41,7 +42,8 @@ class Convolution(NamedTuple):
     kernel_size: int = 3
     strides: int = 1
     halvings: int = 0
-    pooled: bool = False
+    pool: int = 0
+    summed: bool = False
 
     @property
     def binary(self) -> bool:
@@ -58,7 +60,7 @@ def vgg11(large=False) -> list:
     names = CHAINS["vgg11"]
     halvings = [0, 1, 2, 2, 3, 3, 4, 4]
     return [
-        Convolution(name, before, name, halvings=times, pooled=index in POOLED)
+        Convolution(name, before, name, halvings=times, pool=2 * (index in POOLED))
         for index, (name, before, times) in enumerate(zip(names, [None, *names], halvings, strict=False))
     ]
 
@@ -70,7 +72,7 @@ def resnet18(large=False) -> list:
     the stem's.
     """
     halved = 2 if large else 0
-    found = [Convolution("stem", None, "stem", *((7, 2, 1) if large else (3, 1, 0)))]
+    found = [Convolution("stem", None, "stem", *((7, 2, 1, 3) if large else (3, 1, 0)))]
     before = "stem"
     for stage in range(4):
         width = f"stage{stage}" if stage else "stem"
@@ -78,7 +80,7 @@ def resnet18(large=False) -> list:
         for block in range(2):
             name, strides = f"block{2 * stage + block}", 2 if stage and not block else 1
             found.append(Convolution(f"{name}_0", before, name, 3, strides, halved))
-            found.append(Convolution(f"{name}_1", name, width, 3, 1, halved))
+            found.append(Convolution(f"{name}_1", name, width, 3, 1, halved, summed=True))
             if strides > 1:
                 found.append(Convolution(f"{name}_shortcut", before, width, 1, strides, halved))
             before = width

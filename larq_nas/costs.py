@@ -116,8 +116,8 @@ class Costs:
         """Totals and rows, for JSON."""
         names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
         own = ("macs", "params", "bytes")
-        rows = [dataclasses.asdict(dataclasses.replace(row, block=None)) for row in self.rows]
-        rows = [{**d, **{name: getattr(row, name) for name in own}} for d, row in zip(rows, self.rows, strict=True)]
+        fields = [field.name for field in dataclasses.fields(Row) if field.name != "block"]
+        rows = [{name: getattr(row, name) for name in (*fields, *own)} for row in self.rows]
         return {**{name: getattr(self, name) for name in names}, "layers": rows}
 
 

@@ -103,14 +103,16 @@ class Table:
 
     @functools.cached_property
     def _fits(self):
-        kinds = {}
+        kinds, fits = {}, {}
         for block, ms in self.measured.items():
-            kinds.setdefault(block.kind, []).append((features(block), max(ms, 1e-5)))
-        # Relative errors count: the fastest operations are the most frequent ones.
-        return {
-            kind: nnls(np.array([np.array(x, float) / ms for x, ms in pairs]), np.ones(len(pairs)))[0]
-            for kind, pairs in kinds.items()
-        }
+            kinds.setdefault(block.kind, []).append((features(block), ms))
+        for kind, pairs in kinds.items():
+            x, ms = np.array([x for x, _ in pairs], float), np.array([ms for _, ms in pairs])
+            # Relative errors count: the fastest operations are the most frequent ones. But what takes next to no time
+            # may have been measured as none.
+            weights = 1 / np.maximum(ms, max(np.median(ms) / 4, 1e-4))
+            fits[kind] = nnls(x * weights[:, np.newaxis], ms * weights)[0]
+        return fits
 
     def to_json(self) -> str:
         """The text that `load` reads."""
@@ -208,6 +210,7 @@ class Limit:
         space: The space whose genotypes count: the one that is searched, or one of the same choices in another size.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
+        excluded: Operations of the space that the method never takes.
     """
 
     table: Table
@@ -215,6 +218,7 @@ class Limit:
     space: Architecture
     input_shape: tuple
     classes: int
+    excluded: tuple = ()
 
     def expected(self, probabilities: dict):
         """The expected milliseconds, given the probabilities of all choices. Differentiable."""
@@ -244,35 +248,51 @@ class Limit:
             probabilities: For each cell, an array of shape `(edges, operations)`.
 
         # Raises
-            LatencyError: If there is none.
+            LatencyError: If there is none, or it has a cell without any operation.
         """
-        times = costs.operation_costs(self.space, self.input_shape, self.classes, self.table)
+        excess = self._excess()
 
         def at(strength):
-            weighted = {}
-            for name, values in probabilities.items():
-                excess = times[name] - times[name].min(axis=-1, keepdims=True)
-                weighted[name] = np.maximum(values, 1e-30) * np.exp(-np.minimum(strength * excess, 600))
-            return derive(weighted)
+            weights = {name: np.exp(-strength * values) for name, values in excess.items()}
+            return derive({name: np.maximum(probabilities[name], 1e-30) * weights[name] for name in excess})
 
-        low, high = 0.0, 1.0
-        if self.ms(at(low)) <= self.most:
-            return at(low)
-        while self.ms(at(high)) > self.most:
-            low, high = high, high * 4
-            if high > 1e12:
+        if self.ms(at(0.0)) <= self.most:
+            return at(0.0)
+        # Of each edge the fastest operation.
+        one = {name: np.where(values > 0, 1e-270, 1.0) for name, values in excess.items()}
+        found = derive({name: np.maximum(probabilities[name], 1e-30) * one[name] for name in excess})
+        if self.ms(found) > self.most:
+            raise LatencyError(
+                f"max_latency_ms={self.most}: the network of the fastest operations is predicted to take "
+                f"{self.ms(found):.6g} ms"
+            )
+        # Beyond this strength, exponentials would vanish.
+        low, high = 0.0, 600 / max(values.max() for values in excess.values())
+        if self.ms(at(high)) <= self.most:
+            for _ in range(40):
+                middle = (low + high) / 2
+                low, high = (middle, high) if self.ms(at(middle)) > self.most else (low, middle)
+            found = at(high)
+        for cell in found.cells:
+            if all(edge.operations == ("none",) for edge in cell.edges):
                 raise LatencyError(
-                    f"max_latency_ms={self.most}: the fastest network of this space is predicted to take "
-                    f"{self.ms(at(high)):.3f} ms"
+                    f"max_latency_ms={self.most}: only networks are that fast whose cell {cell.name} computes nothing"
                 )
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.ms(at(middle)) > self.most else (low, middle)
-        return at(high)
+        return found
+
+    def _excess(self):
+        """For each cell, by how much each operation is slower than the fastest one of its edge."""
+        times = costs.operation_costs(self.space, self.input_shape, self.classes, self.table)
+        found = {}
+        for cell in self.space.cells:
+            taken = [name not in self.excluded for name in cell.edges[0].operations]
+            least = times[cell.name][:, taken].min(axis=-1, keepdims=True)
+            found[cell.name] = np.maximum(times[cell.name] - least, 0)
+        return found
 
 
 def fastest(limit: Limit) -> float:
-    """The milliseconds of the fastest network of the space of a limit, as far as operations go."""
+    """The milliseconds below which no network of the space of a limit is, as far as operations go."""
     total = limit.table.overhead
     for segment in layouts.segments(limit.space, limit.input_shape, limit.classes):
         values = [candidates[0] for candidates in segment.choices.values()]
@@ -287,5 +307,16 @@ def fastest(limit: Limit) -> float:
                 edges[cell, edge][candidate] += ms
         for (cell, edge), known in edges.items():
             operations = limit.space.cell(cell).edges[edge].operations
-            total += min(known.get(index, 0.0) for index in range(len(operations)))
+            taken = [known.get(i, 0.0) for i, name in enumerate(operations) if name not in limit.excluded]
+            # Edges that a node may leave out cost nothing at best.
+            total += min(taken) if _is_kept(limit.space.cell(cell), edge) else 0.0
     return total
+
+
+def _is_kept(cell, edge):
+    """Whether the node of an edge keeps all of its edges."""
+    for node in cell.nodes:
+        if edge < len(node.edges):
+            return node.keep == len(node.edges)
+        edge -= len(node.edges)
+    raise IndexError(edge)

@@ -476,9 +476,12 @@ def chain_rows(template, widths: dict, input_shape, classes: int):
         step = int(conv.binary)
         yield dataclasses.replace(row, other_params=row.other_params + step, other_stored=row.other_stored + step)
         yield _norm(f"{conv.name}_norm", filters)
-        if conv.pooled:
+        if conv.summed:
+            yield _timed(f"{conv.name}_sum", "add", filters, filters, halved)[0]
+        if conv.pool:
             halved = _halved(halved)
-            yield _timed(f"{conv.name}_pool", "max_pool", filters, filters, halved, kernel_size=2, strides=2)[0]
+            pool = {"kernel_size": conv.pool, "strides": 2}
+            yield _timed(f"{conv.name}_pool", "max_pool", filters, filters, halved, **pool)[0]
     block = Block("dense", filters, classes, *halved)
     yield dataclasses.replace(_weighted("classifier", "dense", (filters, classes), 1, bias=True), block=block)
 

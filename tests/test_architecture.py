@@ -518,7 +518,7 @@ def test_operations_of_another_template_are_refused(template, operation):
 
 @pytest.mark.parametrize(
     "template, widths, expected",
-    [("bnas", (36, 72, 144), (32, 64, 160)), ("bars", (36, 80, 144), (32, 64, 128)), ("vgg11", (5,) * 8, (32,) * 8)],
+    [("bnas", (36, 72, 144), (32, 64, 128)), ("bars", (36, 80, 144), (32, 64, 128)), ("vgg11", (5,) * 8, (32,) * 8)],
 )
 def test_widths_are_rounded_to_multiples(template, widths, expected):
     if template == "vgg11":

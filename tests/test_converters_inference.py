@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import networks, zoo
+from larq_nas import networks, precision, zoo
 from larq_nas.converters import inference, tflite
 from larq_nas.methods import bats, bnas
 from larq_nas.operations import OPERATIONS, binary_conv, convolution_block
@@ -188,3 +188,79 @@ def test_a_sign_of_another_kind_is_not_taken_for_a_threshold():
     model = _trained(_of_sums(layers.BatchNormalization(), conv))
     images = _images(model)
     np.testing.assert_allclose(inference.rewrite(model)(images), model(images), atol=1e-5)
+
+
+def _same(model, rewritten=None):
+    images = _images(model)
+    expected, actual = (tf.nest.flatten(m(images)) for m in (model, rewritten or inference.rewrite(model)))
+    for e, a in zip(expected, actual, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
+
+
+def _base():
+    images = layers.Input((8, 8, 32))
+    return images, layers.Add()([layers.Conv2D(32, 1)(images), images])
+
+
+def test_a_pool_that_two_normalizations_share_stays_where_it_is():
+    images, x = _base()
+    pool = layers.MaxPooling2D(1, 2)
+    parts = [binary_conv(16, 3)(pool(layers.BatchNormalization()(x))) for _ in range(2)]
+    _same(_trained(tf.keras.Model(images, layers.Add()(parts))))
+
+
+class _Twice(layers.BatchNormalization):
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs, training=training) + 1
+
+
+class _Centred(layers.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - tf.reduce_mean(kernel))
+
+
+def test_layers_that_compute_something_of_their_own_keep_it():
+    images, x = _base()
+    x = _Centred(32, 3, dilation_rate=2, padding="same")(_Twice()(x))
+    model = _trained(tf.keras.Model(images, x))
+    with tf.keras.utils.custom_object_scope({"_Twice": _Twice, "_Centred": _Centred}):
+        _same(model)
+
+
+def test_a_model_of_the_layers_of_another_is_rewritten_alone():
+    images, x = _base()
+    norm = layers.BatchNormalization(name="norm")
+    whole = _trained(tf.keras.Model(images, layers.Add()([binary_conv(32, 3, name="conv")(norm(x)), x])))
+    features = tf.keras.Model(whole.input, whole.get_layer("conv").output)
+    own = layers.Input((8, 8, 32))
+    again = tf.keras.Model(own, whole.get_layer("conv")(norm(own)))
+    for model in (features, again):
+        _same(model)
+        assert tflite.convert(model).report.all_packed
+
+
+def test_a_network_is_rewritten_in_32_bits_under_any_policy():
+    model = _trained(_of_sums(layers.BatchNormalization(), binary_conv(16, 3)), spread=0.1)
+    with precision.policy("mixed_float16"):
+        operators = _operators(model)
+    assert operators["ADD"] == 2 and not {"MUL", "CAST", "DEPTHWISE_CONV_2D"} & set(operators)
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_a_normalization_behind_a_convolution_is_merged_however_many_read_it(output):
+    images, x = _base()
+    z = layers.BatchNormalization()(layers.Conv2D(32, 3, padding="same")(x))
+    parts = [z] if output else []
+    outputs = [layers.Add()([binary_conv(32, 3)(z), z]), *parts]
+    operators = _operators(_trained(tf.keras.Model(images, outputs)))
+    assert operators["CONV_2D"] == 2 and "DEPTHWISE_CONV_2D" not in operators
+
+
+def test_an_activation_that_looks_at_all_channels_is_not_split_into_groups():
+    conv = lq.layers.QuantConv2D(
+        24, 3, groups=3, padding="same", pad_values=1.0, input_quantizer="ste_sign", kernel_quantizer="ste_sign",
+        kernel_constraint="weight_clip", use_bias=False, activation="softmax",
+    )  # fmt: skip
+    images = layers.Input((8, 8, 24))
+    with pytest.raises(tflite.ConversionError, match="not bit-packed"):
+        tflite.convert(tf.keras.Model(images, conv(images)))

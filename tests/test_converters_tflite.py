@@ -1,3 +1,4 @@
+import functools
 import io
 import zipfile
 
@@ -10,7 +11,7 @@ from reference import bars_architecture
 
 from larq_nas import costs, networks, precision, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.converters import interpreter, tflite
+from larq_nas.converters import eight_bits, inference, interpreter, tflite
 from larq_nas.methods import bats, bnas
 
 layers = tf.keras.layers
@@ -342,3 +343,47 @@ def test_the_operators_of_the_report_add_up_to_the_costs_of_the_network():
     timed = report.table(lambda layer: 0.5 if layer.packed else None)
     assert {row[-1] for row in timed[1:] if row[3] != "packed"} == {""}
     assert sum(float(row[-1]) for row in timed[1:] if row[3] == "packed") == report.operators["LceBconv2d"] / 2
+
+
+def test_a_dict_of_outputs_keeps_its_keys():
+    images = layers.Input((8, 8, 32))
+    x = _conv(32)(images)
+    outputs = {"logits": layers.GlobalAveragePooling2D()(x), "boxes": layers.Flatten()(x)}
+    report = tflite.convert(tf.keras.Model(images, outputs)).report
+    assert sorted(report.outputs) == ["boxes", "logits"] and report.differences["random"][0] < 1e-3
+
+
+@pytest.mark.parametrize("outputs, message", [(2, "the same tensor"), (1, "no axis")])
+def test_outputs_that_cannot_be_told_apart_or_compared_are_refused(outputs, message):
+    images = layers.Input((8, 8, 32))
+    x = layers.GlobalAveragePooling2D()(_conv(32)(images))
+    x = [x] * outputs if outputs > 1 else tf.reduce_sum(x, axis=-1)
+    with pytest.raises(tflite.ConversionError, match=message):
+        tflite.convert(tf.keras.Model(images, x))
+
+
+RELU = layers.ReLU()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda x: layers.BatchNormalization()(layers.Conv2D(8, 3, activation="relu")(x)),
+        lambda x: layers.ReLU(negative_slope=0.3)(layers.Conv2D(8, 3)(x)),
+        lambda x: layers.ReLU(max_value=2.0)(layers.BatchNormalization()(layers.Conv2D(8, 3)(x))),
+        lambda x: layers.BatchNormalization(axis=2)(layers.Conv2D(6, 3)(x)),
+        lambda x: layers.Dense(5)(layers.Conv2D(8, 3)(x)),
+        lambda x: layers.Add()(
+            [RELU(layers.Conv2D(8, 3)(x)), RELU(layers.BatchNormalization()(layers.Conv2D(8, 3)(x)))]
+        ),
+    ],
+)
+def test_8_bits_are_close_to_32_whatever_stands_behind_a_convolution(parts):
+    images = layers.Input((8, 8, 3))
+    model = _trained(tf.keras.Model(images, layers.Flatten()(parts(images))))
+    calibration = np.random.default_rng(0).normal(size=(70, 8, 8, 3)).astype(np.float32)
+    with precision.policy("float32"):
+        more = functools.partial(eight_bits.replacements, images=calibration)
+        rewritten = inference.rewrite(model, more=more)
+    expected = model(calibration).numpy()
+    assert np.abs(rewritten(calibration) - expected).max() < 0.05 * np.abs(expected).max()

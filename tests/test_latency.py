@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import costs, latency, layouts, profiling, zoo
-from larq_nas.architecture import Architecture
+from larq_nas import latency, layouts, networks, profiling, zoo
 from larq_nas.converters import flatbuffer
 from larq_nas.latency import Limit, Table
 from larq_nas.layouts import Block
@@ -150,7 +149,7 @@ def test_the_derived_genotype_keeps_the_limit_and_is_the_most_probable_where_it_
     count = len(space.cells[0].edges[0].operations)
     probabilities = {c.name: generator.dirichlet(np.ones(count), len(c.edges)) for c in space.cells}
     free = method.Strategy().derive(space, probabilities)
-    limit = Limit(TABLE, 1e9, space, SHAPE, 10)
+    limit = Limit(TABLE, 1e9, space, SHAPE, 10, excluded=("none",) if method is bats else ())
     assert method.Strategy(limit=limit).derive(space, probabilities) == free
     fastest, most = latency.fastest(limit), limit.ms(free)
     assert fastest < most
@@ -160,7 +159,7 @@ def test_the_derived_genotype_keeps_the_limit_and_is_the_most_probable_where_it_
     # It differs where it must, not everywhere.
     edges = [(a, b) for x, y in zip(free.cells, lean.cells, strict=True) for a, b in zip(x.edges, y.edges, strict=True)]
     assert 0 < sum(a != b for a, b in edges) < len(edges)
-    with pytest.raises(latency.LatencyError, match="the fastest network of this space"):
+    with pytest.raises(latency.LatencyError, match="the network of the fastest operations"):
         method.Strategy(limit=dataclasses.replace(limit, most=fastest / 2)).derive(space, probabilities)
 
 
@@ -269,8 +268,50 @@ def test_every_kind_of_operation_can_be_measured(kind):
     assert table.measured[block] > 0.5
 
 
-def test_costs_are_what_they_were_without_a_table():
-    genotype = Architecture.from_json(zoo.genotype("bnas_a").to_json())
-    counts = costs.count(genotype)
-    assert all(row.kernel or row.other_stored for row in counts.rows)
-    assert "block" not in counts.to_dict()["layers"][0] or counts.to_dict()["layers"][0]["block"] is None
+def test_operations_that_were_measured_as_nothing_do_not_spoil_the_fit():
+    for kind in profiling.BUILDERS:
+        true = {block: ms for block, ms in TABLE.measured.items() if block.kind == kind}
+        few = sorted(true, key=true.get)[:3]
+        table = Table({**true, **dict.fromkeys(few, 0.0)})
+        assert sum(map(table.fitted, true)) == pytest.approx(sum(true.values()), rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e5])
+def test_the_limit_of_bats_can_be_as_tight_as_its_fastest_operations(factor):
+    table = Table({block: ms * factor for block, ms in TABLE.measured.items()})
+    space = bats.space(3, 12, 4)
+    count = len(space.cells[0].edges[0].operations)
+    probabilities = {c.name: np.random.default_rng(0).dirichlet(np.ones(count), len(c.edges)) for c in space.cells}
+    limit = Limit(table, 1.0, space, SHAPE, 10, excluded=("none",))
+
+    def found(most):
+        return limit.ms(bats.Strategy(limit=dataclasses.replace(limit, most=most)).derive(space, probabilities))
+
+    with pytest.raises(latency.LatencyError, match="fastest operations is predicted to take ([0-9.]+) ms") as error:
+        found(latency.fastest(limit) * 0.99)
+    least = float(str(error.value).split()[-2])
+    assert found(least * 1.001) == pytest.approx(least, rel=1e-3)
+    assert latency.fastest(limit) <= least < found(1e12)
+
+
+def test_a_limit_that_only_empty_cells_keep_is_refused():
+    space = bnas.space(3, 8)
+    probabilities = {c.name: np.random.default_rng(0).dirichlet(np.ones(7), len(c.edges)) for c in space.cells}
+    limit = Limit(TABLE, 1e9, space, SHAPE, 10)
+    limit = dataclasses.replace(limit, most=latency.fastest(limit) * 1.0001)
+    with pytest.raises(latency.LatencyError, match="computes nothing"):
+        bnas.Strategy(limit=limit).derive(space, probabilities)
+
+
+def test_bars_needs_samples_for_a_limit():
+    space = bars.space(8)
+    with pytest.raises(ValueError, match="samples=0: .* max_latency_ms"):
+        bars.Strategy(samples=0, limit=Limit(TABLE, 1.0, space, SHAPE, 10), counted=(space, SHAPE, 10))
+
+
+@pytest.mark.parametrize("size, name", [(32, "vgg11"), (32, "resnet18"), (224, "resnet18")])
+def test_sums_and_pools_of_networks_without_cells_take_time_too(size, name):
+    model = networks.build(dms.space(name), (size, size, 3))
+    kinds = [row.block.kind for row, _ in layouts.rows(dms.space(name), (size, size, 3), 10) if row.block]
+    for kind, layer in (("add", tf.keras.layers.Add), ("max_pool", tf.keras.layers.MaxPooling2D)):
+        assert kinds.count(kind) == sum(isinstance(x, layer) for x in model.layers)

@@ -20,6 +20,9 @@ def benchmark(settings, flags: dict):
     if settings.profile_operations:
         _profile(settings, options)
         return
+    for name in ("method", "filters", "layers", "groups", "channels_per_group", "backbone", "input_shape"):
+        if settings[name].present:
+            raise CommandError(f"--{name}: is for --profile_operations, whose files are made here")
     models = _models(settings.models)
     file = pathlib.Path(settings.run_dir) / "benchmark.json"
     chart = file.with_suffix(".png")
@@ -67,8 +70,9 @@ def _profile(settings, options):
     if any(block.native_groups for block in blocks):
         # The only kernel for them, which then computes all other convolutions of a file, too.
         options = dataclasses.replace(options, use_indirect_bgemm=True)
-    described = {**dataclasses.asdict(options), "device": settings.device}
-    if known and known.options != described:
+    # A longer time-out changes no time.
+    described = {**dataclasses.asdict(options), "device": settings.device, "timeout": None}
+    if known and {**known.options, "timeout": None} != described:
         raise CommandError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
     blocks = [block for block in dict.fromkeys(blocks) if not known or block not in known.measured]
     table = known

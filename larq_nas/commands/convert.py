@@ -1,5 +1,6 @@
 """`larq_nas convert`."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -16,6 +17,7 @@ def convert(settings, flags: dict):
 
     run = runs.Run(settings.run_dir)
     model, description = load_trained(run)
+    table = _latency_table(settings)
     samples = calibration = None
     try:
         data = load_data(run, settings.data_dir)
@@ -30,9 +32,9 @@ def convert(settings, flags: dict):
         print(f"compared on random inputs only: {error}")
     if settings.round_filters:
         _round_filters(run, description, settings.round_filters)
-    table = _latency_table(settings)
-    # A refused conversion leaves its report, and no file of an earlier one.
+    # A refused conversion leaves no file of an earlier one, and its own report if it came so far.
     run.tflite.unlink(missing_ok=True)
+    run.report.unlink(missing_ok=True)
     try:
         conversion = tflite.convert(
             model,
@@ -46,7 +48,11 @@ def convert(settings, flags: dict):
         if error.report is not None:
             runs.write(run.report, error.report.to_dict())
         raise
-    runs.write(run.report, {**conversion.report.to_dict(), "preprocessing": description})
+    report = {**conversion.report.to_dict(), "preprocessing": description}
+    if table:
+        for layer, described in zip(conversion.report.layers, report["layers"], strict=True):
+            described["estimated_ms"] = table.ms_of(layer)
+    runs.write(run.report, report)
     runs.write(run.tflite, conversion.bytes)
     print_table(conversion.report.table(table and table.ms_of))
     print(conversion.report)
@@ -65,15 +71,22 @@ def _latency_table(settings):
 
 def _attached(run, description):
     """What a file is to carry with it: the names of its classes, what to do with images, and where it comes from."""
+    # No paths of the machine that the network was trained on.
     paths = ("data_dir", "genotype", "initial_weights")
-    flags = {name: value for name, value in run.flag_values().items() if name not in paths}
+    flags = {name: _without_path(value) for name, value in run.flag_values().items() if name not in paths}
+    description = {**description, "name": _without_path(description.get("name", ""))}
+    genotype = dataclasses.replace(Architecture.load(run.genotype), provenance=None)
     provenance = {"flags": flags, "packages": runs.read_json(run.environment)["packages"]}
     return {
         "labels.txt": "\n".join(description["class_names"]) + "\n",
         "preprocessing.json": json.dumps(description, indent=2),
-        "genotype.json": run.genotype.read_text(encoding="utf-8"),
+        "genotype.json": genotype.to_json(),
         "provenance.json": json.dumps(provenance, indent=2),
     }
+
+
+def _without_path(value):
+    return "folder" if value.startswith("folder:") else value
 
 
 def _round_filters(run, description, multiple):

@@ -1,6 +1,7 @@
 """`larq_nas search`."""
 
 import dataclasses
+import pathlib
 import shutil
 
 import numpy as np
@@ -19,6 +20,7 @@ def search(settings, flags: dict):
     try:
         space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method](settings)
         data = start_run(run, "search", settings, flags)
+        _keep_latency_table(run, settings)
         shape, classes = _counted(settings, data)
         strategy = strategy_for(shape, classes)
     except ValueError as error:
@@ -36,10 +38,24 @@ def search(settings, flags: dict):
     if strategy.limit:
         predicted, limit = strategy.limit.ms(genotype), strategy.limit
         print(f"predicted to take {predicted:.3f} ms on {limit.table.device.get('device')}, at most {limit.most} asked")
+        if predicted > limit.most:
+            print("the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more --samples")
     print(run.genotype)
 
 
-def _limit(settings, counted):
+def _keep_latency_table(run, settings):
+    """Keeps the table of a search beside it, so that it does not go on with another."""
+    if settings.latency_table is None:
+        return
+    text, kept = pathlib.Path(settings.latency_table).read_text(encoding="utf-8"), run.path / "latency.json"
+    if kept.exists() and kept.read_text(encoding="utf-8") != text:
+        raise CommandError(
+            f"{settings.latency_table}: has changed since this search began; choose another --run_dir, or --overwrite"
+        )
+    runs.write(kept, text)
+
+
+def _limit(settings, counted, excluded=()):
     """A function that makes the limit of a search, if it has one, from the images' shape and number of classes."""
     if (settings.latency_table is None) != (settings.max_latency_ms is None):
         raise CommandError("--latency_table, --max_latency_ms: each needs the other")
@@ -50,7 +66,7 @@ def _limit(settings, counted):
     table = latency.Table.load(settings.latency_table)
 
     def limit_for(shape, classes):
-        limit = latency.Limit(table, settings.max_latency_ms, counted, shape, classes)
+        limit = latency.Limit(table, settings.max_latency_ms, counted, shape, classes, excluded)
         least = latency.fastest(limit)
         if least > limit.most:
             raise CommandError(
@@ -147,7 +163,7 @@ def _bats(settings):
     )
     strategy = bats.Strategy(settings.softmax_temperature)
     check_precision(space, settings)
-    limit_for = _limit(settings, bats.scale(space, **_genotype_size(settings)))
+    limit_for = _limit(settings, bats.scale(space, **_genotype_size(settings)), ("none",))
     return space, lambda shape, classes: dataclasses.replace(strategy, limit=limit_for(shape, classes))
 
 

@@ -160,6 +160,8 @@ class Strategy:
             raise ValueError(f"warmup_epochs={self.warmup_epochs}: must be less than the {self.epochs} epochs")
         if min(self.temperature, self.final_temperature) <= 0:
             raise ValueError("temperatures must be positive")
+        if self.limit and not self.samples:
+            raise ValueError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
         if (self.budget is not None or self.accepted) and not self.counted:
             raise ValueError("budget, accepted: `counted` must say of which space")
         if self.budget is not None:
@@ -310,7 +312,7 @@ class Strategy:
         excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
         if self.limit:
             excess += max(figures["ms"] / self.limit.most - 1, 0)
-        return excess + figures["empty_cells"] * bool(self.accepted)
+        return excess + figures["empty_cells"] * bool(self.accepted or self.limit)
 
     def _candidate(self, space, indices):
         counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
