@@ -1,22 +1,19 @@
-"""How well a latency table predicts whole networks: the prediction against the time of the file, on this machine.
+"""How well the times of single operations predict whole networks, on this machine.
 
-larq_nas benchmark --profile_operations --method=bnas --filters=36 --layers=20 --run_dir=runs/table
-larq_nas benchmark --profile_operations --method=bars --filters=64 --run_dir=runs/table
-larq_nas benchmark --profile_operations --method=bats --filters=36 --layers=20 --run_dir=runs/table
-larq_nas benchmark --profile_operations --method=dms --backbone=vgg11 --run_dir=runs/table
-larq_nas benchmark --profile_operations --method=dms --backbone=resnet18 --run_dir=runs/table
-python benchmarks/latency_prediction.py runs/table/latency.json
+    python benchmarks/latency_prediction.py [--table=latency.json]
+
+The operations of each network are measured right before the network, since the speed of a shared machine drifts: their
+sum is the prediction. With `--table` that of a table which was measured before stands beside it, and what its fit alone
+predicts.
 """
 
 import argparse
 
 import numpy as np
 
-from larq_nas import benchmark, latency, networks, profiling, zoo
-from larq_nas.converters import tflite
+from larq_nas import benchmark, latency, networks, zoo
+from larq_nas.__main__ import load_tensorflow
 from larq_nas.methods import bars, bnas
-
-tf = profiling.tf
 
 MODELS = ("bnas_a", "bars_a", "bars_b", "bars_c", "bats", "dms_vgg11_a", "dms_vgg11_b", "dms_resnet18_b")
 
@@ -40,28 +37,34 @@ def genotypes(count: int):
 
 
 def main():
-    """Prints a line for each network, and the mean error."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table")
-    parser.add_argument("--random", type=int, default=3, help="random genotypes of BNAS and of BARS, each")
+    """Prints a line for each network, and the mean errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", help="a latency.json of larq_nas benchmark --profile_operations")
+    parser.add_argument("--random", type=int, default=2, help="random genotypes of BNAS and of BARS, each")
     parser.add_argument("--runs", type=int, default=30)
     arguments = parser.parse_args()
-    table = latency.Table.load(arguments.table)
-    fitted = Fitted(table.measured, table.overhead)
-    errors = {"measured": [], "fitted": []}
-    print("| network | predicted ms | by the fit alone | measured ms |\n|---|---|---|---|")
+    tf = load_tensorflow()
+    from larq_nas import profiling
+    from larq_nas.converters import tflite
+
+    given = arguments.table and latency.Table.load(arguments.table)
+    columns = ["operations"] + ["table", "fit of the table"] * bool(given)
+    errors = {name: [] for name in columns}
+    options = benchmark.Options(runs=arguments.runs)
+    print(f"| network | measured ms | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}")
     with benchmark.open_device("host") as device:
         for name, genotype in genotypes(arguments.random):
-            model = profiling.with_statistics(networks.build(genotype))
-            content = tflite.to_flatbuffer(model)
-            ms = device.measure(content, benchmark.Options(runs=arguments.runs)).latency_ms["median"]
-            predictions = {"measured": table.predict(genotype), "fitted": fitted.predict(genotype)}
-            for kind, predicted in predictions.items():
-                errors[kind].append(abs(predicted / ms - 1))
-            print(f"| {name} | {predictions['measured']:.2f} | {predictions['fitted']:.2f} | {ms:.2f} |", flush=True)
+            content = tflite.to_flatbuffer(profiling.with_statistics(networks.build(genotype)))
+            *_, own = profiling.measure(latency.blocks(genotype, (32, 32, 3), 10), device, options)
+            ms = device.measure(content, options).latency_ms["median"]
+            tables = [own] + ([given, Fitted(given.measured, given.overhead)] if given else [])
+            predictions = [table.predict(genotype) for table in tables]
+            for column, predicted in zip(columns, predictions, strict=True):
+                errors[column].append(abs(predicted / ms - 1))
+            print(f"| {name} | {ms:.2f} | {' | '.join(f'{p:.2f}' for p in predictions)} |", flush=True)
             tf.keras.backend.clear_session()
-    for kind, values in errors.items():
-        print(f"{kind}: mean error {np.mean(values):.1%}, largest {np.max(values):.1%}")
+    for column, values in errors.items():
+        print(f"{column}: mean error {np.mean(values):.1%}, largest {np.max(values):.1%}")
 
 
 if __name__ == "__main__":

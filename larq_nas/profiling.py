@@ -183,8 +183,9 @@ def measure(blocks, device, options, known: Table | None = None):
         shape = model.input_shape[1:]
         if shape not in empties:
             empties[shape] = ms(empty(shape))
-        taken = max(ms(model) - empties[shape], 0.0) / count
-        overhead = min(empties.values()) if not table.measured else min(table.overhead, *empties.values())
+        # To the nanosecond.
+        taken = round(max(ms(model) - empties[shape], 0.0) / count, 6)
+        overhead = round(min(*empties.values(), table.overhead if table.measured else empties[shape]), 6)
         table = dataclasses.replace(table, measured={**table.measured, block: taken}, overhead=overhead)
         tf.keras.backend.clear_session()
         yield table

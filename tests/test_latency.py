@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -108,6 +109,12 @@ def test_every_network_of_the_zoo_consists_of_operations_that_can_be_measured(na
     for row, _ in layouts.rows(genotype, variant.input_shape, variant.num_classes):
         if row.kind in ("convolution", "dense") and row.block is None:
             assert row.name.endswith(("_conv0", "_conv1"))
+
+
+def test_the_example_in_the_documentation_is_a_table():
+    table = Table.load(pathlib.Path(__file__).parent.parent / "docs" / "latency-x86_64.json")
+    assert {block.kind for block in table.measured} <= set(profiling.BUILDERS)
+    assert 1 < table.predict(zoo.genotype("bnas_a")) < 1000
 
 
 def _one_hot(space, indices):
