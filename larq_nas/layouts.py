@@ -200,7 +200,9 @@ def _norm(name, channels, affine=True):
 
 def _convolution(name, taps, channels, filters, size, groups=1, block=None, **options):
     """The row of a convolution; `block` is the kind of its block, and what the block has beside."""
-    row = _weighted(name, "convolution", (taps, taps, channels // groups, filters), math.prod(size), **options)
+    # The number of channels may be a tensor, which a division would round.
+    channels_of_group = channels // groups if groups > 1 else channels
+    row = _weighted(name, "convolution", (taps, taps, channels_of_group, filters), math.prod(size), **options)
     if block is None:
         return row
     kind, *more = block

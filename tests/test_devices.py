@@ -235,6 +235,8 @@ def test_time_out_ends_the_program_there(fake, text, guard):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interruption_ends_the_program_there(fake):
     fake.program_does("exec sleep 60")
+    # A shell that starts the tests in the background has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt():
         while not (fake.root / "number").exists():
@@ -247,6 +249,7 @@ def test_interruption_ends_the_program_there(fake):
         thread.start()
         device.run(["./program"], timeout=50)
     thread.join()
+    signal.signal(signal.SIGINT, before)
     assert not fake.program_runs()
 
 
