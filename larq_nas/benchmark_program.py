@@ -19,7 +19,8 @@ class BenchmarkError(RuntimeError):
     """A file cannot be timed; the message says what to do."""
 
 
-def read_program(text, binary):
+def read_program(text, binary) -> bytes:
+    """The content of a benchmark program for the device of a name; `BenchmarkError` if the file is none."""
     if binary is None:
         raise BenchmarkError(
             f"{text}: needs LCE's benchmark program as --benchmark_binary: download lce_benchmark_model_aarch64 "
@@ -137,7 +138,8 @@ def _operators(lines):
     return operators
 
 
-def complaint(output):
+def complaint(output: str) -> str:
+    """What a program that failed says of it, as one line."""
     # What it prints last only says that it failed.
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
     line = errors[0] if errors else devices.last_line(output)

@@ -199,22 +199,22 @@ def _norm(name, channels, affine=True):
 
 
 def _convolution(name, taps, channels, filters, size, groups=1, block=None, **options):
-    """The row of a convolution; `block` is the kind of its block, and what the block has beside."""
+    """The row of a convolution; `block` is what its block has beside the sizes of the convolution."""
     # The number of channels may be a tensor, which a division would round.
     channels_of_group = channels // groups if groups > 1 else channels
     row = _weighted(name, "convolution", (taps, taps, channels_of_group, filters), math.prod(size), **options)
     if block is None:
         return row
-    kind, *more = block
-    more = {**dict(*more), "kernel_size": taps, "groups": groups}
-    return dataclasses.replace(row, block=Block(kind, channels, filters, *size, **more))
+    sizes = {"inputs": channels, "filters": filters, "height": size[0], "width": size[1]}
+    return dataclasses.replace(row, block=Block(**sizes, kernel_size=taps, groups=groups, **block))
 
 
 def _block(
     name, taps, channels, filters, size, *, affine=True, binary=True, choice=None, kind=None, strides=1, dilation_rate=1
 ):
     """The rows of `operations.convolution_block`, whose output has the given size."""
-    block = kind or ("binary" if binary else "float"), {"strides": strides, "dilation_rate": dilation_rate}
+    kind = kind or ("binary" if binary else "float")
+    block = {"kind": kind, "strides": strides, "dilation_rate": dilation_rate}
     yield _norm(f"{name}_norm", channels, affine), choice
     yield _convolution(f"{name}_conv", taps, channels, filters, size, binary=binary, block=block), choice
 
@@ -232,7 +232,7 @@ def _large_stem(size, channels, filters, groups=1):
     )
     for stem, index, before, after, groups in shapes:
         size = _halved(size)
-        block = "float", {"strides": 2}
+        block = {"kind": "float", "strides": 2}
         yield _convolution(f"{stem}_conv{index}", 3, before, after, size, groups, block), None
         yield _norm(f"{stem}_norm{index}", after), None
     return size
@@ -273,7 +273,7 @@ def _bnas_rows(architecture, input_shape, classes):
             yield _timed(f"{name}_skip", "add", output, output, size)
         if reduction and index > 0:
             yield _norm(f"{name}_shortcut_norm", previous), None
-            block = "float", {"strides": 2}
+            block = {"kind": "float", "strides": 2}
             yield _convolution(f"{name}_shortcut_conv", 2, previous, output, size, bias=True, block=block), None
         earlier, previous, reduced = previous, output, reduction
     yield from _classifier(previous, classes, size)
@@ -301,16 +301,16 @@ def _bats_rows(architecture, input_shape, classes, binary, binary_preprocess):
         size = yield from _large_stem(size, channels, filters, networks.stem_groups(filters))
         earlier = previous = filters
     else:
-        yield _convolution("stem_conv", 3, channels, 3 * filters, size, block=("float",)), None
+        yield _convolution("stem_conv", 3, channels, 3 * filters, size, block={"kind": "float"}), None
         yield _norm("stem_norm", 3 * filters), None
         earlier = previous = 3 * filters
     reduced = large
     for index, (stage, cell_name, reduction) in enumerate(networks.sequence(architecture)):
         cell, width, name = architecture.cell(cell_name), stage.widths[0], f"cell{index:02}"
-        enter = _factorized_reduce if reduced else _group_block
-        options = {"binary": binary_preprocess, "kind": "preprocess"}
-        yield from enter(f"{name}_preprocess0", 1, earlier, width, size, **options)
-        yield from _group_block(f"{name}_preprocess1", 1, previous, width, size, **options)
+        preprocess = functools.partial(_group_block, kind="preprocess")
+        enter = _factorized_reduce if reduced else preprocess
+        yield from enter(f"{name}_preprocess0", 1, earlier, width, size, binary=binary_preprocess)
+        yield from preprocess(f"{name}_preprocess1", 1, previous, width, size, binary=binary_preprocess)
         size = _halved(size) if reduction else size
         for place, operation, source, choice in _candidates(cell, name):
             strides, taps = 2 if reduction and source < 2 else 1, operation.kernel_size
@@ -346,13 +346,14 @@ def _group_block(
     dilation_rate=1,
 ):
     """The rows of `grouped.group_convolution` and `grouped.preprocess`."""
-    block = kind if binary else f"real_{kind}", {"strides": strides, "dilation_rate": dilation_rate}
+    kind = kind if binary else f"real_{kind}"
+    block = {"kind": kind, "strides": strides, "dilation_rate": dilation_rate}
     yield _norm(f"{name}_norm", channels), choice
     yield _scaled(f"{name}_conv", taps, channels, filters, size, groups, binary, block), choice
     yield Row(f"{name}_prelu", "other", other_params=filters, other_stored=filters), choice
 
 
-def _factorized_reduce(name, taps, channels, filters, size, *, binary=True, choice=None, kind=None):
+def _factorized_reduce(name, taps, channels, filters, size, *, binary=True, choice=None):
     """The rows of `grouped.factorized_reduce`."""
     yield _norm(f"{name}_norm", channels), choice
     whole = "factorized_reduce" if binary else "real_factorized_reduce"
@@ -394,10 +395,10 @@ def _bars_rows(architecture, input_shape, classes, skip, number, width, depth, f
         if large:
             size = yield from _large_stem(size, channels, width)
         else:
-            yield _convolution("stem_conv", 3, channels, width, size, block=("float",)), None
+            yield _convolution("stem_conv", 3, channels, width, size, block={"kind": "float"}), None
             yield _norm("stem_norm", width), None
         previous = networks.bars_nodes(architecture) * width
-        yield _convolution("stem_out_conv", 1, width, previous, size, block=("float",)), None
+        yield _convolution("stem_out_conv", 1, width, previous, size, block={"kind": "float"}), None
         yield _norm("stem_out_norm", previous), None
         before, cells = [], opening
     else:
@@ -471,7 +472,7 @@ def chain_rows(template, widths: dict, input_shape, classes: int):
     for conv in chains.CONVOLUTIONS[template](size[0] >= networks.LARGE_IMAGE):
         before, filters = widths.get(conv.inputs, channels), widths[conv.outputs]
         halved = _times_halved(size, conv.halvings)
-        block = "step" if conv.binary else "float", {"strides": conv.strides}
+        block = {"kind": "step" if conv.binary else "float", "strides": conv.strides}
         sizes = conv.kernel_size, before, filters, halved
         row = _convolution(f"{conv.name}_conv", *sizes, block=block, binary=conv.binary)
         # The step of its inputs.
@@ -484,8 +485,7 @@ def chain_rows(template, widths: dict, input_shape, classes: int):
             halved = _halved(halved)
             pool = {"kernel_size": conv.pool, "strides": 2}
             yield _timed(f"{conv.name}_pool", "max_pool", filters, filters, halved, **pool)[0]
-    block = Block("dense", filters, classes, *halved)
-    yield dataclasses.replace(_weighted("classifier", "dense", (filters, classes), 1, bias=True), block=block)
+    yield from (row for row, _ in _classifier(filters, classes, halved))
 
 
 TEMPLATES = {

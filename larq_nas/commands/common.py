@@ -25,6 +25,7 @@ def print_table(rows):
 
 
 def print_costs(counts):
+    """Prints what a network costs."""
     print(
         f"{counts.params:,} parameters, {counts.bytes:,} bytes, {counts.binary_macs:,} binary and "
         f"{counts.float_macs:,} float multiply-accumulates"
@@ -36,6 +37,7 @@ def print_costs(counts):
 
 
 def start_run(run, command, settings, flags):
+    """Begins or goes on with a run, and returns its data set."""
     from larq_nas import datasets
 
     data = datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
@@ -51,6 +53,7 @@ def start_run(run, command, settings, flags):
 
 
 def load_genotype(name):
+    """The genotype of a file or of the zoo."""
     if name in zoo.GENOTYPES:
         architecture = zoo.genotype(name)
     elif pathlib.Path(name).exists():
@@ -68,6 +71,7 @@ def load_genotype(name):
 
 
 def load_backbone(name):
+    """What DMS starts from: the name of a network without cells, or a genotype."""
     if name in CHAINS:
         return name
     if name not in zoo.GENOTYPES and not pathlib.Path(name).exists():
@@ -79,11 +83,13 @@ def load_backbone(name):
 
 
 def group_options(settings):
+    """The flags of the groups of BATS, as its functions take them."""
     groups = int(settings.groups) if settings.groups and settings.groups != "lce" else settings.groups
     return {"groups": groups, "channels_per_group": settings.channels_per_group}
 
 
 def check_precision(architecture, settings):
+    """Refuses a precision in which a network cannot be trained on this machine."""
     import tensorflow as tf
 
     if (
@@ -128,6 +134,7 @@ def load_data(run, data_dir):
 
 
 def test_batches(data, batch_size, most):
+    """Batches of the test split, of at most so many examples; of all if `None`."""
     from larq_nas import datasets
 
     examples = data.test if most is None else data.test.take(most)
