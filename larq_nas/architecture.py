@@ -20,6 +20,7 @@ This module does not import TensorFlow.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import json
@@ -117,6 +118,17 @@ class Cell:
     def edges(self) -> tuple[Edge, ...]:
         """All edges, node by node: the row order of the cell's architecture logits."""
         return tuple(itertools.chain.from_iterable(node.edges for node in self.nodes))
+
+    @property
+    def counts(self) -> str:
+        """How many edges of a decided cell have which operation, e.g. `"bin_conv_3x3:5 none:3"`."""
+        counts = collections.Counter(edge.operations[0] for edge in self.edges)
+        return " ".join(f"{name}:{count}" for name, count in counts.most_common())
+
+    @property
+    def convolutions(self) -> int:
+        """How many edges of a decided cell have a convolution."""
+        return sum("conv" in edge.operations[0] for edge in self.edges)
 
 
 @dataclasses.dataclass(frozen=True)

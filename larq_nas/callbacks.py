@@ -1,7 +1,5 @@
 """Keras callbacks of searches and trainings."""
 
-import collections
-
 import tensorflow as tf
 from rich.console import Console
 from rich.live import Live
@@ -109,8 +107,7 @@ class Progress(tf.keras.callbacks.Callback):
     def _count_operations(self):
         if hasattr(self.model, "genotype"):
             genotype = self.model.genotype()
-            counts = collections.Counter(e.operations[0] for cell in genotype.cells for e in cell.edges)
-            words = [f"{name}:{count}" for name, count in counts.most_common()]
+            words = [f"{cell.name} {cell.counts}" for cell in genotype.cells]
             if getattr(self.model, "space", genotype).stages != genotype.stages:
                 sizes = (f"{stage.depths[0]}x{stage.widths[0]}" for stage in genotype.stages)
                 words.append(f"stages:{','.join(sizes)}")

@@ -63,6 +63,7 @@ def bnas(
     affine_after_reduction=True,
     skip=True,
     choice=None,
+    normalize=False,
     drop_path=False,
     name="",
 ):
@@ -80,6 +81,7 @@ def bnas(
         skip: Whether the inter-cell shortcut is added.
         choice: If the cell is not decided, for each state the choice weights of the edges that leave it, of shape
             `(edges, candidates)`.
+        normalize: See `mixed.MixedEdges`.
         drop_path: Whether a `DropPath` follows every operation.
         name: Prefix of the layers' names.
 
@@ -104,7 +106,7 @@ def bnas(
             previous, filters, Operation("convolution"), affine=final, binary=final, name=f"{name}_preprocess1"
         ),
     ]
-    fan_out = functools.partial(_fan_out, cell, filters)
+    fan_out = functools.partial(_fan_out, cell, filters, normalize=normalize)
     states = add_edges(inputs, cell, fan_out, 2 if reduction else 1, choice, drop_path, name)
     output = layers.Concatenate(name=f"{name}_concat")(states[len(inputs) :])
     if not skip:
@@ -291,14 +293,14 @@ def by_state(cell: Cell, choice) -> dict:
     return {source: mixed.Rows(rows_of(cell, source), name=f"{cell.name}_state{source}")(choice) for source in sources}
 
 
-def _fan_out(cell, filters, state, rows, strides, choice, name, widths=None):
+def _fan_out(cell, filters, state, rows, strides, choice, name, widths=None, normalize=False):
     candidates = cell.edges[rows[0]].operations
     if choice is None:
         decided = (cell.edges[row].operations[0] for row in rows)
         names = (f"{name}_edge{row}" for row in rows)
         return [operations.apply(op, state, filters, strides, place) for op, place in zip(decided, names, strict=True)]
     if not {"shortcut", "residual_bin_conv_3x3"} & set(candidates):
-        return mixed.MixedEdges(filters, candidates, len(rows), strides, name=name)([state, choice])
+        return mixed.MixedEdges(filters, candidates, len(rows), strides, normalize, name=name)([state, choice])
     searched = (list(widths.candidates), [widths.choice]) if widths else (None, [])
     layer = residual.ResidualEdges(state.shape[-1], candidates, len(rows), strides, searched[0], name=name)
     return layer([state, choice, *searched[1]])

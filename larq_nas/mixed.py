@@ -10,6 +10,7 @@ a search takes to start hardly grows with the number of cells.
 
 import contextlib
 import functools
+from typing import NamedTuple
 
 import larq as lq
 import tensorflow as tf
@@ -63,8 +64,8 @@ def once(layer, function):
 def binarize(network: tf.keras.Model):
     """Binarizes the kernels of all layers that share work, for `binarized_once`."""
     for layer in network.layers:
-        if hasattr(layer, "binary"):
-            layer.binary()
+        if hasattr(layer, "binarized"):
+            layer.binarized()
 
 
 @register
@@ -97,6 +98,9 @@ class MixedEdges(tf.keras.layers.Layer):
         operations: Names of the candidates, the same for every edge.
         edges: Number of edges.
         strides: 1 or 2.
+        normalize: Whether the outputs of convolutions are normalized, as those of pools are, with statistics that are
+            constants to gradients. They then enter the sum at the scale of pools, which would otherwise be chosen for
+            their larger outputs alone. The authors' code does not normalize them.
 
     # Inputs
         A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
@@ -108,12 +112,13 @@ class MixedEdges(tf.keras.layers.Layer):
     Latent kernels lie within [-1, 1], where the constraint keeps them and the gradient of the sign passes.
     """
 
-    def __init__(self, filters, operations, edges, strides=1, **kwargs):
+    def __init__(self, filters, operations, edges, strides=1, normalize=False, **kwargs):
         if strides not in (1, 2):
             raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
         # Choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        self.normalize = normalize
         known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
         if known < len(self.operations):
             raise ValueError(f"operations={self.operations}: only convolutions, pools and none share work")
@@ -129,9 +134,10 @@ class MixedEdges(tf.keras.layers.Layer):
             constraint=CentredClip(),
             experimental_autocast=False,
         )
-        # Of the state itself, then of each pooled one.
+        # Of the state itself, of each pooled one, and of what each convolution puts out.
+        outputs = len(convolutions) * self.edges if self.normalize else 0
         options = {
-            "shape": (self.filters * (1 + len(pools)),),
+            "shape": (self.filters * (1 + len(pools) + outputs),),
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
             "aggregation": tf.VariableAggregation.MEAN,
@@ -147,19 +153,19 @@ class MixedEdges(tf.keras.layers.Layer):
             return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         kernel = tf.convert_to_tensor(self.kernel)
-        form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _mixed_edges(x, choice, kernel, self.binary(), statistics, form, _constants)
+        form = Form(tuple(self.operations), self.strides, bool(training), self.normalize)
+        outputs, statistics = _mixed_edges(x, choice, kernel, self.binarized(), statistics, form, _constants)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
 
-    def binary(self):
+    def binarized(self):
         """Signs and scales of the kernels."""
         return once(self, lambda kernel: _binarize(kernel, self.taps))
 
     def get_config(self):
-        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides")}
+        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "normalize")}
         return {**super().get_config(), **config}
 
 
@@ -177,6 +183,15 @@ class PackedKernels(tf.keras.initializers.Initializer):
     def __call__(self, shape, dtype=None, **kwargs):
         parts = [self.initializer()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
         return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+
+
+class Form(NamedTuple):
+    """What a layer computes, beside its tensors."""
+
+    operations: tuple
+    strides: int
+    training: bool
+    normalize: bool
 
 
 def _kinds(names):
@@ -205,10 +220,10 @@ def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
     @tf.custom_gradient
     def call(x, choice, kernel):
         nonlocal moved
-        outputs, moved, rectified = _forward(x, choice, binary, statistics, form)
+        outputs, moved, convolved = _forward(x, choice, binary, statistics, form)
 
         def backward(*gradients):
-            return _backward(x, choice, binary, statistics, rectified, gradients, form, constants)
+            return _backward(x, choice, binary, statistics, convolved, gradients, form, constants)
 
         return outputs, backward
 
@@ -217,29 +232,49 @@ def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
 
 @traced
 def _forward(x, choice, binary, statistics, form):
-    features, moved = _features(x, statistics, form)
-    terms, rectified = {name: [] for name in features if name != "pooled"}, []
-    for source, stride, kernel, weight in _convolutions(binary, choice, form, x.dtype):
+    """The outputs of all edges, the moving statistics thereafter, and the output of each convolution, see `_Output`."""
+    (_, scales), edges = binary, choice.shape[0]
+    common, own = _split(statistics, x.shape[-1], form)
+    features, moved = _features(x, common, form)
+    terms, convolved = {name: [] for name in features if name != "pooled"}, []
+    for index, (source, stride, kernel, weight) in enumerate(_convolutions(binary, choice, form, x.dtype)):
         # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
-        rectified.append(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias)))
-        terms[source].append(rectified[-1] * tf.cast(weight, x.dtype))
+        y = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias))
+        if form.normalize:
+            mean, variance = _moments(y, source, x) if form.training else own[index]
+            own[index] = mean, variance
+            scale = tf.math.rsqrt(variance + operations.BN_EPSILON)
+            term = tf.nn.bias_add(y * tf.cast(weight * scale, x.dtype), tf.cast(-mean * weight * scale, x.dtype))
+        else:
+            mean, scale = None, scales[index]
+            term = y * tf.cast(weight * scale, x.dtype)
+        convolved.append(_Output(y, scale, mean))
+        terms[source].append(term)
     if "parities" in features:
         terms["parities"] = [tf.batch_to_space(tf.add_n(terms["parities"]), [2, 2], _margins(x))]
-    total, edges = sum(terms.values(), []), choice.shape[0]
+    total = sum(terms.values(), [])
     outputs = tf.split(tf.add_n(total), edges, axis=-1) if total else []
     if "pooled" in features:
         pooled = tf.unstack(combine(_pool_weights(choice, form), features["pooled"]))
         outputs = [tf.add_n(both) for both in zip(outputs, pooled, strict=True)] if outputs else pooled
-    return outputs, moved, rectified
+    return outputs, _moved(statistics, moved, own, form), convolved
+
+
+class _Output(NamedTuple):
+    """The rectified output of a convolution; without its mean, and times the scale, it enters the sum of an edge."""
+
+    values: tf.Tensor
+    scale: tf.Tensor
+    mean: tf.Tensor | None
 
 
 @traced
-def _backward(x, choice, binary, statistics, rectified, gradients, form, constants):
+def _backward(x, choice, binary, statistics, convolved, gradients, form, constants):
     """The gradients of `x`, `choice` and `kernel`; what is cheap is computed again and not kept."""
     with tf.GradientTape() as tape:
         tape.watch([x, choice])
-        features, _ = _features(x, statistics, form)
+        features, _ = _features(x, _split(statistics, x.shape[-1], form)[0], form)
         convolutions = _convolutions(binary, choice, form, x.dtype)
         pool_weights = _pool_weights(choice, form)
     gradient = tf.concat(gradients, axis=-1)
@@ -248,16 +283,19 @@ def _backward(x, choice, binary, statistics, rectified, gradients, form, constan
         upstream["parities"] = tf.space_to_batch(gradient, [2, 2], _margins(x))
     # Features and weights, each with its gradient.
     to_features, to_weights, to_signs = {name: [] for name in features}, [], []
-    for (source, stride, ones, weight), output in zip(convolutions, rectified, strict=True):
-        masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output)
+    for (source, stride, ones, weight), output in zip(convolutions, convolved, strict=True):
+        masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output.values)
         # The weights are multiplied to kernels and not to activations, which are larger.
-        to_features[source].append(input_gradient(features[source], ones * tf.cast(weight, x.dtype), masked, stride))
+        weighted = ones * tf.cast(weight * output.scale, x.dtype)
+        to_features[source].append(input_gradient(features[source], weighted, masked, stride))
         if "choice" not in constants:
-            to_weights.append((weight, channel_sum(wide(upstream[source]) * wide(output))))
+            products = channel_sum(wide(upstream[source]) * wide(output.values))
+            products -= 0 if output.mean is None else output.mean * channel_sum(gradient)
+            to_weights.append((weight, products * output.scale))
         if "kernel" not in constants:
             to_ones = wide(kernel_gradient(features[source], ones, masked, stride)) + channel_sum(masked)
             # The constraint keeps latent kernels where the gradient of the sign passes.
-            to_signs.append(to_ones * (weight * latent_factor(ones.shape)))
+            to_signs.append(to_ones * (weight * output.scale * latent_factor(ones.shape)))
     if "pooled" in features:
         stacked = tf.stack(gradients)
         to_features["pooled"].append(combine(tf.transpose(pool_weights), stacked))
@@ -267,15 +305,46 @@ def _backward(x, choice, binary, statistics, rectified, gradients, form, constan
     pairs = [(features[name], tf.add_n(gradients)) for name, gradients in to_features.items()] + to_weights
     targets, upstream = zip(*pairs, strict=True)
     to_x, to_choice = tape.gradient(targets, [x, choice], list(upstream))
-    return to_x, to_choice, _to_kernel(binary, to_signs) if to_signs else None
+    return to_x, to_choice, _to_kernel(binary, to_signs, form) if to_signs else None
 
 
-def _to_kernel(binary, gradients):
+def _to_kernel(binary, gradients, form):
     """The gradient of the packed kernels, given those of their signs."""
     signs, scales = binary
     gradients = [tf.reshape(gradient, [-1, *signs.shape[1:]]) for gradient in gradients]
+    if form.normalize:
+        return tf.concat(gradients, axis=0)
     parts = zip(tf.split(signs, [part.shape[0] for part in gradients]), tf.unstack(scales), gradients, strict=True)
     return tf.concat([gradient + through_scale(part, scale, gradient) for part, scale, gradient in parts], axis=0)
+
+
+def _split(statistics, channels, form):
+    """Moving means and variances of what the operations read, then a pair of them for each convolution."""
+    convolutions, pools = _kinds(form.operations)
+    common = channels * (1 + len(pools))
+    own = [tf.split(values[common:], len(convolutions)) for values in statistics if form.normalize and convolutions]
+    return [values[:common] for values in statistics], list(zip(*own, strict=True))
+
+
+def _moved(statistics, common, own, form):
+    """The moving statistics after a step, given those of what operations read, and the step's own of convolutions."""
+    if not own:
+        return common
+    now = [tf.concat(values, axis=0) for values in zip(*own, strict=True)]
+    if form.training:
+        before = [values[-now[0].shape[0] :] for values in statistics]
+        now = [b + (1 - operations.BN_MOMENTUM) * (n - b) for b, n in zip(before, now, strict=True)]
+    return [tf.concat(both, axis=0) for both in zip(common, now, strict=True)]
+
+
+def _moments(outputs, source, x):
+    """Mean and variance of each channel of what a convolution puts out."""
+    outputs = wide(outputs)
+    if source == "parities" and any(map(sum, _margins(x))):
+        outputs = tf.batch_to_space(outputs, [2, 2], _margins(x))
+    count = tf.cast(tf.size(outputs) // outputs.shape[-1], tf.float32)
+    mean = channel_sum(outputs) / count
+    return mean, tf.maximum(channel_sum(tf.square(outputs)) / count - tf.square(mean), 0.0)
 
 
 def input_gradient(x, kernel, gradient, stride, padding="SAME"):
@@ -306,8 +375,8 @@ def channel_sum(x):
 
 def _features(x, statistics, form):
     """What the operations read, by name, and the moving mean and variance thereafter."""
-    names, strides, training = form
-    convolutions, pools = _kinds(names)
+    strides, training = form.strides, form.training
+    convolutions, pools = _kinds(form.operations)
     moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
     features = {}
     if convolutions:
@@ -364,26 +433,26 @@ def normalize(x, mean, variance, training, gamma=None, beta=None):
 
 
 def _convolutions(binary, choice, form, dtype):
-    """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' weights."""
-    names, strides, _ = form
-    convolutions, _ = _kinds(names)
+    """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' choice weights."""
+    convolutions, _ = _kinds(form.operations)
     if not convolutions:
         return []
-    ones, scales = binary
+    ones, _ = binary
     channels, filters = ones.shape[1:]
-    weights = tf.transpose(tf.gather(choice, [index for index, _ in convolutions], axis=1))
-    weights = tf.reshape(scales, [len(convolutions), choice.shape[0], -1]) * weights[:, :, tf.newaxis]
-    weights = tf.unstack(tf.reshape(weights, [-1, filters]))
     parts = tf.split(tf.cast(ones, dtype), [operation.kernel_size**2 for _, operation in convolutions])
     return [
-        (*_source(operation, strides), tf.reshape(part, [operation.kernel_size] * 2 + [channels, filters]), weight)
-        for (_, operation), part, weight in zip(convolutions, parts, weights, strict=True)
+        (
+            *_source(operation, form.strides),
+            tf.reshape(part, [operation.kernel_size] * 2 + [channels, filters]),
+            tf.repeat(choice[:, index], filters // choice.shape[0]),
+        )
+        for (index, operation), part in zip(convolutions, parts, strict=True)
     ]
 
 
 def _pool_weights(choice, form):
     """The choice weights of the pools, of shape `(edges, pools)`."""
-    return tf.gather(choice, [index for index, _ in _kinds(form[0])[1]], axis=1)
+    return tf.gather(choice, [index for index, _ in _kinds(form.operations)[1]], axis=1)
 
 
 def combine(weights, tensors):

@@ -41,6 +41,7 @@ def build(
     include_top=True,
     drop_path=False,
     binary=True,
+    normalize=False,
     name=None,
 ) -> tf.keras.Model:
     """Builds the network of an architecture.
@@ -54,6 +55,8 @@ def build(
         include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
         drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells but identities.
         binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
+        normalize: Whether a BatchNorm without scale and offset precedes the classifier in the network of a space of
+            BNAS or BATS, and follows the convolutions of BNAS.
         name: Name of the model.
 
     # Returns
@@ -78,7 +81,8 @@ def build(
         widths = [choices.get(width_name(index)) for index in range(len(architecture.stages))]
         x = chains.build(architecture, images, widths, images.shape[1] >= LARGE_IMAGE, binary)
     elif binary:
-        x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path)
+        options = {"normalize": True} if normalize and choices else {}
+        x = TEMPLATES[architecture.template](architecture, images, by_state, drop_path, **options)
     else:
         raise NetworkError(f"binary=False: only {', '.join(CHAINS)} can be float, not {architecture.template}")
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
@@ -252,13 +256,20 @@ def choice_shapes(architecture: Architecture) -> dict:
     return shapes
 
 
-def _bnas(architecture, images, choices, drop_path):
+def _bnas(architecture, images, choices, drop_path, normalize=False):
     large = images.shape[1] >= LARGE_IMAGE
     check_sizes(architecture, large)
     stem = _imagenet_stem if large else _cifar_stem
-    cell = functools.partial(cells.bnas, affine_after_reduction=large)
+    cell = functools.partial(cells.bnas, affine_after_reduction=large, normalize=normalize)
     inputs = stem(images, architecture.stages[0].widths[0])
-    return _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"skip": index > 0})
+    x = _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"skip": index > 0})
+    return _normalized(x) if normalize else x
+
+
+def _normalized(x):
+    # Cells add up. Unnormalized, the sum saturates the classifier, and candidates are judged by the size of what they
+    # put out alone.
+    return batch_normalization(affine=False, name="features_norm")(x)
 
 
 def _chained(architecture, inputs, choices, drop_path, cell, own):
@@ -284,6 +295,9 @@ def _chained(architecture, inputs, choices, drop_path, cell, own):
             **own(index, stage),
         )
         earlier, previous, reduced = previous, output, reduction
+    if choices:
+        # Cells add up, so the classifier would see much larger features than it begins with.
+        previous = batch_normalization(affine=False, name="features_norm")(previous)
     return previous
 
 
@@ -316,7 +330,7 @@ def _imagenet_stem(images, filters, groups=1):
     return earlier, batch_normalization(name="stem1_norm")(x), True
 
 
-def _bats(architecture, images, choices, drop_path, form="binary", preprocess_form="binary"):
+def _bats(architecture, images, choices, drop_path, form="binary", preprocess_form="binary", normalize=False):
     large = images.shape[1] >= LARGE_IMAGE
     check_sizes(architecture, large)
     check_bats(architecture)
@@ -331,7 +345,8 @@ def _bats(architecture, images, choices, drop_path, form="binary", preprocess_fo
         # A search has float kernels.
         forms = {key: "activations" if value == "binary" else value for key, value in forms.items()}
     cell = functools.partial(cells.bats, **forms)
-    return _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"groups": stage.groups})
+    x = _chained(architecture, inputs, choices, drop_path, cell, lambda index, stage: {"groups": stage.groups})
+    return _normalized(x) if normalize else x
 
 
 def check_bats(architecture: Architecture):

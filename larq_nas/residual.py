@@ -74,13 +74,13 @@ class ResidualEdges(tf.keras.layers.Layer):
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
         form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _residual_edges(x, choice, mask, trained, self.binary(), statistics, form)
+        outputs, statistics = _residual_edges(x, choice, mask, trained, self.binarized(), statistics, form)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
 
-    def binary(self):
+    def binarized(self):
         """Signs and scales of the kernels."""
         return mixed.once(self, _binarize)
 

@@ -51,7 +51,7 @@ class Supernet(tf.keras.Model):
     def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), classes=10):
         super().__init__(name="supernet")
         self.strategy, self.space = strategy, space
-        self.network = networks.build(space, input_shape, classes)
+        self.network = networks.build(space, input_shape, classes, normalize=strategy.normalize)
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")

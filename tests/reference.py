@@ -6,17 +6,51 @@ import tensorflow as tf
 
 from larq_nas import grouped, macro, operations
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.quantizers import LayerSign
+from larq_nas.quantizers import CentredClip, LayerSign, latent_factor
 
 layers = tf.keras.layers
+
+
+class UnscaledSign(lq.quantizers.Quantizer):
+    """`XnorSign` without a scale: a normalization behind the convolution takes it away."""
+
+    precision = 1
+
+    def call(self, inputs):
+        @tf.custom_gradient
+        def binarize(kernel):
+            passes = tf.cast(tf.abs(kernel) <= 1, kernel.dtype) * latent_factor(kernel.shape)
+            return lq.math.sign(kernel), lambda gradient: gradient * passes
+
+        return binarize(inputs)
+
+    def scale(self, kernel):
+        return tf.ones([kernel.shape[-1]])
+
+
+class ConstantNormalization(layers.Layer):
+    """BatchNorm without scale and offset whose statistics are constants to gradients."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight("mean", input_shape[-1:], initializer="zeros", trainable=False)
+        self.variance = self.add_weight("variance", input_shape[-1:], initializer="ones", trainable=False)
+
+    def call(self, inputs, training=None):
+        mean, variance = self.mean, self.variance
+        if training:
+            mean, variance = tf.nn.moments(tf.stop_gradient(inputs), [0, 1, 2])
+            for moving, value in ((self.mean, mean), (self.variance, variance)):
+                moving.assign(operations.BN_MOMENTUM * moving + (1 - operations.BN_MOMENTUM) * value)
+        return (inputs - mean) * tf.math.rsqrt(variance + operations.BN_EPSILON)
 
 
 class PerEdge(layers.Layer):
     """`mixed.MixedEdges`, one edge and one operation after the other."""
 
-    def __init__(self, filters, candidates, edges, strides=1, **kwargs):
+    def __init__(self, filters, candidates, edges, strides=1, normalize=False, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.candidates, self.edges, self.strides = filters, list(candidates), edges, strides
+        self.normalize = normalize
         self.branches = [
             [self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)
         ]
@@ -30,10 +64,14 @@ class PerEdge(layers.Layer):
         # Strided and dilated: the convolution without strides, every second pixel of it.
         dilated = operation.dilation_rate > 1
         conv = operations.binary_conv(
-            self.filters, operation.kernel_size, 1 if dilated else self.strides, operation.dilation_rate
+            self.filters,
+            operation.kernel_size,
+            1 if dilated else self.strides,
+            operation.dilation_rate,
+            **({"kernel_quantizer": UnscaledSign(), "kernel_constraint": CentredClip()} if self.normalize else {}),
         )
         subsample = [layers.Lambda(lambda x: x[:, :: self.strides, :: self.strides])] if dilated else []
-        return [norm, conv, *subsample]
+        return [norm, conv, *subsample, *([ConstantNormalization()] if self.normalize else [])]
 
     def call(self, inputs):
         x, choice = inputs

@@ -136,7 +136,8 @@ def test_candidates_cost_what_is_accepted(learned):
     assert len(candidates) == 3
     for candidate in candidates:
         counts = costs.count(candidate.genotype)
-        assert all(any(bars.live(cell)) for cell in candidate.genotype.cells) or candidate.figures["empty_cells"] == 0
+        nodes = [node for cell in candidate.genotype.cells for node in cell.nodes]
+        assert all(any(edge.operations != ("none",) for edge in node.edges) for node in nodes)
         for name, value in accepted.items():
             assert candidate.figures[name] == getattr(counts, name) == pytest.approx(value, rel=0.02)
         assert candidate.figures["over_budget"] == (counts.biops > 1027e6) and candidate.figures["accepted"]
@@ -167,29 +168,19 @@ def test_candidates_that_were_fitted_are_as_probable_as_they_can_be(monkeypatch)
     assert bars.log_likelihood(known, chosen) == pytest.approx(math.log(0.5 * 0.25 * 0.1))
 
 
-def test_no_convolution_is_drawn_that_nothing_reaches():
+def test_no_node_only_adds_none():
     space, generator = bars.space(8), np.random.default_rng(0)
-    indices = bars.pruned(space, bars.draw(_uniform(space), generator))
-    assert all(np.all(indices[name] == again) for name, again in bars.pruned(space, indices).items())
-    cell = next(cell for cell in space.cells if cell.name == "normal0")
-    rows = {(target, edge.source): row for row, (target, edge) in enumerate(
-        (target, edge) for target, node in enumerate(cell.nodes, start=1) for edge in node.edges)}  # fmt: skip
-    conv, none = bars.OPERATIONS.index("residual_bin_conv_3x3"), bars.OPERATIONS.index("none")
-    chosen = np.full(10, conv)
-    # Nothing reaches node 1, and node 2 only from there.
-    chosen[[rows[1, 0], rows[2, 0]]] = none
-    kept = bars.pruned(space, {**indices, "normal0": chosen})["normal0"]
-    assert {place for place, row in rows.items() if kept[row] == none} == {
-        (1, 0),
-        (2, 0),
-        (2, 1),
-        (3, 1),
-        (4, 1),
-        (3, 2),
-        (4, 2),
-    }
-    decided = bars.decide(space, {**indices, "normal0": chosen})
-    assert bars.live(decided.cell("normal0")) == [False, False, True, True]
+    none, likely = bars.OPERATIONS.index("none"), bars.OPERATIONS.index("residual_bin_conv_3x3")
+    drawn = bars.draw(_uniform(space), generator)
+    # Node 1 has one edge, node 2 the following two.
+    chosen = drawn["normal0"].copy()
+    chosen[:3] = none
+    probabilities = _uniform(space)
+    probabilities["normal0"][:3, likely] += 0.1
+    kept = bars.connected(space, {**drawn, "normal0": chosen}, probabilities)
+    assert kept["normal0"].tolist() == [likely, likely, none, *chosen[3:]]
+    cells = bars.decide(space, kept).cells
+    assert all(any(edge.operations != ("none",) for edge in node.edges) for cell in cells for node in cell.nodes)
 
 
 def test_costs_that_cannot_be_had_leave_the_nearest_and_say_so(monkeypatch):
@@ -206,7 +197,7 @@ def test_without_samples_the_most_probable_genotype_is_the_only_candidate():
     probabilities = bars.one_hot(space, bars.draw(_uniform(space), np.random.default_rng(3)))
     (candidate,) = bars.Strategy(samples=0).candidates(space, probabilities, seed=0)
     indices = {name: values.argmax(axis=-1) for name, values in probabilities.items()}
-    assert candidate.genotype == bars.decide(space, bars.pruned(space, indices))
+    assert candidate.genotype == bars.decide(space, bars.connected(space, indices, probabilities))
 
 
 # --- search --------------------------------------------------------------------------------------------------

@@ -97,9 +97,33 @@ def test_gamma_makes_zeroise_prove_itself():
 def test_ties_go_to_the_lower_index():
     uniform = {name: np.full((14, 7), 1 / 7) for name in LOGITS}
     genotype = bnas.derive(bnas.space(), uniform)
-    assert _edges(genotype.cell("normal")) == " ".join(["(none,0) (none,1)"] * 4)
+    assert _edges(genotype.cell("normal")) == " ".join(["(none,1) (max_pool_3x3,0)"] * 4)
 
 
 def test_a_derived_genotype_travels_as_json():
     genotype = bnas.derive(bnas.space(), PROBABILITIES)
     assert Architecture.from_json(genotype.to_json()) == genotype
+
+
+@pytest.mark.parametrize("gamma", [1.0, 3.0])
+def test_a_node_does_not_only_add_none(gamma):
+    space, none = bnas.space(3, 4), bnas.OPERATIONS.index("none")
+    probabilities = {cell.name: np.random.default_rng(0).dirichlet(np.ones(7), 14) for cell in space.cells}
+    for values in probabilities.values():
+        values[:, none] = 3.5
+    genotype = bnas.derive(space, probabilities, gamma)
+    for cell in genotype.cells:
+        row = 0
+        for node in cell.nodes:
+            (_, zeros), (source, name) = [(edge.source, edge.operations[0]) for edge in node.edges]
+            assert zeros == "none" != name and node.edges[0].source != source
+            edges = probabilities[cell.name][row : row + len(space.cell(cell.name).nodes[cell.nodes.index(node)].edges)]
+            # The most probable of all others.
+            assert edges[source, bnas.OPERATIONS.index(name)] == np.delete(edges, none, axis=1).max()
+            row += len(edges)
+
+
+def test_the_regulariser_counts_epochs_after_the_warm_up():
+    logits = {name: tf.cast(value, tf.float32) for name, value in LOGITS.items()}
+    late = bnas.Strategy(warmup_epochs=4).architecture_loss(0.0, logits, tf.constant(7))
+    assert float(late) == pytest.approx(float(bnas.Strategy().architecture_loss(0.0, logits, tf.constant(3))))

@@ -7,22 +7,23 @@ from larq_nas import mixed
 from larq_nas.methods.bnas import OPERATIONS
 
 
-def _pair(strides, candidates=OPERATIONS, filters=3, edges=3, size=8):
+def _pair(strides, candidates=OPERATIONS, filters=3, edges=3, size=8, normalize=False):
     generator = np.random.default_rng(0)
     x = tf.constant(generator.normal(size=(4, size, size, filters)), tf.float32)
     choice = tf.constant(generator.dirichlet(np.ones(len(candidates)), size=edges), tf.float32)
-    shared = mixed.MixedEdges(filters, candidates, edges, strides)
-    plain = PerEdge(filters, candidates, edges, strides)
+    shared = mixed.MixedEdges(filters, candidates, edges, strides, normalize)
+    plain = PerEdge(filters, candidates, edges, strides, normalize)
     shared([x, choice])
     plain([x, choice])
     plain.copy_from(shared)
     return x, choice, shared, plain
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [8, 7, 2])
-def test_shared_work_equals_an_operation_per_edge(strides, size):
-    x, choice, shared, plain = _pair(strides, size=size)
+def test_shared_work_equals_an_operation_per_edge(strides, size, normalize):
+    x, choice, shared, plain = _pair(strides, size=size, normalize=normalize)
     for a, b in zip(shared([x, choice], training=True), plain([x, choice], training=True), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     # The moving statistics moved alike.
@@ -30,9 +31,10 @@ def test_shared_work_equals_an_operation_per_edge(strides, size):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_gradients_of_input_weights_and_choice_are_equal(strides):
-    x, choice, shared, plain = _pair(strides)
+def test_gradients_of_input_weights_and_choice_are_equal(strides, normalize):
+    x, choice, shared, plain = _pair(strides, normalize=normalize)
     names = list(kernels(shared, shared.kernel.numpy()))
     variables = {
         shared: [shared.kernel],

@@ -153,6 +153,7 @@ class Strategy:
 
     # Samples would spoil moving averages.
     batch_statistics = True
+    normalize = False
     variants = {"": {}}
 
     def __post_init__(self):
@@ -250,7 +251,8 @@ class Strategy:
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The most probable genotype. See `candidates` for what the paper derives."""
-        return decide(self.counted[0] if self.counted else space, _most_probable(probabilities))
+        indices = connected(space, _most_probable(probabilities), probabilities)
+        return decide(self.counted[0] if self.counted else space, indices)
 
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
         """The genotypes of which the one with the lowest validation loss is to be kept.
@@ -264,11 +266,11 @@ class Strategy:
             A list of `Candidate`.
 
         # References
-            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge; edges that leave a
-              node without any input are "none", too, see `pruned`.
+            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge, but not all edges of
+              a node, see `connected`.
         """
         if not self.samples:
-            return [self._candidate(space, pruned(space, _most_probable(probabilities)))]
+            return [self._candidate(space, connected(space, _most_probable(probabilities), probabilities))]
         generator = np.random.default_rng(seed)
         return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 
@@ -284,12 +286,12 @@ class Strategy:
         for start in range(STARTS):
             # Near the most probable genotypes there may be none that fits.
             late = start >= STARTS / 2
-            indices = pruned(space, draw(flat if late else probabilities, generator))
+            indices = connected(space, draw(flat if late else probabilities, generator), probabilities)
             best = self._candidate(space, indices)
             for change in range(CHANGES):
                 if not self._excess(best.figures):
                     return self._likelier(space, probabilities, indices, best, generator) if change else best
-                changed = pruned(space, _changed(indices, flat if late else even, generator))
+                changed = connected(space, _changed(indices, flat if late else even, generator), probabilities)
                 candidate = self._candidate(space, changed)
                 if self._excess(candidate.figures) <= self._excess(best.figures):
                     indices, best = changed, candidate
@@ -299,7 +301,7 @@ class Strategy:
 
     def _likelier(self, space, probabilities, indices, best, generator):
         for _ in range(CHANGES):
-            changed = pruned(space, _changed(indices, probabilities, generator))
+            changed = connected(space, _changed(indices, probabilities, generator), probabilities)
             if log_likelihood(probabilities, changed) > log_likelihood(probabilities, indices):
                 candidate = self._candidate(space, changed)
                 if not self._excess(candidate.figures):
@@ -307,20 +309,18 @@ class Strategy:
         return best
 
     def _excess(self, figures):
-        """By how much costs differ from what is accepted; a cell that computes nothing counts as a whole."""
+        """By how much costs differ from what is accepted."""
         wanted = self.accepted.items()
         excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
         if self.limit:
             excess += max(figures["ms"] / self.limit.most - 1, 0)
-        return excess + figures["empty_cells"] * bool(self.accepted or self.limit)
+        return excess
 
     def _candidate(self, space, indices):
         counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
         genotype = decide(counted, indices)
         counts = costs.count(genotype, input_shape, classes)
         figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
-        used = {stage.cell for stage in genotype.stages if stage.depths[0]} | {s.reduction for s in genotype.stages}
-        figures["empty_cells"] = sum(not any(live(cell)) for cell in genotype.cells if cell.name in used)
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget
         if self.limit:
@@ -344,25 +344,29 @@ def _changed(indices, probabilities, generator):
     return indices
 
 
-def live(cell: Cell) -> list:
-    """For each node of a decided cell, whether a path of operations other than "none" leads there from the input."""
-    reached = [True]
-    for node in cell.nodes:
-        reached.append(any(reached[edge.source] and edge.operations != ("none",) for edge in node.edges))
-    return reached[1:]
+def connected(space: Architecture, indices: dict, probabilities: dict) -> dict:
+    """The same choices without nodes that only add "none".
 
+    Such a node gets the most probable other operation on its edge from the cell's input. Else a genotype might spend
+    its budget on convolutions of zeros.
 
-def pruned(space: Architecture, indices: dict) -> dict:
-    """The same choices with "none" on edges that leave nodes which nothing reaches.
-
-    Else a genotype might spend its budget on convolutions of zeros.
+    # Arguments
+        space: The space.
+        indices: The choices, as `draw` returns them.
+        probabilities: For each choice by name, those of its candidates.
     """
-    none = OPERATIONS.index("none")
-    for cell in decide(space, indices).cells:
-        reached = [True, *live(cell)]
-        dead = np.array([not reached[edge.source] for edge in cell.edges])
-        if cell.name in indices:
-            indices = {**indices, cell.name: np.where(dead, none, indices[cell.name])}
+    for cell in space.cells:
+        if cell.name not in indices:
+            continue
+        chosen, row = np.array(indices[cell.name]), 0
+        for node in cell.nodes:
+            names = [edge.operations[chosen[row + index]] for index, edge in enumerate(node.edges)]
+            if all(name == "none" for name in names):
+                operations, likely = node.edges[0].operations, np.array(probabilities[cell.name][row], np.float64)
+                others = [index for index, name in enumerate(operations) if name != "none"]
+                chosen[row] = max(others, key=likely.__getitem__) if others else chosen[row]
+            row += len(node.edges)
+        indices = {**indices, cell.name: chosen}
     return indices
 
 

@@ -154,12 +154,15 @@ class Strategy:
         temperature: \\(T\\) of the softmax over the operations of an edge; 1 is DARTS. It is named by the paper and its
             value by nobody: 0.2 is that of an independent implementation.
         limit: How long the network may take, a `latency.Limit`; `None` for any time.
+        warmup_epochs: Epochs at the beginning in which only weights are trained.
+        normalize: Whether the classifier reads normalized features, see `networks.build`. The papers normalize none.
     """
 
     temperature: float = 0.2
     limit: latency.Limit | None = None
+    warmup_epochs: int = 0
+    normalize: bool = False
 
-    warmup_epochs = 0
     batch_statistics = False
     # What a search writes: file name suffix -> options of `derive`.
     variants = {"": {}}

@@ -109,7 +109,8 @@ def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduc
 def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
     """The genotype: per node the two edges with the most probable operation, on each edge that operation.
 
-    Zeroise competes like any other operation. The authors' code divides the first edge's row by gamma, which
+    Zeroise competes like any other operation, but a node does not keep it on both edges: the most probable other
+    operation then takes the place of one. The authors' code divides the first edge's row by gamma, which
     changes nothing; the published cells fit the paper's intent, the column of Zeroise, which is what stands here.
 
     # Arguments
@@ -126,19 +127,29 @@ def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
     """
     cells = []
     for cell in space.cells:
-        values = np.array(probabilities[cell.name], np.float64)
-        rows = iter(values)
-        nodes = []
+        rows, nodes = iter(np.array(probabilities[cell.name], np.float64)), []
         for node in cell.nodes:
-            candidates = []
-            for edge in node.edges:
-                row = next(rows) / [gamma if name == "none" else 1 for name in edge.operations]
-                best = int(np.argmax(row))
-                candidates.append((-row[best], Edge(edge.source, (edge.operations[best],))))
-            candidates.sort(key=lambda candidate: candidate[0])  # Stable: the lower index wins a tie.
-            nodes.append(Node(tuple(edge for _, edge in candidates[: node.keep]), node.keep))
+            options = [
+                (row[index] / (gamma if name == "none" else 1), Edge(edge.source, (name,)))
+                for edge, row in zip(node.edges, rows, strict=False)
+                for index, name in enumerate(edge.operations)
+            ]
+            nodes.append(Node(tuple(_kept(options, node.keep)), node.keep))
         cells.append(Cell(cell.name, tuple(nodes)))
     return Architecture(space.template, tuple(cells), space.stages)
+
+
+def _kept(options, keep):
+    """The edges that a node keeps, given the probability of each operation of each edge."""
+    options = sorted(options, key=lambda option: -option[0])  # Stable: the first wins a tie.
+    best = {}
+    for _, edge in options:
+        best.setdefault(edge.source, edge)
+    kept = list(best.values())[:keep]
+    others = [edge for _, edge in options if edge.operations != ("none",)]
+    if others and all(edge.operations == ("none",) for edge in kept):
+        kept = [*[edge for edge in kept if edge.source != others[0].source][: keep - 1], others[0]]
+    return kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +161,19 @@ class Strategy:
         decay: Epochs in which it falls to 1/e.
         reduce_index_bug: See `entropy`.
         limit: How long the network may take, a `latency.Limit`; `None` for any time.
+        warmup_epochs: Epochs at the beginning in which only weights are trained.
+        normalize: Whether candidates enter the sum of an edge at one scale, and the classifier reads normalized
+            features, see `networks.build`. As published, they do not: on small data, pools then win before
+            convolutions are trained. The same holds for the warm-up.
     """
 
     strength: float = 1.0
     decay: float = 7.7
     reduce_index_bug: bool = False
     limit: latency.Limit | None = None
+    warmup_epochs: int = 0
+    normalize: bool = False
 
-    warmup_epochs = 0
     batch_statistics = False
     # What a search writes: file name suffix -> options of `derive`.
     variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
@@ -172,7 +188,8 @@ class Strategy:
         """The loss of the architecture, given that of the validation batch."""
         probabilities = self.choice_weights(logits, epoch)
         loss = loss * self.limit.factor(probabilities) if self.limit else loss
-        return loss + architecture_loss(probabilities, epoch, self.strength, self.decay, self.reduce_index_bug)
+        passed = epoch - self.warmup_epochs
+        return loss + architecture_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """What is logged of an epoch."""
