@@ -79,7 +79,16 @@ def _fit(batch_size, epochs, learning_rate, momentum, weight_decay):
     flags.DEFINE_integer("seed", 0, "seed of initial weights, order and augmentation", lower_bound=0)
     flags.DEFINE_integer("batch_size", batch_size, "examples per step", lower_bound=1)
     flags.DEFINE_integer("epochs", epochs, "passes over the training examples", lower_bound=1)
+    flags.DEFINE_integer(
+        "steps", None, "stretch --epochs, and all that counts in epochs, to about so many steps", lower_bound=1
+    )
     flags.DEFINE_float("learning_rate", learning_rate, "highest learning rate of the weights", lower_bound=0)
+    flags.DEFINE_integer(
+        "reference_batch_size",
+        None,
+        "the batch size for which --learning_rate is meant: the rate grows with --batch_size (sgd), or its root (adam)",
+        lower_bound=1,
+    )
     flags.DEFINE_enum("optimizer", "sgd", _OPTIMIZERS, "what updates the weights; --momentum is for sgd")
     flags.DEFINE_float("momentum", momentum, "momentum of the weights", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("weight_decay", weight_decay, "weight decay, added to the gradient", lower_bound=0)
@@ -142,7 +151,6 @@ def _bars():
     flags.DEFINE_bool("depth_search", True, "search the depth of each stage")
     flags.DEFINE_bool("cell_shortcut", True, "a shortcut around each cell")
     flags.DEFINE_bool("gumbel", True, "sample choices, in place of mixing candidates")
-    flags.DEFINE_integer("warmup_epochs", 5, "epochs in which only weights are trained", lower_bound=0)
     flags.DEFINE_float("temperature", 5.0, "temperature of the samples at first", lower_bound=1e-6)
     flags.DEFINE_float("final_temperature", 0.1, "temperature in the last epoch", lower_bound=1e-6)
     flags.DEFINE_float(
@@ -150,13 +158,39 @@ def _bars():
     )
     flags.DEFINE_float("capacity_exponent", 1.0, "power of the excess over the budget; 0: no budget", lower_bound=0)
     flags.DEFINE_integer("samples", 8, "genotypes to draw in the end; 0: take the most probable", lower_bound=0)
-    _amount("budget", "binary operations of the genotype, e.g. 2096M (two for each multiply-accumulate)")
+    flags.DEFINE_string(
+        "budget",
+        None,
+        "binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M, or a share of the way from "
+        "the smallest network of the space to the largest, e.g. 40%",
+    )
+    flags.register_validator("budget", _is_budget, "give a positive number, e.g. --budget=2096M, or 40%")
     _amount("budget_params", "draw only genotypes with so many parameters and --budget binary operations")
     _amount("budget_flops", "draw only genotypes with so many float operations")
     flags.DEFINE_float("budget_tolerance", 0.02, "by how much of these budgets they may differ", lower_bound=0)
     flags.DEFINE_list("budget_shape", None, "the images for which costs count; those of the data set by default")
     flags.register_validator("budget_shape", _is_shape, f"{_SHAPE}, e.g. --budget_shape=224,224,3")
     flags.DEFINE_integer("budget_classes", None, "likewise the number of classes", lower_bound=1)
+
+
+def _is_budget(text):
+    share = (text or "").endswith("%")
+    return text[:-1].isdecimal() and 0 < int(text[:-1]) <= 100 if share else _is_amount(text)
+
+
+def _warmup():
+    flags.DEFINE_integer(
+        "warmup_epochs", None, "epochs in which only weights are trained; 5 for bars, 0 else", lower_bound=0
+    )
+
+
+def _normalize():
+    flags.DEFINE_bool(
+        "normalize",
+        False,
+        "normalize what the supernet's classifier reads and what operations of bnas put out, which keeps searches on "
+        "small data from choosing pools alone",
+    )
 
 
 def _backbone():
@@ -224,10 +258,10 @@ def _is_amount(text):
 
 # Method -> what defines the flags that not all methods have.
 METHOD_FLAGS = {
-    "bnas": (_filters, _layers, _genotype_filters, _genotype_layers, _bnas),
-    "bars": (_filters, _genotype_filters, _bars),
+    "bnas": (_filters, _layers, _genotype_filters, _genotype_layers, _bnas, _warmup, _normalize),
+    "bars": (_filters, _genotype_filters, _bars, _warmup),
     "dms": (_backbone, _dms),
-    "bats": (_filters, _layers, _genotype_filters, _genotype_layers, _bats, _binarize, _groups),
+    "bats": (_filters, _layers, _genotype_filters, _genotype_layers, _bats, _binarize, _groups, _warmup, _normalize),
 }
 
 
@@ -240,6 +274,7 @@ def _train():
     flags.DEFINE_list("milestones", [], "epochs after which --schedule=steps takes a tenth, e.g. 140,220,260")
     flags.register_validator("milestones", _are_epochs, "give rising numbers of epochs, e.g. --milestones=140,220,260")
     flags.DEFINE_integer("restart_epochs", 50, "epochs of a cosine of --schedule=restarts", lower_bound=1)
+    flags.DEFINE_float("warmup_epochs", 0.0, "epochs in which the rate of --schedule=cosine rises", lower_bound=0)
     flags.DEFINE_float("label_smoothing", 0.0, "label smoothing in training", lower_bound=0, upper_bound=1)
     flags.DEFINE_float("clip_norm", 0.0, "largest global norm of the gradients; 0: any", lower_bound=0)
     flags.DEFINE_bool("full_precision", False, "train the float twin of a network of DMS")
@@ -359,6 +394,8 @@ _COMMANDS = {
         _bats,
         _binarize,
         _groups,
+        _warmup,
+        _normalize,
         _latency,
         _data,
         _run_dir("runs/search"),

@@ -168,10 +168,10 @@ def _default_recipe(command, settings, method):
     dataset = settings.dataset.partition(":")[0]
     if dataset == "cifar10" and method == "bnas":
         return None  # The defaults are its recipe.
-    name = {"cifar10": "cifar10", "imagenet2012": "imagenet"}.get(dataset, "quickstart")
+    known = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstart"}
+    name = known.get(dataset, "images")
     names = (f"{method}_{name}", name, f"{method}_cifar10")
-    known = [recipe for recipe in names if recipe in definitions.recipes(command)]
-    return known[0] if known else None
+    return next((recipe for recipe in names if recipe in definitions.recipes(command)), None)
 
 
 def _find_recipe(command, word, method):

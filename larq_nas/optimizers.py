@@ -152,6 +152,23 @@ _KINDS = {
 }
 
 
+def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int | None) -> float:
+    """The learning rate for a batch size, given the one for another.
+
+    # Arguments
+        name: `"sgd"`, whose rate grows in proportion to the batch, or `"adam"`, whose rate grows with its root.
+        learning_rate: The rate for batches of `reference` examples.
+        batch_size: Examples in a batch.
+        reference: The batch size for which the rate is meant; `None` for any.
+
+    # References
+        - [Accurate, Large Minibatch SGD](https://arxiv.org/abs/1706.02677), section 2.1, for SGD
+        - [On the SDEs and Scaling Rules for Adaptive Gradient Algorithms](https://arxiv.org/abs/2205.10287) for Adam
+    """
+    ratio = batch_size / reference if reference else 1.0
+    return learning_rate * (ratio if name == "sgd" else ratio**0.5)
+
+
 def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
     """An optimizer for weights.
 

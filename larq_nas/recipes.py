@@ -33,6 +33,7 @@ class Recipe:
         restart_epochs: Epochs of a cosine of `"restarts"`.
         optimizer: `"sgd"` or `"adam"`.
         milestones: Epochs after which `"steps"` takes a tenth.
+        warmup_epochs: Epochs in which the rate of `"cosine"` rises from 0.
     """
 
     epochs: int
@@ -46,6 +47,7 @@ class Recipe:
     restart_epochs: int = 50
     optimizer: str = "sgd"
     milestones: tuple = ()
+    warmup_epochs: float = 0.0
 
     def schedules(self):
         """Learning rate and momentum, each a number or a schedule of steps.
@@ -59,7 +61,11 @@ class Recipe:
             period = self.restart_epochs * self.steps_per_epoch
             return cosine.CosineDecayRestarts(self.learning_rate, period, t_mul=1.0), self.momentum
         if self.schedule == "cosine":
-            return cosine.CosineDecay(self.learning_rate, steps), self.momentum
+            warmup = round(self.warmup_epochs * self.steps_per_epoch)
+            if not warmup:
+                return cosine.CosineDecay(self.learning_rate, steps), self.momentum
+            rate = cosine.CosineDecay(0.0, steps - warmup, warmup_target=self.learning_rate, warmup_steps=warmup)
+            return rate, self.momentum
         if self.schedule == "steps":
             rates = [self.learning_rate * 0.1**index for index in range(len(self.milestones) + 1)]
             # Each is the last step of its rate.

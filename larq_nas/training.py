@@ -152,7 +152,10 @@ def _best_candidate(model, validation, run, seed, provenance):
 
 def _supernet(strategy, space, data, settings, steps):
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
-    rate = optimizers.EpochCosine(settings.learning_rate, settings.final_learning_rate, settings.epochs, steps)
+    first = optimizers.scaled_rate(
+        settings.optimizer, settings.learning_rate, settings.batch_size, settings.reference_batch_size
+    )
+    rate = optimizers.EpochCosine(first, settings.final_learning_rate, settings.epochs, steps)
     compile_supernet(model, rate, settings)
     return model
 

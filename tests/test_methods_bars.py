@@ -39,6 +39,16 @@ def test_scaling_changes_widths_only():
         bars.scale(space, 6)
 
 
+def test_a_budget_as_a_share_lies_between_the_smallest_network_and_the_largest():
+    space, shape = bars.space(8), (32, 32, 3)
+    costs_of = [costs.count(space.sample(seed), shape, 10).biops for seed in range(50)]
+    smallest, largest = bars.binary_operations(space, shape, 10)
+    assert smallest < min(costs_of) and max(costs_of) < largest
+    assert bars.share_of_range(space, 0.25, shape, 10) == pytest.approx(smallest + (largest - smallest) / 4)
+    # Any share is a budget that the strategy accepts.
+    bars.Strategy(budget=bars.share_of_range(space, 0.01, shape, 10), counted=(space, shape, 10))
+
+
 # --- strategy ------------------------------------------------------------------------------------------------
 
 

@@ -270,3 +270,9 @@ def test_a_scheduled_momentum_follows_the_steps_in_every_trace(jit_compile):
         velocity = 0.1 * step * velocity + 2 * weight
         weight -= 0.1 * velocity
     np.testing.assert_allclose(model.get_weights()[0], [[weight]], rtol=1e-4)
+
+
+def test_rates_follow_the_batch_and_by_its_root_for_adam():
+    assert optimizers.scaled_rate("sgd", 0.1, 32, 64) == pytest.approx(0.05)
+    assert optimizers.scaled_rate("adam", 0.1, 256, 64) == pytest.approx(0.2)
+    assert optimizers.scaled_rate("adam", 0.1, 256, None) == 0.1

@@ -154,3 +154,10 @@ def test_a_model_compiled_with_the_loss_survives_saving(tmp_path):
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")
     assert again.evaluate(probabilities, labels, verbose=0) == model.evaluate(probabilities, labels, verbose=0)
+
+
+def test_the_rate_of_a_cosine_rises_from_0_in_the_warm_up_and_falls_to_0():
+    recipe = recipes.Recipe(epochs=10, steps_per_epoch=8, schedule="cosine", learning_rate=0.4, warmup_epochs=0.5)
+    rate, _ = recipe.schedules()
+    assert [float(rate(step)) for step in (0, 1, 2, 4)] == pytest.approx([0, 0.1, 0.2, 0.4])
+    assert float(rate(42)) == pytest.approx(0.2, rel=1e-5) and float(rate(80)) == pytest.approx(0, abs=1e-7)

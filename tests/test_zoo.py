@@ -9,7 +9,7 @@ import larq_nas
 from larq_nas import costs, zoo
 from larq_nas import flags as definitions
 from larq_nas.converters import tflite
-from larq_nas.methods import bars, dms
+from larq_nas.methods import dms
 
 SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h", "bats_2x")
 BARS = zoo.list_models("bars*")

@@ -36,11 +36,15 @@ def print_costs(counts):
     )
 
 
-def start_run(run, command, settings, flags):
-    """Begins or goes on with a run, and returns its data set."""
+def load_images(settings):
+    """The data set of a search or a training."""
     from larq_nas import datasets
 
-    data = datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
+    return datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
+
+
+def start_run(run, command, settings, flags, data):
+    """Begins or goes on with a run on a data set."""
     identity = {
         name: ",".join(value) if isinstance(value, list) else value
         for name, value in flags.items()
@@ -49,7 +53,6 @@ def start_run(run, command, settings, flags):
     logging.info("run directory %s", run.path)
     run.start(command, identity, settings.overwrite)
     runs.write(run.dataset, data.describe())
-    return data
 
 
 def load_genotype(name):

@@ -9,7 +9,16 @@ import numpy as np
 from larq_nas import flags as definitions
 from larq_nas import runs
 from larq_nas.architecture import Architecture
-from larq_nas.commands.common import CommandError, check_precision, group_options, load_backbone, print_costs, start_run
+from larq_nas.commands.common import (
+    CommandError,
+    check_precision,
+    group_options,
+    load_backbone,
+    load_images,
+    print_costs,
+    start_run,
+)
+from larq_nas.commands.lengths import fit_epochs
 
 
 def search(settings, flags: dict):
@@ -18,8 +27,13 @@ def search(settings, flags: dict):
 
     run = runs.Run(settings.run_dir)
     try:
-        space, strategy_for = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method](settings)
-        data = start_run(run, "search", settings, flags)
+        # Wrong flags are found before the images are read, and once more with the epochs that follow from the images.
+        prepare = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method]
+        prepare(settings)
+        data = load_images(settings)
+        fit_epochs("search", settings, flags, data.half_sizes[0])
+        space, strategy_for = prepare(settings)
+        start_run(run, "search", settings, flags, data)
         _keep_latency_table(run, settings)
         shape, classes = _counted(settings, data)
         strategy = strategy_for(shape, classes)
@@ -34,6 +48,7 @@ def search(settings, flags: dict):
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = Architecture.load(run.genotype)
     print(genotype)
+    _warn_of_collapse(genotype)
     print_costs(costs.count(genotype, shape, classes))
     if strategy.limit:
         predicted, limit = strategy.limit.ms(genotype), strategy.limit
@@ -41,6 +56,17 @@ def search(settings, flags: dict):
         if predicted > limit.most:
             print("the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more --samples")
     print(run.genotype)
+
+
+def _warn_of_collapse(genotype):
+    """Says so in one line if cells were found that hardly convolve."""
+    poor = [cell for cell in genotype.cells if cell.convolutions < 2]
+    if poor:
+        counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
+        print(
+            f"warning: the search has collapsed to cells with fewer than two convolutions ({counts}); search longer, "
+            "with more images, or with another --seed"
+        )
 
 
 def _keep_latency_table(run, settings):
@@ -90,7 +116,13 @@ def _bnas(settings):
     """The space of a search, and a function that makes its strategy from the images' shape and number of classes."""
     from larq_nas.methods import bnas
 
-    strategy = bnas.Strategy(settings.diversity, settings.diversity_decay, settings.reduce_index_bug)
+    strategy = bnas.Strategy(
+        settings.diversity,
+        settings.diversity_decay,
+        settings.reduce_index_bug,
+        warmup_epochs=settings.warmup_epochs or 0,
+        normalize=settings.normalize,
+    )
     space = bnas.space(settings.layers, settings.filters)
     limit_for = _limit(settings, bnas.scale(space, **_genotype_size(settings)))
     return space, lambda shape, classes: dataclasses.replace(strategy, limit=limit_for(shape, classes))
@@ -104,22 +136,31 @@ def _bars(settings):
     space = bars.space(settings.filters, **{name: getattr(settings, name) for name in names})
     counted = bars.scale(space, settings.genotype_filters or settings.filters)
     budgets = {"biops": settings.budget, "params": settings.budget_params, "flops": settings.budget_flops}
-    budgets = {name: definitions.amount(text) for name, text in budgets.items() if text}
+    budgets = {name: text for name, text in budgets.items() if text}
     if budgets and settings.max_latency_ms is not None:
         print("--max_latency_ms takes the place of the budget")
         budgets = {}
     limit_for = _limit(settings, counted)
     if "biops" not in budgets and budgets:
         raise CommandError("--budget_params, --budget_flops: need --budget, too")
-    names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
+    names = ("epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
     strategy = bars.Strategy(
+        warmup_epochs=bars.Strategy.warmup_epochs if settings.warmup_epochs is None else settings.warmup_epochs,
         **{name: getattr(settings, name) for name in names},
         capacity_exponent=settings.capacity_exponent,
     )
-    accepted = budgets if len(budgets) > 1 else {}
-    more = {"budget": budgets.get("biops"), "accepted": accepted, "tolerance": settings.budget_tolerance}
 
     def strategy_for(shape, classes):
+        amounts = {
+            name: bars.share_of_range(counted, float(text[:-1]) / 100, shape, classes)
+            if text.endswith("%")
+            else definitions.amount(text)
+            for name, text in budgets.items()
+        }
+        if (settings.budget or "").endswith("%") and budgets:
+            print(f"budget: {amounts['biops']:,.0f} binary operations")
+        accepted = amounts if len(amounts) > 1 else {}
+        more = {"budget": amounts.get("biops"), "accepted": accepted, "tolerance": settings.budget_tolerance}
         limit = limit_for(shape, classes)
         return dataclasses.replace(strategy, counted=(counted, shape, classes), limit=limit, **more)
 
@@ -161,7 +202,9 @@ def _bats(settings):
         binarize=settings.binarize,
         binarize_preprocess=settings.binarize_preprocess,
     )
-    strategy = bats.Strategy(settings.softmax_temperature)
+    strategy = bats.Strategy(
+        settings.softmax_temperature, warmup_epochs=settings.warmup_epochs or 0, normalize=settings.normalize
+    )
     check_precision(space, settings)
     limit_for = _limit(settings, bats.scale(space, **_genotype_size(settings)), ("none",))
     return space, lambda shape, classes: dataclasses.replace(strategy, limit=limit_for(shape, classes))

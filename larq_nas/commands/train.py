@@ -5,12 +5,21 @@ import shutil
 
 from larq_nas import runs
 from larq_nas.architecture import BATS, CHAINS, Architecture
-from larq_nas.commands.common import CommandError, check_precision, group_options, load_genotype, print_costs, start_run
+from larq_nas.commands.common import (
+    CommandError,
+    check_precision,
+    group_options,
+    load_genotype,
+    load_images,
+    print_costs,
+    start_run,
+)
+from larq_nas.commands.lengths import fit_epochs
 
 
 def train(settings, flags: dict):
     """Trains the network of a genotype; leaves `weights.h5`."""
-    from larq_nas import costs, precision, recipes, training
+    from larq_nas import costs, optimizers, precision, recipes, training
 
     architecture = _scaled(load_genotype(settings.genotype), settings)
     check_precision(architecture, settings)
@@ -18,7 +27,9 @@ def train(settings, flags: dict):
     if staged and (architecture.template == "bats_real" or settings.full_precision):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
-    data = start_run(run, "train", settings, flags)
+    data = load_images(settings)
+    fit_epochs("train", settings, flags, data.train_size)
+    start_run(run, "train", settings, flags, data)
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
         raise CommandError(
             f"{run.path}: holds a training of another genotype than {settings.genotype} is now; "
@@ -29,7 +40,9 @@ def train(settings, flags: dict):
             epochs=settings.epochs,
             steps_per_epoch=math.ceil(data.train_size / settings.batch_size),
             schedule=settings.schedule,
-            learning_rate=settings.learning_rate,
+            learning_rate=optimizers.scaled_rate(
+                settings.optimizer, settings.learning_rate, settings.batch_size, settings.reference_batch_size
+            ),
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             label_smoothing=settings.label_smoothing,
@@ -37,6 +50,7 @@ def train(settings, flags: dict):
             restart_epochs=settings.restart_epochs,
             optimizer=settings.optimizer,
             milestones=tuple(map(int, settings.milestones)),
+            warmup_epochs=settings.warmup_epochs,
         )
         names = ("epochs", "optimizer", "schedule", "learning_rate", "weight_decay")
         changed = {name: getattr(settings, f"activations_{name}") for name in names}

@@ -93,6 +93,24 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
+def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, int]:
+    """The binary operations of the smallest and of the largest network of a space."""
+    found = []
+    for index in (0, -1):
+        # The first candidate of each choice is the cheapest, the last the most expensive.
+        indices = {
+            name: np.full(shape[:-1], index % shape[-1]) for name, shape in networks.choice_shapes(space).items()
+        }
+        found.append(costs.count(decide(space, indices), input_shape, classes).biops)
+    return tuple(found)
+
+
+def share_of_range(space: Architecture, share: float, input_shape, classes) -> float:
+    """A budget: a share of the way from the smallest network of a space, 0, to the largest, 1, in binary operations."""
+    smallest, largest = binary_operations(space, input_shape, classes)
+    return smallest + share * (largest - smallest)
+
+
 def entropy(probabilities: tf.Tensor) -> tf.Tensor:
     """The entropy of each row, in nats."""
     return -tf.reduce_sum(tf.math.xlogy(probabilities, probabilities), axis=-1)
@@ -166,9 +184,7 @@ class Strategy:
         if (self.budget is not None or self.accepted) and not self.counted:
             raise ValueError("budget, accepted: `counted` must say of which space")
         if self.budget is not None:
-            counted, input_shape, classes = self.counted
-            least = {name: np.zeros(shape[:-1], int) for name, shape in networks.choice_shapes(counted).items()}
-            smallest = costs.count(decide(counted, least), input_shape, classes).biops
+            smallest, _ = binary_operations(*self.counted)
             if self.budget < smallest:
                 raise ValueError(
                     f"budget={self.budget:,.0f}: the smallest network of this space has {smallest:,} binary operations"
