@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from larq_nas import runs
+from larq_nas import fingerprints, runs
 from larq_nas.commands.common import CommandError, load_data, load_trained, test_batches
 
 
@@ -18,12 +18,11 @@ def evaluate(settings, flags: dict):
     if settings.tflite and not file.is_file():
         raise CommandError(f"--tflite={file}: no such file")
     model, _ = load_trained(run)
+    data = _same_classes(run, settings)
     content = file.read_bytes() if file.is_file() else None
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
-    for images, labels in _chunks(
-        test_batches(load_data(run, settings.data_dir), settings.batch_size, settings.max_examples)
-    ):
+    for images, labels in _chunks(test_batches(data, settings.batch_size, settings.max_examples)):
         classes = model.predict(images, settings.batch_size, verbose=0).argmax(axis=-1)
         right["keras"] += np.sum(classes == labels)
         examples += len(labels)
@@ -38,6 +37,21 @@ def evaluate(settings, flags: dict):
     runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
     print(run.path / "evaluation.json")
+
+
+def _same_classes(run, settings):
+    """The data set of a run if its classes and images are those of the training; says what else has changed."""
+    data, changed = load_data(run, settings.data_dir)
+    then, now = fingerprints.read(run.dataset), data.describe()
+    if fingerprints.class_difference(then, now):
+        raise CommandError(
+            f"{data.name}: is not what {run.path} was trained on ({changed}); bring the data back, or train again"
+        )
+    if changed:
+        known = fingerprints.trained_on(then, now)
+        warning = f", and {known:,} of its images were trained on" if known else ""
+        print(f"{data.name}: has changed since the training ({changed}): the test split is another one{warning}")
+    return data
 
 
 def _chunks(batches):
