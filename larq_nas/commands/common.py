@@ -159,6 +159,21 @@ def load_data(run, data_dir):
     return data, fingerprints.difference(fingerprints.read(run.dataset), data.describe())
 
 
+def load_same_classes(run, data_dir):
+    """The data set of a run if its classes and images are those of the training; says what else has changed."""
+    data, changed = load_data(run, data_dir)
+    then, now = fingerprints.read(run.dataset), data.describe()
+    if fingerprints.class_difference(then, now):
+        raise CommandError(
+            f"{data.name}: is not what {run.path} was trained on ({changed}); bring the data back, or train again"
+        )
+    if changed:
+        known = fingerprints.trained_on(then, now)
+        warning = f", and {known:,} of its images were trained on" if known else ""
+        print(f"{data.name}: has changed since the training ({changed}): the test split is another one{warning}")
+    return data
+
+
 def test_batches(data, batch_size, most):
     """Batches of the test split, of at most so many examples; of all if `None`."""
     from larq_nas import datasets

@@ -22,9 +22,9 @@ def convert(settings, flags: dict):
     try:
         data, changed = load_data(run, settings.data_dir)
         if changed:
+            how = "calibrated on the images of now" if settings.int8 else "compared on random inputs only"
             print(
-                f"{data.name}: has changed since the training ({changed}); the classes are those of the training, "
-                "compared on random inputs only"
+                f"{data.name}: has changed since the training ({changed}); the classes are those of the training, {how}"
             )
         else:
             samples = next(test_batches(data, 32, 32))[0]

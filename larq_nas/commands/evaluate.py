@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from larq_nas import fingerprints, runs
-from larq_nas.commands.common import CommandError, load_data, load_trained, test_batches
+from larq_nas import runs
+from larq_nas.commands.common import CommandError, load_same_classes, load_trained, test_batches
 
 
 def evaluate(settings, flags: dict):
@@ -18,7 +18,7 @@ def evaluate(settings, flags: dict):
     if settings.tflite and not file.is_file():
         raise CommandError(f"--tflite={file}: no such file")
     model, _ = load_trained(run)
-    data = _same_classes(run, settings)
+    data = load_same_classes(run, settings.data_dir)
     content = file.read_bytes() if file.is_file() else None
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
@@ -37,21 +37,6 @@ def evaluate(settings, flags: dict):
     runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
     print(run.path / "evaluation.json")
-
-
-def _same_classes(run, settings):
-    """The data set of a run if its classes and images are those of the training; says what else has changed."""
-    data, changed = load_data(run, settings.data_dir)
-    then, now = fingerprints.read(run.dataset), data.describe()
-    if fingerprints.class_difference(then, now):
-        raise CommandError(
-            f"{data.name}: is not what {run.path} was trained on ({changed}); bring the data back, or train again"
-        )
-    if changed:
-        known = fingerprints.trained_on(then, now)
-        warning = f", and {known:,} of its images were trained on" if known else ""
-        print(f"{data.name}: has changed since the training ({changed}): the test split is another one{warning}")
-    return data
 
 
 def _chunks(batches):
