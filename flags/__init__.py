@@ -68,7 +68,11 @@ def _data():
     )  # fmt: skip
     flags.DEFINE_string("data_dir", None, "where TFDS finds or puts its data sets")
     flags.DEFINE_integer("image_size", None, "resize images to this height and width", lower_bound=4)
+    flags.DEFINE_enum("channels", None, ["1", "3"], "read images as gray (1) or RGB (3), the default for folders")
     flags.DEFINE_integer("train_examples", None, "use only so many training examples", lower_bound=2)
+    flags.DEFINE_enum(
+        "class_weights", None, ["balanced"], "weigh the loss of each class by the inverse of its share of the images"
+    )  # fmt: skip
 
 
 _OPTIMIZERS = ["sgd", "adam"]

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 import traceback
 
@@ -107,6 +108,10 @@ def _call(command, settings, names):
 
 def _one_line(error):
     # Errors that were raised for the user say it all; others gain the name of their kind.
+    # TensorFlow wraps an error of an image that cannot be read in one of its own.
+    unreadable = re.search(r"DatasetError: (.+)", str(error))
+    if unreadable:
+        return unreadable[1]
     text = " ".join(str(error).split())
     ours = type(error).__module__.startswith("larq_nas")
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"

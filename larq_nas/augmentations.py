@@ -22,12 +22,29 @@ def central(image, shape):
     return tf.ensure_shape(tf.image.resize_with_crop_or_pad(image, height, width), shape)
 
 
-def get(name: str, shape):
+def fit(image, shape, central_crop: bool):
+    """An image at the size of the network's input: its central part, or the whole image, scaled."""
+    if central_crop or image.shape == shape:
+        return central(image, shape)
+    return tf.ensure_shape(resize(image, shape[:2]), shape)
+
+
+def shrink(image, side: int):
+    """Makes the shorter side of an image as long as `side` at most, and keeps its proportions."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    factor = tf.cast(side, tf.float32) / tf.reduce_min(size)
+    smaller = tf.cast(tf.maximum(tf.round(size * factor), 1), tf.int32)
+    return tf.cond(factor < 1, lambda: resize(image, smaller), lambda: image)
+
+
+def get(name: str, shape, central_crop=True):
     """The augmentation of a name.
 
     # Arguments
         name: One of `NAMES`.
         shape: Height, width and channels of the result.
+        central_crop: Whether images of another size lose an eighth at their sides, or are scaled as a whole, where
+            the augmentation itself does not choose a part.
 
     # Returns
         A function of an image and a seed, an integer tensor of shape `(2,)`, to an image.
@@ -37,7 +54,7 @@ def get(name: str, shape):
     def crop(image, seed):
         # An eighth on each side: 4 pixels of a CIFAR image.
         pad = [[height // 8] * 2, [width // 8] * 2, [0, 0]]
-        return tf.image.stateless_random_crop(tf.pad(central(image, shape), pad), shape, seed)
+        return tf.image.stateless_random_crop(tf.pad(fit(image, shape, central_crop), pad), shape, seed)
 
     def crop_flip(image, seed):
         seeds = tf.random.split(seed, 2)
@@ -68,5 +85,5 @@ def get(name: str, shape):
             image = tf.image.stateless_random_hue(image, 0.2, seeds[5])
         return image
 
-    functions = {"none": lambda image, seed: central(image, shape), "crop": crop, "crop_flip": crop_flip}
+    functions = {"none": lambda image, seed: fit(image, shape, central_crop), "crop": crop, "crop_flip": crop_flip}
     return {**functions, "crop_flip_cutout": crop_flip_cutout, "imagenet": imagenet}[name]

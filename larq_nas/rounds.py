@@ -46,7 +46,7 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
             tf.keras.utils.set_random_seed(settings.seed + number)
             model = None
             _forget_graphs(known)
-            model = _model(candidates, room, settings, epochs * steps[0], state)
+            model = _model(candidates, room, settings, epochs * steps[0], state, data.class_weights)
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
         row |= {f"val_{k}": v for k, v in _fit(model, 1, data, settings, 1, steps[1], number, strategy).items()}
@@ -83,13 +83,13 @@ def _forget_graphs(known):
     gc.collect()
 
 
-def _model(candidates, room, settings, period, state):
+def _model(candidates, room, settings, period, state, class_weights):
     """A network of the given room, with what it can keep of an earlier one."""
     model = dms.WidthSupernet(candidates, room)
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
     least = settings.final_learning_rate / (settings.learning_rate or 1.0)
     rate = cosine(settings.learning_rate, period, 1.0, 1.0, least)
-    training.compile_supernet(model, rate, settings)
+    training.compile_supernet(model, rate, settings, class_weights)
     if "mean" in state:
         model.logits["mean"].assign(state["mean"])
         model.random.state.assign(state["random"])

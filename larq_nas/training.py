@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from larq_nas import (
     callbacks,
+    class_weights,
     datasets,
     estimates,
     grouped,
@@ -156,17 +157,18 @@ def _supernet(strategy, space, data, settings, steps):
         settings.optimizer, settings.learning_rate, settings.batch_size, settings.reference_batch_size
     )
     rate = optimizers.EpochCosine(first, settings.final_learning_rate, settings.epochs, steps)
-    compile_supernet(model, rate, settings)
+    compile_supernet(model, rate, settings, data.class_weights)
     return model
 
 
-def compile_supernet(model: supernet.Supernet, rate, settings):
+def compile_supernet(model: supernet.Supernet, rate, settings, weights_of_classes=None):
     """Compiles a supernet with the optimizers of a search.
 
     # Arguments
         model: The supernet.
         rate: Learning rate of the weights, or its schedule.
         settings: The flags of the command `search`.
+        weights_of_classes: A weight for each class in the loss; `None` if all count alike.
     """
     model.compile(
         optimizer=optimizers.make(
@@ -178,7 +180,7 @@ def compile_supernet(model: supernet.Supernet, rate, settings):
             epsilon=1e-8,
             l2=settings.architecture_weight_decay,
         ),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        loss=class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), weights_of_classes),
         metrics=["accuracy"],
     )
 
@@ -316,7 +318,8 @@ def _train(network, architecture, data, run, recipe, settings):
         if settings.auxiliary_weight:
             options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, classes)
         model = TrainedModel(network.input, network.output, **options)
-    model.compile(recipe.make_optimizer(), recipe.loss(classes), metrics=["accuracy"])
+    loss = class_weights.weighted(recipe.loss(classes), data.class_weights)
+    model.compile(recipe.make_optimizer(), loss, metrics=["accuracy"])
     supernet.build_training_state(model, model)
 
     def batches(first_epoch):

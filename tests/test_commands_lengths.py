@@ -10,9 +10,8 @@ TRAIN = {"epochs": 30, "warmup_epochs": 1.5, "restart_epochs": 50, "activations_
 
 def fitted(command, examples, **changed):
     values = {"batch_size": 32, "steps": 320} | (SEARCH if command == "search" else TRAIN) | changed
-    settings, flags = types.SimpleNamespace(**values), {"epochs": values["epochs"], "steps": values["steps"]}
-    lengths.fit_epochs(command, settings, flags, examples)
-    assert flags["epochs"] == settings.epochs
+    settings = types.SimpleNamespace(**values)
+    lengths.fit_epochs(command, settings, examples)
     return settings
 
 

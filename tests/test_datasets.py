@@ -25,7 +25,7 @@ def unbatched(batches):
     return np.concatenate(images), np.concatenate(labels)
 
 
-def in_memory(pixels, image_shape=None):
+def in_memory(pixels, image_shape=None, central_crop=False):
     """A data set whose labels number the images and whose normalization leaves pixels as they are."""
     pixels = np.asarray(pixels, np.uint8)
     examples = tf.data.Dataset.from_tensor_slices((pixels, np.arange(len(pixels))))
@@ -34,7 +34,16 @@ def in_memory(pixels, image_shape=None):
     halves, sizes = (examples.take(half), examples.skip(half)), (half, len(pixels) - half)
     names = tuple(map(str, range(len(pixels))))
     return datasets.Images(
-        "here", halves, sizes, examples, len(pixels), shape, names, (0.0,) * channels, (1 / 255,) * channels
+        "here",
+        halves,
+        sizes,
+        examples,
+        len(pixels),
+        shape,
+        names,
+        (0.0,) * channels,
+        (1 / 255,) * channels,
+        central_crop,
     )
 
 
@@ -116,12 +125,15 @@ def test_image_size_of_the_images_themselves_changes_nothing():
 
 
 def test_describe_says_what_a_deployed_network_needs():
-    assert datasets.load("digits").describe() == {
+    described = datasets.load("digits").describe()
+    assert described.pop("resizing").startswith("scale the whole image")
+    assert described == {
         "name": "digits",
         "image_shape": (8, 8, 1),
         "class_names": tuple("0123456789"),
         "mean": (0.5,),
         "std": (0.5,),
+        "origin": {"examples": [718, 719, 360]},
     }
 
 
@@ -260,9 +272,10 @@ def test_no_augmentation_shows_images_as_they_are():
     np.testing.assert_array_equal(images, pixels[labels])
 
 
+@pytest.mark.parametrize("central_crop", [False, True])
 @pytest.mark.parametrize("augmentation", augmentations.NAMES)
-def test_training_images_take_the_size_of_the_network(augmentation):
-    data = in_memory(noise(6, 40, 24, 3), image_shape=(16, 16, 3))
+def test_training_images_take_the_size_of_the_network(augmentation, central_crop):
+    data = in_memory(noise(6, 40, 24, 3), (16, 16, 3), central_crop)
     images, _ = unbatched(training(data, epochs=1, augmentation=augmentation))
     assert images.shape == (6, 16, 16, 3)
 
@@ -287,13 +300,14 @@ def test_evaluation_normalizes():
 
 def test_evaluation_takes_the_central_seven_eighths():
     pixels = noise(3)
-    data = in_memory(pixels, image_shape=(14, 14, 1))
+    data = in_memory(pixels, (14, 14, 1), central_crop=True)
+    assert "take the central image_shape" in data.describe()["resizing"]
     images, _ = unbatched(datasets.evaluation_batches(data, data.test, 2))
     np.testing.assert_array_equal(images, pixels[:, 1:15, 1:15])
 
 
 @pytest.mark.parametrize("height, width", [(16, 40), (40, 16), (64, 160), (5, 9)])
-def test_evaluation_keeps_the_proportions_of_an_image(height, width):
+def test_a_central_crop_keeps_the_proportions_of_an_image(height, width):
     # Left and right (or upper and lower) thirds are dark: an image that is squeezed would show them.
     pixels = np.full((1, height, width, 1), 200, np.uint8)
     long = 2 if width > height else 1
@@ -301,10 +315,20 @@ def test_evaluation_keeps_the_proportions_of_an_image(height, width):
     edge = [slice(None)] * 4
     for edge[long] in (slice(None, third), slice(-third, None)):
         pixels[tuple(edge)] = 0
-    data = in_memory(pixels, image_shape=(14, 14, 1))
+    data = in_memory(pixels, (14, 14, 1), central_crop=True)
     images, _ = unbatched(datasets.evaluation_batches(data, data.test, 1))
     assert images.shape == (1, 14, 14, 1)
     assert images[0, 3:-3, 3:-3].min() > 150
+
+
+@pytest.mark.parametrize("height, width", [(16, 40), (40, 16)])
+def test_evaluation_scales_the_whole_image_as_the_description_says(height, width):
+    # A frame of one pixel would be lost in a crop.
+    pixels = noise(2, height, width, 3)
+    data = in_memory(pixels, (8, 8, 3))
+    images, _ = unbatched(datasets.evaluation_batches(data, data.test, 2))
+    scaled = [Image.fromarray(image).resize((8, 8), Image.Resampling.BILINEAR) for image in pixels]
+    np.testing.assert_allclose(images, np.stack(scaled).astype(float), atol=1.01)
 
 
 # --- TFDS ----------------------------------------------------------------------------------------------------
@@ -332,7 +356,8 @@ def store(tmp_path, offline):
         }
 
         def examples(pixels, labels):
-            columns = {"image": np.stack([np.full(shape, p, np.uint8) for p in pixels]), "label": labels}
+            dtype = tf.as_dtype(features["image"].dtype).as_numpy_dtype
+            columns = {"image": np.stack([np.full(shape, p, dtype) for p in pixels]), "label": labels}
             kept = {key: columns.get(key, np.zeros(len(pixels), np.int64)) for key in features}
             return tf.data.Dataset.from_tensor_slices(kept)
 
@@ -394,6 +419,73 @@ def test_a_test_split_without_labels_is_not_evaluated_on(store):
     data_dir = store("tiny", {"train": range(8), "validation": range(100, 106), "test": secret})
     data = datasets.load("tiny", data_dir=data_dir)
     assert set(arrays(data.test)[1]) == {0, 1}
+
+
+def of_type(dtype, shape=(6, 6, 1)):
+    import tensorflow_datasets as tfds
+
+    if dtype in ("uint8", "uint16", "float32"):
+        image = tfds.features.Image(shape=shape, dtype=np.dtype(dtype))
+    else:
+        image = tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype))
+    return {"image": image, "label": tfds.features.ClassLabel(names="ab")}
+
+
+@pytest.mark.parametrize(
+    "dtype, most",
+    [
+        *[("uint8", 255), ("uint16", 65535), ("uint16", 4095), ("uint16", 255), ("float32", 1.0), ("float32", 255.0)],
+        *[("float64", 1.0), ("float16", 1.0), ("int32", 255), ("int64", 1023), ("bool", 1)],
+    ],
+)
+def test_pixels_of_every_type_and_range_end_as_bytes(store, dtype, most):
+    values = np.array([0, 1] * 8 if dtype == "bool" else np.arange(16) / 15) * most
+    values = (np.round(values) if dtype.startswith(("int", "uint")) else values).astype(dtype)
+    splits = {split: (values, np.arange(16) % 2) for split in ("train", "test")}
+    data = datasets.load("tiny", data_dir=store("tiny", splits, (6, 6, 1), of_type(dtype)))
+    images, _ = arrays(data.test)
+    assert images.dtype == np.uint8
+    expected = sorted(np.round(values.astype(float) * 255 / most))
+    np.testing.assert_allclose(sorted(images[:, 0, 0, 0]), expected, atol=1)
+    batches, _ = unbatched(datasets.evaluation_batches(data, data.test, 4))
+    assert (batches.min(), batches.max()) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    "dtype, values, said",
+    [
+        ("float32", (-1, 1), "pixels from -1 to 1; accepted are 0 to 1 or 0 to 255"),
+        ("float32", (0, 16), "pixels from 0 to 16"),
+        ("float32", (0, 1000), "pixels from 0 to 1000"),
+        ("float32", (0, np.nan), "inf"),
+        ("int32", (-5, 100), "pixels from -5 to 100; accepted are 0 to 65,535"),
+        ("int32", (0, 70000), "pixels from 0 to 70000"),
+    ],
+)
+def test_pixels_of_no_range_of_images_are_refused_in_one_line(store, dtype, values, said):
+    splits = {split: (np.array(values, dtype), np.array([0, 1])) for split in ("train", "test")}
+    with pytest.raises(datasets.DatasetError, match=said) as error:
+        datasets.load("tiny", data_dir=store("tiny", splits, (6, 6, 1), of_type(dtype)))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_are_changed_where_asked(store, channels):
+    data_dir = store("tiny", {"train": range(8), "test": range(100, 104)}, (6, 6, 4 - channels))
+    data = datasets.load("tiny", data_dir=data_dir, channels=channels)
+    assert data.image_shape == (6, 6, channels) and len(data.mean) == channels
+    assert sorted(arrays(data.test)[0][:, 0, 0, 0]) == list(range(100, 104))
+
+
+def test_large_images_do_not_wait_whole_in_the_shuffle_buffer(store):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names="ab")}
+    splits = {split: (range(8), np.arange(8) % 2) for split in ("train", "test")}
+    data_dir = store("tiny", splits, (100, 160, 3), features)
+    data = datasets.load("tiny", data_dir=data_dir, image_size=8)
+    assert data.train.element_spec[0].shape == (8, 8, 3)
+    whole = datasets.load("tiny", data_dir=data_dir, image_size=8, central_crop=True)
+    assert {image.shape for image, _ in whole.train} == {(16, 26, 3)}
 
 
 @pytest.mark.parametrize("splits", [{"train": range(8)}, {"test": range(8)}, {"train": range(8), "extra": range(4)}])
@@ -494,190 +586,3 @@ def test_cifar10_has_its_published_sizes():
     # The constants are those of the training split; the test split comes close.
     np.testing.assert_allclose(images.mean((0, 1, 2)), 0, atol=0.03)
     np.testing.assert_allclose(images.std((0, 1, 2)), 1, atol=0.03)
-
-
-# --- folders -------------------------------------------------------------------------------------------------
-
-
-def picture(path, value=100, size=(6, 4), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    colour = {"RGBA": (*[value] * 3, 255), "LA": (value, 255), "RGB": (value,) * 3}.get(mode, value)
-    Image.new(mode, size, colour).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Ten PNG images of 6 x 4 pixels in each of two classes; every image is of one value of its own."""
-    for value in range(20):
-        picture(tmp_path / "pets" / ("cat", "dog")[value % 2] / f"{value:02}.png", value)
-    return tmp_path / "pets"
-
-
-def test_a_folder_is_split_into_disjoint_parts_of_all_its_images(folder):
-    data = datasets.load(f"folder:{folder}")
-    assert (data.half_sizes, data.test_size) == ((8, 8), 4)
-    assert (data.image_shape, data.class_names) == ((4, 6, 3), ("cat", "dog"))
-    values = []
-    for part, size in zip(parts(data), [8, 8, 4], strict=True):
-        images, labels = arrays(part)
-        assert len(images) == size
-        # Both classes, in equal numbers, with the right names.
-        assert np.bincount(labels).tolist() == [size // 2] * 2
-        np.testing.assert_array_equal(images[:, 0, 0, 0] % 2, labels)
-        values += images[:, 0, 0, 0].tolist()
-    assert sorted(values) == list(range(20))
-
-
-def test_a_folder_is_split_the_same_way_at_every_load(folder):
-    one, other = (datasets.load(f"folder:{folder}") for _ in range(2))
-    for part, same in zip(parts(one), parts(other), strict=True):
-        np.testing.assert_array_equal(arrays(part)[0], arrays(same)[0])
-
-
-def test_a_folder_may_be_relative_or_at_home(folder, monkeypatch):
-    monkeypatch.chdir(folder.parent)
-    monkeypatch.setenv("HOME", str(folder.parent))
-    assert datasets.load("folder:pets").train_size == datasets.load("folder:~/pets").train_size == 16
-
-
-def test_a_folder_is_left_as_it_was(folder):
-    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
-    datasets.load(f"folder:{folder}")
-    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "JPG", "PNG"])
-def test_a_folder_may_hold_jpeg_and_png_files(tmp_path, suffix):
-    for value in range(10):
-        picture(tmp_path / "ab"[value % 2] / f"{value}.{suffix}", 20 * value)
-        (tmp_path / "ab"[value % 2] / f"{value}.txt").write_text("no image")
-    data = datasets.load(f"folder:{tmp_path}")
-    assert data.train_size + data.test_size == 10
-    # JPEG keeps a plain gray nearly.
-    values = sorted(float(image[0, 0, 0]) for part in parts(data) for image in arrays(part)[0])
-    np.testing.assert_allclose(values, np.arange(0, 200, 20), atol=2)
-
-
-@pytest.mark.parametrize(
-    "class_name, file_name",
-    [("mes chats", "a b"), ("чат-猫-é", "é ü 犬"), ("100% [x]*?", "{0} #1 [a]*?"), ("first", "test")],
-)
-def test_names_of_files_and_classes_may_be_anything(tmp_path, class_name, file_name):
-    for value in range(5):
-        picture(tmp_path / class_name / f"{file_name}{value}.png", value)
-        # The other class has files of the same names.
-        picture(tmp_path / "zzz" / f"{file_name}{value}.png", 100 + value)
-    data = datasets.load(f"folder:{tmp_path}")
-    assert sorted(data.class_names) == sorted([class_name, "zzz"])
-    values = {
-        (int(image[0, 0, 0]), data.class_names[label])
-        for part in parts(data)
-        for image, label in part.as_numpy_iterator()
-    }
-    assert values == {(v, class_name) for v in range(5)} | {(100 + v, "zzz") for v in range(5)}
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "RGB"])
-def test_gray_transparent_and_indexed_images_become_rgb(tmp_path, mode):
-    for value in range(10):
-        path = tmp_path / "ab"[value % 2] / f"{value}.png"
-        picture(path, 20 * value, mode="L" if mode == "P" else mode)
-        if mode == "P":
-            Image.open(path).convert("P").save(path)
-    data = datasets.load(f"folder:{tmp_path}")
-    assert data.image_shape == (4, 6, 3)
-    values = []
-    for part in parts(data):
-        images, _ = arrays(part)
-        assert images.shape[1:] == (4, 6, 3)
-        assert (images == images[:, :1, :1, :1]).all()
-        values += images[:, 0, 0, 0].tolist()
-    assert sorted(values) == list(range(0, 200, 20))
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_gray_and_printed_jpegs_become_rgb(tmp_path, mode):
-    for value in range(10):
-        path = tmp_path / "ab"[value % 2] / f"{value}.jpg"
-        picture(path, 20 * value)
-        Image.open(path).convert(mode).save(path)
-    assert datasets.load(f"folder:{tmp_path}").image_shape == (4, 6, 3)
-
-
-def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(datasets.DatasetError, match="folder:.*nowhere: there is no such folder"):
-        datasets.load(f"folder:{tmp_path}/nowhere")
-
-
-def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "file.png").touch()
-    with pytest.raises(datasets.DatasetError, match="file.png: there is no such folder"):
-        datasets.load(f"folder:{tmp_path}/file.png")
-
-
-@pytest.mark.parametrize("classes", [0, 1])
-def test_a_folder_needs_two_classes(tmp_path, classes):
-    for value in range(5 * classes):
-        picture(tmp_path / "cat" / f"{value}.png")
-    picture(tmp_path / "outside.png")
-    with pytest.raises(datasets.DatasetError, match=f"a sub-folder per class and at least two; has {classes}"):
-        datasets.load(f"folder:{tmp_path}")
-
-
-@pytest.mark.parametrize("count", [0, 4])
-def test_a_class_of_too_few_images_is_named(folder, count):
-    (folder / "fox").mkdir()
-    (folder / "fox" / "a.txt").touch()
-    for value in range(count):
-        picture(folder / "fox" / f"{value}.png")
-    with pytest.raises(datasets.DatasetError, match="fox: needs at least 5 images"):
-        datasets.load(f"folder:{folder}")
-
-
-@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "animation", "webp"])
-@pytest.mark.parametrize("index", [0, 7])
-def test_a_broken_image_is_named_by_its_own_path(folder, kind, index):
-    broken = sorted((folder / "dog").iterdir())[index]
-    if kind == "animation":
-        # TensorFlow decodes GIF files, whatever their name, to images with one more axis.
-        Image.new("P", (6, 4)).save(broken, format="GIF", save_all=True, append_images=[Image.new("P", (6, 4), 3)])
-    elif kind == "webp":
-        Image.new("RGB", (6, 4)).save(broken, format="WEBP")
-    elif kind == "truncated":
-        Image.fromarray(noise(1, 64, 64, 3)[0]).save(broken)
-        broken.write_bytes(broken.read_bytes()[:200])
-    else:
-        broken.write_bytes({"empty": b"", "text": b"no image"}[kind])
-    with pytest.raises(datasets.DatasetError) as error:
-        datasets.load(f"folder:{folder}", image_size=8)
-    assert str(error.value) == f"{broken.resolve()}: not readable as a JPEG or PNG image"
-
-
-@pytest.mark.parametrize("kind", ["link to nothing", "directory"])
-def test_what_has_the_name_of_an_image_but_is_no_file_is_passed_over(folder, kind):
-    path = folder / "dog" / "looks.png"
-    if kind == "directory":
-        path.mkdir()
-    else:
-        path.symlink_to(folder / "nothing.png")
-    data = datasets.load(f"folder:{folder}")
-    assert data.train_size + data.test_size == 20
-
-
-def test_images_of_several_sizes_need_one(folder):
-    picture(folder / "cat" / "large.png", size=(30, 20))
-    with pytest.raises(datasets.DatasetError, match="images differ in size; give one, e.g. --image_size"):
-        datasets.load(f"folder:{folder}")
-
-
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
-def test_images_of_several_sizes_are_brought_to_one(folder, augmentation):
-    for value in range(10):
-        picture(folder / "cat" / f"large{value}.png", 60, size=(30 + value, 20))
-    data = datasets.load(f"folder:{folder}", image_size=8)
-    assert data.image_shape == (8, 8, 3)
-    evaluated, _ = unbatched(datasets.evaluation_batches(data, data.test, 4))
-    assert evaluated.shape == (data.test_size, 8, 8, 3)
-    options = {"epochs": 1, "augmentation": augmentation}
-    trained, _ = unbatched(datasets.training_batches(data, data.train, data.train_size, 4, **options))
-    assert trained.shape == (data.train_size, 8, 8, 3)

@@ -42,7 +42,12 @@ ORDER = [
     "sampling",
     "methods",
     "augmentations",
+    "pixels",
+    "sources",
+    "folders",
     "datasets",
+    "fingerprints",
+    "class_weights",
     "recipes",
     "callbacks",
     "training",
@@ -72,6 +77,7 @@ LIGHT = [
     "devices",
     "benchmark_program",
     "benchmark",
+    "fingerprints",
 ]
 
 

@@ -1,11 +1,12 @@
 """What several commands share."""
 
+import dataclasses
 import pathlib
 
 from absl import logging
 
+from larq_nas import fingerprints, runs, zoo
 from larq_nas import flags as definitions
-from larq_nas import runs, zoo
 from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
 
 
@@ -38,13 +39,12 @@ def print_costs(counts):
 
 def load_images(settings):
     """The data set of a search or a training."""
-    from larq_nas import datasets
-
-    return datasets.load(settings.dataset, settings.data_dir, settings.image_size, settings.train_examples)
+    names = ("dataset", "image_size", "channels", "augmentation")
+    return _load({name: getattr(settings, name) for name in names}, settings.data_dir, settings.train_examples)
 
 
 def start_run(run, command, settings, flags, data):
-    """Begins or goes on with a run on a data set."""
+    """Begins or goes on with a run on a data set, and returns the data set with the weights of its classes."""
     identity = {
         name: ",".join(value) if isinstance(value, list) else value
         for name, value in flags.items()
@@ -52,7 +52,38 @@ def start_run(run, command, settings, flags, data):
     }
     logging.info("run directory %s", run.path)
     run.start(command, identity, settings.overwrite)
-    runs.write(run.dataset, data.describe())
+    if run.dataset.exists():
+        changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
+        if changed:
+            raise CommandError(
+                f"{run.path}: holds a run on other data than {settings.dataset} is now ({changed}); bring the data "
+                "back, choose another --run_dir, or start again with --overwrite"
+            )
+    else:
+        runs.write(run.dataset, data.describe())
+    if data.note:
+        print(data.note)
+    return _with_class_weights(data) if settings.class_weights else data
+
+
+def _with_class_weights(data):
+    from larq_nas import class_weights
+
+    data = dataclasses.replace(data, class_weights=class_weights.balanced(data))
+    weights = ", ".join(f"{n} {w:.3g}" for n, w in list(zip(data.class_names, data.class_weights, strict=True))[:20])
+    print(f"weights of classes: {weights}{', …' * (len(data.class_names) > 20)}")
+    return data
+
+
+def _load(flags, data_dir, train_examples=None):
+    from larq_nas import datasets
+
+    image_size, channels = (int(flags[name]) if flags.get(name) else None for name in ("image_size", "channels"))
+    # Random crops show parts of an image, so the network is evaluated on the central part.
+    central_crop = flags.get("augmentation") == "imagenet" or None
+    return datasets.load(
+        flags["dataset"], data_dir, image_size, train_examples, channels=channels, central_crop=central_crop
+    )
 
 
 def load_genotype(name):
@@ -113,27 +144,38 @@ def load_trained(run):
     for path in (run.flags, run.genotype, run.dataset, run.weights):
         if not path.exists():
             raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
-    description = runs.read_json(run.dataset)
-    try:
-        shape, names = tuple(description["image_shape"]), description["class_names"]
-        binary = run.flag_values().get("full_precision") != "True"
-        model = networks.build(Architecture.load(run.genotype), shape, len(names), binary=binary)
-    except (KeyError, TypeError):
-        raise CommandError(f"{run.dataset}: not the description of a data set") from None
+    description = fingerprints.read(run.dataset)
+    shape, names = tuple(description["image_shape"]), description["class_names"]
+    binary = run.flag_values().get("full_precision") != "True"
+    model = networks.build(Architecture.load(run.genotype), shape, len(names), binary=binary)
     try:
         model.load_weights(run.weights)
     except (ValueError, OSError, KeyError) as error:
         raise CommandError(f"{run.weights}: not the weights of {run.genotype} ({error})") from None
+    description.pop("origin", None)
     return model, description
 
 
 def load_data(run, data_dir):
-    """The data set that a run was trained on."""
-    from larq_nas import datasets
-
+    """The data set that a run was trained on, as it is now, and how it differs from what it was."""
     flags = run.flag_values()
-    image_size = int(flags["image_size"]) if "image_size" in flags else None
-    return datasets.load(flags["dataset"], data_dir or flags.get("data_dir"), image_size)
+    data = _load(flags, data_dir or flags.get("data_dir"))
+    return data, fingerprints.difference(fingerprints.read(run.dataset), data.describe())
+
+
+def load_same_classes(run, data_dir):
+    """The data set of a run if its classes and images are those of the training; says what else has changed."""
+    data, changed = load_data(run, data_dir)
+    then, now = fingerprints.read(run.dataset), data.describe()
+    if fingerprints.class_difference(then, now):
+        raise CommandError(
+            f"{data.name}: is not what {run.path} was trained on ({changed}); bring the data back, or train again"
+        )
+    if changed:
+        known = fingerprints.trained_on(then, now)
+        warning = f", and {known:,} of its images were trained on" if known else ""
+        print(f"{data.name}: has changed since the training ({changed}): the test split is another one{warning}")
+    return data
 
 
 def test_batches(data, batch_size, most):

@@ -20,9 +20,17 @@ def convert(settings, flags: dict):
     table = _latency_table(settings)
     samples = calibration = None
     try:
-        data = load_data(run, settings.data_dir)
-        samples = next(test_batches(data, 32, 32))[0]
+        data, changed = load_data(run, settings.data_dir)
+        if changed:
+            how = "calibrated on the images of now" if settings.int8 else "compared on random inputs only"
+            print(
+                f"{data.name}: has changed since the training ({changed}); the classes are those of the training, {how}"
+            )
+        else:
+            samples = next(test_batches(data, 32, 32))[0]
         if settings.int8:
+            if data.image_shape != tuple(description["image_shape"]):
+                raise datasets.DatasetError(f"{data.name}: has changed since the training ({changed})")
             examples = data.train.take(settings.calibration_examples)
             batches = datasets.evaluation_batches(data, examples, 64).as_numpy_iterator()
             calibration = np.concatenate([images for images, _ in batches])

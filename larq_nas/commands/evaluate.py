@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from larq_nas import runs
-from larq_nas.commands.common import CommandError, load_data, load_trained, test_batches
+from larq_nas.commands.common import CommandError, load_same_classes, load_trained, test_batches
 
 
 def evaluate(settings, flags: dict):
@@ -18,12 +18,11 @@ def evaluate(settings, flags: dict):
     if settings.tflite and not file.is_file():
         raise CommandError(f"--tflite={file}: no such file")
     model, _ = load_trained(run)
+    data = load_same_classes(run, settings.data_dir)
     content = file.read_bytes() if file.is_file() else None
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
-    for images, labels in _chunks(
-        test_batches(load_data(run, settings.data_dir), settings.batch_size, settings.max_examples)
-    ):
+    for images, labels in _chunks(test_batches(data, settings.batch_size, settings.max_examples)):
         classes = model.predict(images, settings.batch_size, verbose=0).argmax(axis=-1)
         right["keras"] += np.sum(classes == labels)
         examples += len(labels)

@@ -10,7 +10,7 @@ _EPOCHS = {
 }
 
 
-def fit_epochs(command: str, settings, flags: dict, examples: int):
+def fit_epochs(command: str, settings, examples: int):
     """Stretches all flags that count in epochs, so that there are about `--steps` steps; prints what came out.
 
     A recipe says how long a search or a training is in steps, since a thousand steps are many epochs of a few hundred
@@ -19,7 +19,6 @@ def fit_epochs(command: str, settings, flags: dict, examples: int):
     # Arguments
         command: `"search"` or `"train"`.
         settings: The flags of the command.
-        flags: Name to value, of those that make a run what it is.
         examples: Number of images that an epoch goes through.
     """
     steps = math.ceil(examples / settings.batch_size)
@@ -36,6 +35,4 @@ def fit_epochs(command: str, settings, flags: dict, examples: int):
             values[name] = max(round(before * factor), 1) if isinstance(before, int) else before * factor
     for name, value in values.items():
         setattr(settings, name, value)
-        if name in flags:
-            flags[name] = value
     print(f"{epochs} epochs of {steps:,} steps, since {examples:,} images are to take about {settings.steps:,} steps")

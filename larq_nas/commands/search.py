@@ -31,9 +31,9 @@ def search(settings, flags: dict):
         prepare = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method]
         prepare(settings)
         data = load_images(settings)
-        fit_epochs("search", settings, flags, data.half_sizes[0])
+        fit_epochs("search", settings, data.half_sizes[0])
         space, strategy_for = prepare(settings)
-        start_run(run, "search", settings, flags, data)
+        data = start_run(run, "search", settings, flags, data)
         _keep_latency_table(run, settings)
         shape, classes = _counted(settings, data)
         strategy = strategy_for(shape, classes)

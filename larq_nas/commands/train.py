@@ -28,8 +28,8 @@ def train(settings, flags: dict):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
     data = load_images(settings)
-    fit_epochs("train", settings, flags, data.train_size)
-    start_run(run, "train", settings, flags, data)
+    fit_epochs("train", settings, data.train_size)
+    data = start_run(run, "train", settings, flags, data)
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
         raise CommandError(
             f"{run.path}: holds a training of another genotype than {settings.genotype} is now; "

@@ -1,0 +1,73 @@
+"""What ties a run to its data: `dataset.json`, and how it differs from what is found now."""
+
+from larq_nas import runs
+
+TRAINED = ("first", "second")
+
+
+class FingerprintError(ValueError):
+    """The data of a run are not what they were."""
+
+
+def read(path) -> dict:
+    """The `dataset.json` of a run.
+
+    # Raises
+        FingerprintError: If it is none.
+    """
+    description = runs.read_json(path)
+    try:
+        shape, names = description["image_shape"], description["class_names"]
+        valid = all(isinstance(side, int) for side in shape) and all(isinstance(name, str) for name in names)
+        files = description.get("origin", {}).get("files", {})
+        valid = valid and len(shape) == 3 and all(isinstance(part, dict) for part in files.values())
+    except (KeyError, TypeError, AttributeError):
+        valid = False
+    if not valid:
+        raise FingerprintError(f"{path}: not the description of a data set")
+    return description
+
+
+def class_difference(then: dict, now: dict) -> str:
+    """How classes and shape of the images differ between two descriptions; an empty text if they do not."""
+    old, new = list(then["class_names"]), list(now["class_names"])
+    gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
+    found = [f"class {name} is gone" for name in gone] + [f"class {name} is new" for name in come]
+    if not found and old != new:
+        found = ["the classes are in another order"]
+    shapes = ["x".join(map(str, each["image_shape"])) for each in (then, now)]
+    if shapes[0] != shapes[1]:
+        found.append(f"images are {shapes[1]} and were {shapes[0]}")
+    return ", ".join(found)
+
+
+def difference(then: dict, now: dict) -> str:
+    """How two descriptions of a data set differ, in words; an empty text if they do not."""
+    found = [class_difference(then, now)] if class_difference(then, now) else []
+    old, new = then.get("origin"), now["origin"]
+    if old is None and "files" in new:
+        found.append("an earlier version, which split folders otherwise, has not noted its files")
+    if old is None or old == new:
+        return ", ".join(found)
+    if "files" in old and "files" in new:
+        before, after = ({key: (part, size) for part in o["files"] for key, size in o["files"][part].items()}
+                         for o in (old, new))  # fmt: skip
+        both = before.keys() & after.keys()
+        counts = {
+            "added": len(after.keys() - both),
+            "removed": len(before.keys() - both),
+            "changed": sum(before[key][1] != after[key][1] for key in both),
+            "moved between training and test": sum(
+                (before[key][0] == "test") != (after[key][0] == "test") for key in both
+            ),
+        }
+        found += [f"{count:,} file{'s' * (count > 1)} {what}" for what, count in counts.items() if count]
+    else:
+        found += [f"{name}: {new.get(name)}, was {old.get(name)}" for name in new if new.get(name) != old.get(name)]
+    return ", ".join(found)
+
+
+def trained_on(then: dict, now: dict) -> int:
+    """How many files of the present test split were in the training split."""
+    old, new = (description.get("origin", {}).get("files", {}) for description in (then, now))
+    return len(new.get("test", {}).keys() & {key for part in TRAINED for key in old.get(part, {})})

@@ -1,0 +1,149 @@
+"""Pixels of `uint8` from 0 to 255, whatever a file or a data set holds."""
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+# Largest values of 1, 8, 10, 12, 14 and 16 bits.
+_INTEGER_RANGES = (1, 255, 1023, 4095, 16383, 65535)
+_SIDEWAYS = (5, 6, 7, 8)
+_END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+class DatasetError(ValueError):
+    """A data set cannot be used; the message says what was given and what to do."""
+
+
+def to_uint8(name: str, parts):
+    """Images of any type as `uint8`, by the range of the values that are found in all parts.
+
+    # Arguments
+        name: Name of the data set, for messages.
+        parts: `tf.data.Dataset`s of `(image, label)`; `uint8` stays as it is.
+
+    # Returns
+        The parts, of `uint8`.
+
+    # Raises
+        DatasetError: If the values are in no range that images have.
+    """
+    dtype = parts[0].element_spec[0].dtype
+    if dtype == tf.uint8:
+        return parts
+    if not (dtype.is_bool or dtype.is_integer or dtype.is_floating):
+        raise DatasetError(f"{name}: its images are of {dtype.name}; accepted are numbers")
+    low, high = _range(parts)
+    if dtype.is_floating:
+        # A little more than 1 is rounding. A set of 0 to 255 without a bright pixel is none of photographs.
+        full = 1 if high <= 1.001 else 255 if 128 <= high <= 255.5 else None
+    else:
+        full = next((limit for limit in _INTEGER_RANGES if high <= limit), None)
+    if full is None or low < 0:
+        accepted = "0 to 1 or 0 to 255" if dtype.is_floating else "0 to 65,535"
+        raise DatasetError(
+            f"{name}: its images are of {dtype.name} with pixels from {low:g} to {high:g}; accepted are {accepted}"
+        )
+
+    def convert(image, label):
+        pixels = tf.round(tf.cast(image, tf.float32) * (255 / full))
+        return tf.cast(tf.clip_by_value(pixels, 0, 255), tf.uint8), label
+
+    return [part.map(convert, tf.data.AUTOTUNE) for part in parts]
+
+
+def _range(parts):
+    """The least and the largest value of all images; infinite if one is no number."""
+
+    def extremes(image, label):
+        values = tf.cast(image, tf.float64)
+        values = tf.where(tf.math.is_finite(values), values, np.inf)
+        return tf.stack([tf.reduce_min(values), tf.reduce_max(values)])
+
+    found = [batch for part in parts for batch in part.map(extremes, tf.data.AUTOTUNE).batch(1024).as_numpy_iterator()]
+    found = np.concatenate(found)
+    return found[:, 0].min(), found[:, 1].max()
+
+
+def header(path):
+    """Height and width of an image file as it is shown, and whether it is gray, from its first bytes.
+
+    # Raises
+        DatasetError: If the file is no image, or is cut off.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if not _ends_whole(path, image.format):
+                image.load()
+            # To ask a PNG file for its orientation decodes it unless the file has one.
+            may_turn = image.format != "PNG" or "exif" in image.info
+            if may_turn and image.getexif().get(0x0112, 1) in _SIDEWAYS:
+                width, height = height, width
+            return (height, width), image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
+    except Exception as error:
+        raise _broken(path, error) from None
+
+
+def from_file(path, channels: int, size=None, crop=False) -> np.ndarray:
+    """Reads an image file, upright and without transparency; of an animation, its first picture.
+
+    # Arguments
+        path: The file.
+        channels: 1 for gray, 3 for RGB.
+        size: Scales to this height and width.
+        crop: Keeps the proportions, and makes the shorter side twice `size` at most.
+
+    # Returns
+        An array of `uint8`, of height, width and channels.
+
+    # Raises
+        DatasetError: If the file is not readable.
+    """
+    try:
+        with Image.open(path) as image:
+            if size is not None:
+                # JPEG files decode faster at a part of their size.
+                image.draft(None, (4 * size, 4 * size))
+            image = _plain(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
+            if size is not None:
+                target = (size, size)
+                if crop:
+                    factor = min(1, 2 * size / min(image.size))
+                    target = tuple(max(round(side * factor), 1) for side in image.size)
+                if target != image.size:
+                    image = image.resize(target, Image.Resampling.BILINEAR)
+            return np.asarray(image).reshape(image.height, image.width, channels)
+    except Exception as error:
+        raise _broken(path, error) from None
+
+
+def _plain(image, mode):
+    """An image in mode L or RGB."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("pixels of more than 16 bits")
+        image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("pixels of 32-bit floats; save it with 8 or 16 bits")
+    if "a" in image.mode.lower() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _ends_whole(path, kind):
+    """Whether the last bytes of a file show that it is not cut off."""
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        # Cameras write more behind the image.
+        file.seek(max(file.tell() - (1 << 16), 0))
+        return kind in _END and _END[kind] in file.read()
+
+
+def _broken(path, error):
+    if isinstance(error, Image.UnidentifiedImageError) or not str(error):
+        reason = "no image, or broken"
+    else:
+        reason = str(error).splitlines()[0].rstrip(".")
+    return DatasetError(f"{path}: not readable as an image ({reason}); mend or remove it")
