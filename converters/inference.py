@@ -16,9 +16,10 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_nas.convolutions import convolve
 from larq_nas.grouped import ScaledConv2D
 from larq_nas.layouts import WORD
-from larq_nas.operations import StartAt, XnorConv2D, Zeroise, convolve
+from larq_nas.operations import StartAt, XnorConv2D, Zeroise
 from larq_nas.steps import Step, StepConv2D
 
 layers, keras = tf.keras.layers, tf.keras.activations

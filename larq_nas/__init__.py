@@ -25,6 +25,7 @@ _SUBMODULES = {
     "chains",
     "class_weights",
     "converters",
+    "convolutions",
     "costs",
     "datasets",
     "devices",

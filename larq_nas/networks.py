@@ -295,9 +295,6 @@ def _chained(architecture, inputs, choices, drop_path, cell, own):
             **own(index, stage),
         )
         earlier, previous, reduced = previous, output, reduction
-    if choices:
-        # Cells add up, so the classifier would see much larger features than it begins with.
-        previous = batch_normalization(affine=False, name="features_norm")(previous)
     return previous
 
 
