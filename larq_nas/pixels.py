@@ -73,6 +73,8 @@ def header(path):
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.mode == "F":
+                raise ValueError("pixels of 32-bit floats; save it with 8 or 16 bits")
             if not _ends_whole(path, image.format):
                 image.load()
             # To ask a PNG file for its orientation decodes it unless the file has one.
@@ -124,8 +126,6 @@ def _plain(image, mode):
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("pixels of more than 16 bits")
         image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("pixels of 32-bit floats; save it with 8 or 16 bits")
     if "a" in image.mode.lower() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -390,5 +390,5 @@ def test_a_folder_of_gray_images_says_so(tmp_path):
 
 def test_pixels_of_32_bits_are_refused_by_name(tmp_path):
     classes_of(tmp_path, Image.fromarray(np.full((4, 6), 0.5, np.float32)), format="tiff")
-    with pytest.raises(Exception, match=r"\.tiff: not readable as an image \(pixels of 32-bit floats"):
-        list(datasets.load(f"folder:{tmp_path}").test)
+    with pytest.raises(datasets.DatasetError, match=r"\.tiff: not readable as an image \(pixels of 32-bit floats"):
+        datasets.load(f"folder:{tmp_path}")
