@@ -46,12 +46,12 @@ def main(argv) -> int:
         hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
         _say(f"unknown command {command!r}; {hint}")
         return EXIT_UNKNOWN_COMMAND
-    names = definitions.define(command)
+    settings, names = definitions.define(command)
     if any(word in ("--help", "-h", "--helpshort", "--helpfull") for word in words):
-        print(_command_usage(command, names))
+        print(_command_usage(command, settings, names))
         return 0
     try:
-        settings = _parse(command, words)
+        _parse(command, words, settings)
     except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
         return EXIT_BAD_FLAGS
@@ -112,32 +112,29 @@ def _one_line(error):
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 
-def _parse(command, words):
+def _parse(command, words, settings):
     words = list(words)
     for index, word in reversed(list(enumerate(words[:-1]))):
         if word.lstrip("-") == "flagfile" and word.startswith("-"):
             words[index : index + 2] = [f"{word}={words[index + 1]}"]
     words = [_find_recipe(command, word, _method(command, words)) for word in words]
-    if any(word.startswith(("--flagfile", "-flagfile")) for word in words):
-        return _read(command, words)
-    settings = _read(command, words)
+    _read(command, words, settings)
     default = _default_recipe(command, settings, _method(command, words))
-    if default is None:
-        return settings
-    for name in list(settings):
-        settings[name].unparse()
-    print(f"recipe {default}; choose another with --flagfile")
-    return _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words])
+    if default is not None and not any(word.startswith(("--flagfile", "-flagfile")) for word in words):
+        for name in list(settings):
+            settings[name].unparse()
+        print(f"recipe {default}; choose another with --flagfile")
+        _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
+    definitions.expand_paths(settings)
 
 
-def _read(command, words):
-    rest = flags.FLAGS([f"larq_nas {command}", *words])[1:]
+def _read(command, words, settings):
+    rest = settings([f"larq_nas {command}", *words])[1:]
     if rest:
         raise flags.Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
-    for name in definitions.foreign(flags.FLAGS):
-        if flags.FLAGS[name].present:
-            raise flags.Error(f"--{name} is no flag of --method={flags.FLAGS.method}")
-    return flags.FLAGS
+    for name in definitions.foreign(settings):
+        if settings[name].present:
+            raise flags.Error(f"--{name} is no flag of --method={settings.method}")
 
 
 def _method(command, words):
@@ -152,7 +149,7 @@ def _method(command, words):
 
 def _method_of_genotype(name):
     try:
-        template = Architecture.load(name).template
+        template = Architecture.load(os.path.expanduser(name)).template
     except ArchitectureError:
         template = name  # One of the zoo's.
     if template in CHAINS:
@@ -176,7 +173,7 @@ def _default_recipe(command, settings, method):
 
 def _find_recipe(command, word, method):
     prefix, equals, name = word.partition("=")
-    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(name):
+    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(os.path.expanduser(name)):
         return word
     for recipe in (f"{method}_{name}", f"{method.removesuffix('_real')}_{name}", name):
         if recipe in definitions.recipes(command):
@@ -191,10 +188,10 @@ def _usage():
     return "\n".join([*lines, "", "larq_nas COMMAND --help lists the flags of a command."])
 
 
-def _command_usage(command, names):
+def _command_usage(command, settings, names):
     lines = [f"usage: larq_nas {command} [--flag=value ...]", "", f"{COMMANDS[command]}", ""]
     for name in names:
-        flag = flags.FLAGS[name]
+        flag = settings[name]
         value = "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
         choices = getattr(flag.parser, "enum_values", None)
         accepted = f" <{'|'.join(choices)}>" if choices else ""
