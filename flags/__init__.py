@@ -337,7 +337,12 @@ def _evaluate():
 
 
 def _benchmark():
-    flags.DEFINE_list("models", ["runs/train"], "what to time: .tflite files, or directories with a model.tflite")
+    flags.DEFINE_list(
+        "models",
+        ["runs/train"],
+        "what to time: .tflite files, directories with a model.tflite, or names of "
+        "zoo models, whose weights are then untrained",
+    )
     flags.DEFINE_string("device", "host", "host (this machine), adb, adb:SERIAL, ssh:user@host or ssh:user@host:port")
     flags.DEFINE_string("benchmark_binary", None, "LCE's lce_benchmark_model for the device, a local file")
     flags.DEFINE_integer("threads", 1, "threads of the interpreter", lower_bound=1)
@@ -361,7 +366,7 @@ def _zoo():
 
 
 def _costs():
-    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model that has one", required=True)
+    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
     flags.DEFINE_list(
         "input_shape", None, "height, width and channels of the images; 32,32,3 or those of the zoo model by default"
     )

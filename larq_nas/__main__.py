@@ -1,5 +1,6 @@
 """`larq_nas COMMAND --flags`: finds the command, reads its flags, and turns an error into one line."""
 
+import contextlib
 import difflib
 import os
 import sys
@@ -8,7 +9,7 @@ import traceback
 from absl import flags, logging
 
 from larq_nas import flags as definitions
-from larq_nas import quiet, versions
+from larq_nas import quiet, versions, zoo
 from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 
 COMMANDS = {
@@ -83,7 +84,9 @@ def _call(command, settings, names):
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-        light = not settings.profile_operations if command == "benchmark" else command == "zoo" and not settings.costs
+        light = command == "zoo" and not settings.costs
+        if command == "benchmark":
+            light = not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
         if not light:
             versions.check_tensorflow()
             # Its warnings speak of TensorFlow's own insides.
@@ -148,15 +151,16 @@ def _method(command, words):
 
 
 def _method_of_genotype(name):
-    try:
-        template = Architecture.load(os.path.expanduser(name)).template
-    except ArchitectureError:
-        template = name  # One of the zoo's.
+    template, other = name, "bars"  # The authors of BARS trained the zoo's other networks, too.
+    if name not in zoo.VARIANTS:
+        other = "bnas"
+        with contextlib.suppress(ArchitectureError):
+            template = Architecture.load(os.path.expanduser(name)).template
     if template in CHAINS:
         return "dms"
     if template == "bats_real" or template.startswith("bats_real_"):
         return "bats_real"
-    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), "bnas")
+    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), other)
 
 
 def _default_recipe(command, settings, method):
