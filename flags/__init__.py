@@ -3,14 +3,37 @@
 Defaults are the published hyper-parameters for CIFAR-10. This module imports absl only.
 """
 
+import copy
+import functools
+import os
 import pathlib
 
-from absl import flags, logging  # noqa: F401 (logging defines --verbosity)
+from absl import flags as absl_flags
+from absl import logging  # noqa: F401 (defines --verbosity)
 
 RECIPES = pathlib.Path(__file__).parent / "recipes"
 
 # What makes a run what it is does not include where it is and how much it says.
 NOT_IDENTITY = {"run_dir", "overwrite"}
+
+# Flags in which `~` stands for the home directory.
+PATHS = (
+    *("run_dir", "data_dir", "genotype", "backbone", "initial_weights"),
+    *("tflite", "models", "latency_table", "benchmark_binary"),
+)
+
+
+class _Definer:
+    """`absl.flags`, whose functions act on the flags of the command that is being defined."""
+
+    values = None
+
+    def __getattr__(self, name):
+        return functools.partial(getattr(absl_flags, name), flag_values=self.values)
+
+
+# In the place of the module, so that a process may define the flags of many commands.
+flags = _Definer()
 
 
 def recipes(command: str) -> list:
@@ -23,23 +46,38 @@ def recipe_path(command: str, name: str) -> pathlib.Path:
     return RECIPES / command / f"{name}.flags"
 
 
-def define(command: str) -> list:
-    """Defines the flags of a command on `absl.flags.FLAGS`.
+def define(command: str) -> tuple:
+    """Defines the flags of a command.
 
     # Arguments
         command: Name of the command.
 
     # Returns
-        The names of the flags that were defined. absl's own `--verbosity` is there beside them.
+        A new `absl.flags.FlagValues`, to be called with the words of a command line, and the names of its flags. absl's
+        own `--verbosity` is there beside them.
     """
-    before = set(flags.FLAGS)
+    values = flags.values = absl_flags.FlagValues()
     for group in _COMMANDS[command]:
-        known = set(flags.FLAGS)
+        known = set(values)
         group()
         methods = {method for method, groups in METHOD_FLAGS.items() if group in groups}
         if methods:
-            _METHODS.update(dict.fromkeys(set(flags.FLAGS) - known, methods))
-    return [name for name in flags.FLAGS if name not in before]
+            _METHODS.update(dict.fromkeys(set(values) - known, methods))
+    names = list(values)
+    # It sets the level of absl's logging, and keeps what an earlier command line said.
+    verbosity = copy.deepcopy(absl_flags.FLAGS["verbosity"])
+    verbosity.unparse()
+    absl_flags.DEFINE_flag(verbosity, values)
+    return values, names
+
+
+def expand_paths(settings):
+    """Puts the home directory in the place of `~` in the values of `PATHS`."""
+    for name in PATHS:
+        value = settings[name].value if name in settings else None
+        if value:
+            paths = [os.path.expanduser(path) for path in value] if isinstance(value, list) else None
+            settings[name].value = os.path.expanduser(value) if paths is None else paths
 
 
 # Flag -> the methods that have it, where not all do.
@@ -50,7 +88,7 @@ def foreign(settings) -> list:
     """Names of the flags that are of other methods than `settings.method`."""
     if "method" not in settings:
         return []
-    return [name for name, methods in _METHODS.items() if settings.method not in methods]
+    return [name for name, methods in _METHODS.items() if name in settings and settings.method not in methods]
 
 
 def _run_dir(default):
@@ -338,7 +376,12 @@ def _evaluate():
 
 
 def _benchmark():
-    flags.DEFINE_list("models", ["runs/train"], "what to time: .tflite files, or directories with a model.tflite")
+    flags.DEFINE_list(
+        "models",
+        ["runs/train"],
+        "what to time: .tflite files, directories with a model.tflite, or names of "
+        "zoo models, whose weights are then untrained",
+    )
     flags.DEFINE_string("device", "host", "host (this machine), adb, adb:SERIAL, ssh:user@host or ssh:user@host:port")
     flags.DEFINE_string("benchmark_binary", None, "LCE's lce_benchmark_model for the device, a local file")
     flags.DEFINE_integer("threads", 1, "threads of the interpreter", lower_bound=1)
@@ -362,7 +405,7 @@ def _zoo():
 
 
 def _costs():
-    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model that has one", required=True)
+    flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
     flags.DEFINE_list(
         "input_shape", None, "height, width and channels of the images; 32,32,3 or those of the zoo model by default"
     )

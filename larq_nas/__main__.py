@@ -1,5 +1,6 @@
 """`larq_nas COMMAND --flags`: finds the command, reads its flags, and turns an error into one line."""
 
+import contextlib
 import difflib
 import os
 import re
@@ -9,7 +10,7 @@ import traceback
 from absl import flags, logging
 
 from larq_nas import flags as definitions
-from larq_nas import quiet, versions
+from larq_nas import quiet, versions, zoo
 from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 
 COMMANDS = {
@@ -47,12 +48,12 @@ def main(argv) -> int:
         hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
         _say(f"unknown command {command!r}; {hint}")
         return EXIT_UNKNOWN_COMMAND
-    names = definitions.define(command)
+    settings, names = definitions.define(command)
     if any(word in ("--help", "-h", "--helpshort", "--helpfull") for word in words):
-        print(_command_usage(command, names))
+        print(_command_usage(command, settings, names))
         return 0
     try:
-        settings = _parse(command, words)
+        _parse(command, words, settings)
     except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
         return EXIT_BAD_FLAGS
@@ -84,7 +85,9 @@ def _call(command, settings, names):
         if not settings["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-        light = not settings.profile_operations if command == "benchmark" else command == "zoo" and not settings.costs
+        light = command == "zoo" and not settings.costs
+        if command == "benchmark":
+            light = not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
         if not light:
             versions.check_tensorflow()
             # Its warnings speak of TensorFlow's own insides.
@@ -117,32 +120,29 @@ def _one_line(error):
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 
-def _parse(command, words):
+def _parse(command, words, settings):
     words = list(words)
     for index, word in reversed(list(enumerate(words[:-1]))):
         if word.lstrip("-") == "flagfile" and word.startswith("-"):
             words[index : index + 2] = [f"{word}={words[index + 1]}"]
     words = [_find_recipe(command, word, _method(command, words)) for word in words]
-    if any(word.startswith(("--flagfile", "-flagfile")) for word in words):
-        return _read(command, words)
-    settings = _read(command, words)
+    _read(command, words, settings)
     default = _default_recipe(command, settings, _method(command, words))
-    if default is None:
-        return settings
-    for name in list(settings):
-        settings[name].unparse()
-    print(f"recipe {default}; choose another with --flagfile")
-    return _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words])
+    if default is not None and not any(word.startswith(("--flagfile", "-flagfile")) for word in words):
+        for name in list(settings):
+            settings[name].unparse()
+        print(f"recipe {default}; choose another with --flagfile")
+        _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
+    definitions.expand_paths(settings)
 
 
-def _read(command, words):
-    rest = flags.FLAGS([f"larq_nas {command}", *words])[1:]
+def _read(command, words, settings):
+    rest = settings([f"larq_nas {command}", *words])[1:]
     if rest:
         raise flags.Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
-    for name in definitions.foreign(flags.FLAGS):
-        if flags.FLAGS[name].present:
-            raise flags.Error(f"--{name} is no flag of --method={flags.FLAGS.method}")
-    return flags.FLAGS
+    for name in definitions.foreign(settings):
+        if settings[name].present:
+            raise flags.Error(f"--{name} is no flag of --method={settings.method}")
 
 
 def _method(command, words):
@@ -156,15 +156,16 @@ def _method(command, words):
 
 
 def _method_of_genotype(name):
-    try:
-        template = Architecture.load(name).template
-    except ArchitectureError:
-        template = name  # One of the zoo's.
+    template, other = name, "bars"  # The authors of BARS trained the zoo's other networks, too.
+    if name not in zoo.VARIANTS:
+        other = "bnas"
+        with contextlib.suppress(ArchitectureError):
+            template = Architecture.load(os.path.expanduser(name)).template
     if template in CHAINS:
         return "dms"
     if template == "bats_real" or template.startswith("bats_real_"):
         return "bats_real"
-    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), "bnas")
+    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), other)
 
 
 def _default_recipe(command, settings, method):
@@ -181,7 +182,7 @@ def _default_recipe(command, settings, method):
 
 def _find_recipe(command, word, method):
     prefix, equals, name = word.partition("=")
-    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(name):
+    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(os.path.expanduser(name)):
         return word
     for recipe in (f"{method}_{name}", f"{method.removesuffix('_real')}_{name}", name):
         if recipe in definitions.recipes(command):
@@ -196,10 +197,10 @@ def _usage():
     return "\n".join([*lines, "", "larq_nas COMMAND --help lists the flags of a command."])
 
 
-def _command_usage(command, names):
+def _command_usage(command, settings, names):
     lines = [f"usage: larq_nas {command} [--flag=value ...]", "", f"{COMMANDS[command]}", ""]
     for name in names:
-        flag = flags.FLAGS[name]
+        flag = settings[name]
         value = "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
         choices = getattr(flag.parser, "enum_values", None)
         accepted = f" <{'|'.join(choices)}>" if choices else ""

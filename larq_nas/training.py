@@ -266,19 +266,20 @@ def _begin_with(model, path, twin):
             variable.assign(values[variable.name])
 
 
-def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings, first=None):
+def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings, first=None, build=None):
     """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
 
     In two stages, the first trains the network with binary activations and float kernels, in the directory
     `activations` of the run, and the second begins with its weights; a second classifier begins anew.
 
     # Arguments
-        architecture: The genotype.
+        architecture: The genotype; `None` if `build` makes a network that has none.
         data: The data set.
         run: The run directory.
         recipe: A `recipes.Recipe`.
         settings: The flags of the command `train`.
         first: The `recipes.Recipe` of the first of two stages; `None` for one stage.
+        build: A function of the images' shape and the number of classes that makes a network without a genotype.
 
     # Returns
         The trained network.
@@ -286,7 +287,10 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     tf.keras.utils.set_random_seed(settings.seed)
     classes = len(data.class_names)
     options = {"drop_path": settings.drop_path > 0, "binary": not settings.full_precision}
-    network = networks.build(architecture, data.image_shape, classes, **options)
+    if architecture is None:
+        network = build(data.image_shape, classes)
+    else:
+        network = networks.build(architecture, data.image_shape, classes, **options)
     before = first and runs.Run(run.path / "activations")
     begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
     if settings.initial_weights and not begun:

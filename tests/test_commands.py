@@ -12,8 +12,11 @@ import zipfile
 import pytest
 from reference import bars_architecture
 
+from larq_nas import __main__ as main
+from larq_nas import runs, zoo
 from larq_nas.architecture import Architecture
-from larq_nas.methods import bnas
+from larq_nas.commands import common
+from larq_nas.methods import bnas, dms
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 
@@ -174,13 +177,31 @@ def test_costs_of_the_zoo(directory):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "--genotype=nope.json"], "nope.json: no such file, and no genotype of the zoo"),
-        (["train", "--genotype=vgg11"], "--genotype=vgg11: is made by hand and has no genotype"),
+        (["train", "--genotype=nope.json"], "nope.json: no such file, and no network of the zoo (bars_a, "),
+        (["train", "--genotype=bi-real_resnet18"], "no network of the zoo; did you mean bireal_resnet18 or "),
+        (
+            ["costs", "--genotype=VGG16"],
+            "--genotype=VGG16: no such file, and no network of the zoo; did you mean vgg11?",
+        ),
+        (["benchmark", "--models=resnet50"], "and no network of the zoo; did you mean resnet18"),
+        (["train", "--genotype=vgg11", "--image_size=16"], "at least 32 pixels in height and width; --image_size"),
+        (
+            ["train", "--genotype=xnor_resnet18", "--image_size=4"],
+            "at least 8 pixels in height and width; --image_size",
+        ),
+        (["costs", "--genotype=bireal_resnet18", "--input_shape=4,8,3"], "input_shape (4, 8, 3) is too small"),
+        (["train", "--genotype=xnor_resnet34", "--layers=5"], "bnas and bats, and xnor_resnet34 is none"),
+        (["train", "--genotype=resnet18", "--groups=2"], "--groups: is for networks of bats, and resnet18 is none"),
+        (
+            ["train", "--genotype=bireal_resnet18", "--full_precision"],
+            "of vgg11 and resnet18, and bireal_resnet18 is none",
+        ),
+        (["train", "--genotype=vgg11", "--drop_path=0.1"], "and vgg11 is none; use --drop_path=0"),
         (
             ["train", "--genotype=bars.json", "--filters=4"],
-            "--filters: is for networks of bnas and bats; bars.json is one of bars",
+            "--filters: is for networks of bnas and bats, and bars.json is none",
         ),
-        (["train", "--genotype=bnas_a", "--groups=2"], "--groups: is for networks of bats; bnas_a is one of bnas"),
+        (["train", "--genotype=bnas_a", "--groups=2"], "--groups: is for networks of bats, and bnas_a is none"),
         (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose --filters or"),
         (
             ["train", "--genotype=bats", "--groups=2", "--channels_per_group=5"],
@@ -264,3 +285,63 @@ def test_a_network_is_converted_where_its_data_are_not(directory, tmp_path):
 def test_a_model_of_the_zoo_is_trained_by_name(directory):
     done = _run(directory, "train", "--genotype=bnas_a", *SMALL, "--run_dir=runs/zoo")
     assert done.stdout.splitlines()[-1] == "runs/zoo/weights.h5"
+
+
+def test_a_network_made_by_hand_is_trained_converted_evaluated_and_counted_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # Files and folders of the same name do not hide it.
+    words = ["--genotype=vgg11", "--run_dir=vgg11", "--train_examples=64", "--epochs=1"]
+    assert main.main(["train", *words]) == 0
+    assert "recipe dms_quickstart" in capsys.readouterr().out
+    genotype = Architecture.load("vgg11/genotype.json")
+    assert genotype == dms.space("vgg11")
+    for command in ("convert", "evaluate"):
+        assert main.main([command, "--run_dir=vgg11"]) == 0
+    assert json.loads((tmp_path / "vgg11/model.report.json").read_text())["all_packed"]
+    assert json.loads((tmp_path / "vgg11/evaluation.json").read_text())["agreement"] > 0.9
+    with zipfile.ZipFile("vgg11/model.tflite") as archive:
+        assert json.loads(archive.read("provenance.json"))["flags"]["genotype"] == "vgg11"
+    assert main.main(["train", *words]) == 0
+
+
+@pytest.mark.parametrize("name", ["bireal_resnet18", "xnor_resnet18"])
+def test_a_run_knows_a_network_without_a_genotype_by_its_name(tmp_path, name):
+    run, network = runs.Run(tmp_path), zoo.Baseline(name)
+    run.start("train", {"genotype": name})
+    runs.write(run.dataset, {"image_shape": [8, 8, 1], "class_names": ["ant", "bee", "cat"]})
+    model = network.build((8, 8, 1), 3)
+    model.save_weights(run.weights)
+    loaded, _ = common.load_trained(run)
+    assert loaded.name == name and loaded.output_shape == (None, 3)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.VARIANTS if name not in zoo.GENOTYPES])
+def test_costs_counts_networks_made_by_hand(name, capsys):
+    assert main.main(["costs", f"--genotype={name}", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["params"], counts["bytes"]) == (zoo.VARIANTS[name].parameters, zoo.VARIANTS[name].memory)
+
+
+def test_benchmark_converts_a_network_of_the_zoo_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--input_shape=32,32,1", "--num_classes=3", "--runs=1", "--warmup_runs=1"]
+    assert main.main(["benchmark", "--models=vgg11", *words]) == 0
+    said = "vgg11: the network of the zoo for images of 32x32x1, with untrained weights"
+    assert capsys.readouterr().out.splitlines()[0] == said
+    (model,) = json.loads((tmp_path / "runs/benchmark/benchmark.json").read_text())["models"]
+    assert model["name"] == "vgg11" and model["summary"]["ms"] > 0
+    (tmp_path / "vgg11").mkdir()
+    assert main.main(["benchmark", "--models=vgg11"]) == 3
+    assert "vgg11/model.tflite: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_resnet_made_by_hand_is_trained_in_two_stages_converted_and_evaluated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--genotype=bireal_resnet18", "--train_examples=64", "--epochs=1", "--stages=activations,weights"]
+    for command in (["train", *words], ["convert"], ["evaluate"], ["train", *words]):
+        assert main.main(command) == 0
+    assert not (tmp_path / "runs/train/genotype.json").exists()
+    assert json.loads((tmp_path / "runs/train/model.report.json").read_text())["all_packed"]
+    assert json.loads((tmp_path / "runs/train/evaluation.json").read_text())["agreement"] > 0.9

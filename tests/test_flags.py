@@ -1,7 +1,4 @@
 import functools
-import json
-import subprocess
-import sys
 
 import pytest
 from absl import flags as absl_flags
@@ -10,25 +7,16 @@ from larq_nas import augmentations, flags, methods, precision, recipes
 
 COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
 RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]
-# absl's flags are global to a process, so that each command is parsed in one of its own.
-CODE = """
-import json, sys
-from absl import flags
-from larq_nas import flags as definitions
-names = definitions.define(sys.argv[1])
-rest = flags.FLAGS(sys.argv[1:])[1:]
-settings = {name: flags.FLAGS[name] for name in names}
-values = {name: flag.value for name, flag in settings.items()}
-print(json.dumps([values, {n: getattr(f.parser, "enum_values", None) for n, f in settings.items()}, rest]))
-"""
 
 
 @functools.cache
 def parse(command, *words):
     """Values by name, choices by name, and the words that are no flags."""
     needed = ["--genotype=bnas_a"] if command == "train" else []
-    arguments = [sys.executable, "-c", CODE, command, *needed, *words]
-    return json.loads(subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout)
+    settings, names = flags.define(command)
+    rest = settings([command, *needed, *words])[1:]
+    choices = {name: getattr(settings[name].parser, "enum_values", None) for name in names}
+    return {name: settings[name].value for name in names}, choices, rest
 
 
 def lines(command, name):
@@ -99,9 +87,27 @@ def test_identity_of_a_run_leaves_out_flags_that_exist(command):
 
 def test_define_leaves_other_flags_alone():
     before = set(absl_flags.FLAGS)
-    names = flags.define("zoo")
-    try:
-        assert names == ["pattern", "costs", "json"] and set(absl_flags.FLAGS) == before | set(names)
-    finally:
-        for name in names:
-            delattr(absl_flags.FLAGS, name)
+    settings, names = flags.define("zoo")
+    assert names == ["pattern", "costs", "json"] and set(absl_flags.FLAGS) == before
+    assert "verbosity" in settings and "batch_size" not in settings
+
+
+def test_flags_of_two_commands_do_not_know_each_other():
+    first, _ = flags.define("train")
+    first(["train", "--genotype=bnas_a", "--epochs=3"])
+    second, _ = flags.define("train")
+    second(["train", "--genotype=bnas_b"])
+    assert (first.epochs, second.epochs, second.genotype) == (3, 600, "bnas_b")
+
+
+@pytest.mark.parametrize("command", ["search", "train", "evaluate", "convert", "benchmark", "costs"])
+def test_home_directory_stands_for_the_tilde_in_every_path(command, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    settings, names = flags.define(command)
+    paths = [name for name in flags.PATHS if name in names]
+    settings([command, *(f"--{name}=~/a b" for name in paths), *(["--genotype=x"] * (command == "costs"))])
+    flags.expand_paths(settings)
+    for name in paths:
+        value = settings[name].value
+        expected = "x" if (command, name) == ("costs", "genotype") else "/home/ada/a b"
+        assert value == ([expected] if isinstance(value, list) else expected), name

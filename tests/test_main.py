@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags as absl_flags
 
 from larq_nas import __main__ as main
 from larq_nas import flags, methods, zoo
@@ -186,6 +187,10 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
         (["search", "--method=bats", "--dataset=cifar10"], "bats_cifar10"),
         (["search", "--method=bats", "--binarize=false", "--dataset=cifar10"], "bats_real_cifar10"),
         (["train", "--genotype=bats"], "bats_quickstart"),
+        (["train", "--genotype=vgg11"], "dms_quickstart"),
+        (["train", "--genotype=resnet18", "--dataset=imagenet2012"], "dms_imagenet"),
+        (["train", "--genotype=xnor_resnet34"], "bars_quickstart"),
+        (["train", "--genotype=bireal_resnet18", "--dataset=cifar10"], "bars_cifar10"),
         (["train", "--genotype=bats_real_2_5m", "--dataset=cifar10"], "bats_real_cifar10"),
         (["train", "--genotype=bats_2x", "--dataset=imagenet2012"], "bats_imagenet"),
         (["search", "--method=dms", "--dataset=cifar10"], "dms_cifar10"),
@@ -321,3 +326,51 @@ def test_zoo_lists_all_models_without_tensorflow(light):
 def test_zoo_lists_what_a_pattern_matches(cli):
     rows = cli("zoo", "--pattern=bnas_[ab]").stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == ["bnas_a", "bnas_b"]
+
+
+# --- several command lines in one process --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["zoo", "--pattern=bnas_[ab]"], 0),
+        (["zoo", "--patern=bnas_[ab]"], 1),
+        (["zoo", "--verbosity=loud"], 1),
+        (["zo"], 2),
+        (["zoo", "--pattern=q"], 3),
+        (["zoo", "--help"], 0),
+        (["train", "--help"], 0),
+        (["search", "--help"], 0),
+        (["train", "--genotype=bnas_a", "--epochs=x"], 1),
+        (["zoo", "--json"], 0),
+        (["zoo", "--pattern=q", "--verbosity=1"], 3),
+    ],
+    ids=in_words,
+)
+def test_a_command_line_leaves_the_next_alone(capsys, words, code):
+    assert main.main(words) == code
+    capsys.readouterr()
+    assert main.main(["zoo", "--pattern=bnas_[ab]"]) == 0
+    shown = capsys.readouterr()
+    assert [row.split()[0] for row in shown.out.splitlines()] == ["model", "bnas_a", "bnas_b"]
+    # These share flags with others, which not all methods have.
+    assert main.main(["benchmark", "--models=nope.tflite"]) == 3
+    assert "nope.tflite" in capsys.readouterr().err
+    assert main.main(["zoo", "--pattern=q"]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_flags_of_the_caller_are_left_alone(capsys):
+    before = {name: absl_flags.FLAGS[name].value for name in absl_flags.FLAGS if name != "verbosity"}
+    assert main.main(["zoo", "--pattern=bnas_a"]) == 0
+    assert {name: absl_flags.FLAGS[name].value for name in absl_flags.FLAGS if name != "verbosity"} == before
+
+
+def test_the_later_of_two_flag_files_wins(received, tmp_path):
+    (tmp_path / "a.flags").write_text("--epochs=7\n--seed=3\n")
+    (tmp_path / "b.flags").write_text("--epochs=9\n")
+    found = received("search", "--flagfile=a.flags", "--flagfile", "b.flags")
+    assert (found["epochs"], found["seed"]) == (9, 3)
+    both = received("search", "--flagfile=quickstart", "--flagfile=b.flags")
+    assert both == {**received("search"), "epochs": 9}

@@ -12,13 +12,14 @@ import fnmatch
 
 from larq_nas.zoo import bars, baselines, bats_networks, bnas, dms
 from larq_nas.zoo.bars import bars_a, bars_b, bars_c, bars_d, bars_e
-from larq_nas.zoo.baselines import bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
+from larq_nas.zoo.baselines import Baseline, bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
 from larq_nas.zoo.bats_networks import bats, bats_2x, bats_real_2_5m, bats_real_3_5m
 from larq_nas.zoo.bnas import bnas_a, bnas_b, bnas_c, bnas_d, bnas_e, bnas_f, bnas_g, bnas_h
 from larq_nas.zoo.dms import dms_resnet18_a, dms_resnet18_b, dms_vgg11_a, dms_vgg11_b
 from larq_nas.zoo.variants import load_genotype
 
 __all__ = [
+    "Baseline",
     "bars_a",
     "bars_b",
     "bars_c",

@@ -5,6 +5,9 @@ of BNAS; those of the VGG-11 and ResNet-18 of DMS are `steps.StepConv2D`. First 
 pixels on, ResNets have the stem of their ImageNet form, and `num_classes` is 1000 by default, else 10.
 """
 
+import dataclasses
+
+from larq_nas.architecture import CHAINS
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 # Of the default network each.
@@ -15,6 +18,53 @@ VARIANTS = {
     "vgg11": Variant(*CIFAR, "78.31 top-1 (by DMS)", 579_105, 87_684),
     "resnet18": Variant(*CIFAR, "85.33 top-1 (by DMS)", 701_485, 110_260),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A network that is made by hand, where another has a genotype.
+
+    # Arguments
+        name: A key of `VARIANTS`.
+    """
+
+    name: str
+
+    @property
+    def template(self) -> str:
+        """The name, which is no template of other networks unless the network is a chain."""
+        return self.name
+
+    def genotype(self, input_shape):
+        """The genotype of a network of the template `"vgg11"` or `"resnet18"`; `None` for others.
+
+        # Arguments
+            input_shape: Height, width and channels of the images.
+
+        # Returns
+            An `Architecture`, or `None`.
+        """
+        if self.name not in CHAINS:
+            return None
+        from larq_nas import networks
+        from larq_nas.methods import dms
+
+        return dms.space(self.name, 4 if input_shape[0] >= networks.LARGE_IMAGE else 1)
+
+    def build(self, input_shape, num_classes: int):
+        """The Keras model.
+
+        # Arguments
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A Keras model.
+
+        # Raises
+            NetworkError: If the network cannot be built at this shape.
+        """
+        return globals()[self.name](input_shape=input_shape, num_classes=num_classes)
 
 
 def xnor_resnet18(

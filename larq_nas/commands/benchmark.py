@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from larq_nas import runs
-from larq_nas.commands.common import CommandError, group_options, load_backbone, print_table
+from larq_nas import runs, zoo
+from larq_nas.commands.common import CommandError, group_options, load_backbone, meant, print_table
 from larq_nas.converters.interpreter import ConversionError
 
 
@@ -21,9 +21,9 @@ def benchmark(settings, flags: dict):
         _profile(settings, options)
         return
     for name in ("method", "filters", "layers", "groups", "channels_per_group", "backbone", "input_shape"):
-        if settings[name].present:
+        if settings[name].present and not (name == "input_shape" and any(map(zoo_name, settings.models))):
             raise CommandError(f"--{name}: is for --profile_operations, whose files are made here")
-    models = _models(settings.models)
+    models = _models(settings.models, settings)
     file = pathlib.Path(settings.run_dir) / "benchmark.json"
     chart = file.with_suffix(".png")
     measured = {name: [] for name in models}
@@ -107,20 +107,46 @@ def _profiled(settings):
     return [dms.derive(base, np.full(len(base.stages), ratio)) for ratio in (0.25, 0.5, 1, 1.5)]
 
 
-def _models(texts):
+def zoo_name(text) -> bool:
+    """Whether a text of `--models` is the name of a network of the zoo: a file or directory of this name wins."""
+    return text in zoo.VARIANTS and not pathlib.Path(text).exists()
+
+
+def _zoo_model(name, settings):
+    """Content of the file of a network of the zoo, and whether only LCE's indirect kernel runs it."""
+    from larq_nas.converters import tflite
+
+    variant = zoo.VARIANTS[name]
+    shape = tuple(map(int, settings.input_shape)) if settings["input_shape"].present else variant.input_shape
+    classes = settings.num_classes if settings["num_classes"].present else variant.num_classes
+    print(f"{name}: the network of the zoo for images of {'x'.join(map(str, shape))}, with untrained weights")
+    try:
+        conversion = tflite.convert(getattr(zoo, name)(input_shape=shape, num_classes=classes))
+    except ValueError as error:
+        raise CommandError(f"--models={name}: {error}") from None
+    return conversion.bytes, conversion.report.use_indirect_bgemm
+
+
+def _models(texts, settings):
     """Name -> content of a file, and whether only LCE's indirect kernel runs it."""
     files = {}
-    for text in texts:
+    made = {text: _zoo_model(text, settings) for text in dict.fromkeys(texts) if zoo_name(text)}
+    for text in [text for text in texts if text not in made]:
         path = pathlib.Path(text)
         path = path / "model.tflite" if path.is_dir() else path
         files[path.resolve()] = path
     short = [real.parent.name if real.name == "model.tflite" else real.stem for real in files]
-    models = {}
-    for name, path in zip(short, files.values(), strict=True):
+    short += made
+    models = dict(made)
+    for name, path in zip(short, files.values(), strict=False):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise CommandError(f"--models={path}: {error.strerror}; larq_nas convert writes a model.tflite") from None
+            hint = meant(path.name) if len(path.parts) == 1 and not path.suffix else ""
+            hint = hint and f", and no network of the zoo{hint}"
+            raise CommandError(
+                f"--models={path}: {error.strerror}{hint or '; larq_nas convert writes a model.tflite'}"
+            ) from None
         if content[4:8] != b"TFL3":
             raise CommandError(f"--models={path}: not a .tflite file")
         report = path.with_suffix(".report.json")

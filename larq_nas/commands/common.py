@@ -1,6 +1,7 @@
 """What several commands share."""
 
 import dataclasses
+import difflib
 import pathlib
 
 from absl import logging
@@ -86,19 +87,24 @@ def _load(flags, data_dir, train_examples=None):
     )
 
 
+def load_network(name):
+    """The genotype of a file or of the zoo, or a `zoo.Baseline`, which may have none."""
+    if name in zoo.VARIANTS:
+        return zoo.genotype(name) if name in zoo.GENOTYPES else zoo.Baseline(name)
+    if not pathlib.Path(name).exists():
+        raise CommandError(f"--genotype={name}: no such file, and no network of the zoo{meant(name)}")
+    return load_genotype(name)
+
+
+def meant(name) -> str:
+    """The names of the zoo that a wrong name may have meant, or all of them, for the end of an error."""
+    close = difflib.get_close_matches(pathlib.Path(name).stem.lower().replace("-", "_"), zoo.VARIANTS)
+    return f"; did you mean {' or '.join(close)}?" if close else f" ({', '.join(zoo.list_models())})"
+
+
 def load_genotype(name):
     """The genotype of a file or of the zoo."""
-    if name in zoo.GENOTYPES:
-        architecture = zoo.genotype(name)
-    elif pathlib.Path(name).exists():
-        architecture = Architecture.load(name)
-    elif name in zoo.VARIANTS:
-        raise CommandError(
-            f"--genotype={name}: is made by hand and has no genotype; the zoo has those of {', '.join(zoo.GENOTYPES)} "
-            f"(larq_nas zoo --costs --pattern={name} counts it)"
-        )
-    else:
-        raise CommandError(f"--genotype={name}: no such file, and no genotype of the zoo ({', '.join(zoo.GENOTYPES)})")
+    architecture = zoo.genotype(name) if name in zoo.GENOTYPES else Architecture.load(name)
     if not architecture.decided:
         raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
     return architecture
@@ -141,19 +147,34 @@ def load_trained(run):
     """The trained network of a run, and the description of its data set."""
     from larq_nas import networks
 
-    for path in (run.flags, run.genotype, run.dataset, run.weights):
+    for path in (run.flags, run.dataset, run.weights):
         if not path.exists():
             raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
-    description = fingerprints.read(run.dataset)
-    shape, names = tuple(description["image_shape"]), description["class_names"]
-    binary = run.flag_values().get("full_precision") != "True"
-    model = networks.build(Architecture.load(run.genotype), shape, len(names), binary=binary)
+    network, description = trained_network(run), fingerprints.read(run.dataset)
+    shape, classes = tuple(description["image_shape"]), len(description["class_names"])
+    if isinstance(network, zoo.Baseline):
+        model = network.build(shape, classes)
+    else:
+        model = networks.build(network, shape, classes, binary=run.flag_values().get("full_precision") != "True")
     try:
         model.load_weights(run.weights)
     except (ValueError, OSError, KeyError) as error:
-        raise CommandError(f"{run.weights}: not the weights of {run.genotype} ({error})") from None
+        name = network.name if isinstance(network, zoo.Baseline) else run.genotype
+        raise CommandError(
+            f"{run.weights}: not the weights of {name} ({error}); train again with --overwrite"
+        ) from None
     description.pop("origin", None)
     return model, description
+
+
+def trained_network(run):
+    """What a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
+    name = run.flag_values().get("genotype")
+    if run.genotype.exists():
+        return Architecture.load(run.genotype)
+    if name in zoo.VARIANTS and name not in zoo.GENOTYPES:
+        return zoo.Baseline(name)
+    raise CommandError(f"{run.genotype}: missing; --run_dir must be the directory of a finished larq_nas train")
 
 
 def load_data(run, data_dir):

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 
-from larq_nas import runs
+from larq_nas import runs, zoo
 from larq_nas.architecture import Architecture, round_widths
-from larq_nas.commands.common import CommandError, load_data, load_trained, print_table, test_batches
+from larq_nas.commands.common import CommandError, load_data, load_trained, print_table, test_batches, trained_network
 
 
 def convert(settings, flags: dict):
@@ -17,6 +17,8 @@ def convert(settings, flags: dict):
 
     run = runs.Run(settings.run_dir)
     model, description = load_trained(run)
+    if settings.round_filters and isinstance(trained_network(run), zoo.Baseline):
+        raise CommandError(f"--round_filters: {model.name} is made by hand and has no genotype")
     table = _latency_table(settings)
     samples = calibration = None
     try:
@@ -81,14 +83,22 @@ def _attached(run, description):
     """What a file is to carry with it: the names of its classes, what to do with images, and where it comes from."""
     # No paths of the machine that the network was trained on.
     paths = ("data_dir", "genotype", "initial_weights")
-    flags = {name: _without_path(value) for name, value in run.flag_values().items() if name not in paths}
+    flags = {
+        name: _without_path(value)
+        for name, value in run.flag_values().items()
+        if name not in paths or value in zoo.VARIANTS
+    }
     description = {**description, "name": _without_path(description.get("name", ""))}
-    genotype = dataclasses.replace(Architecture.load(run.genotype), provenance=None)
+    genotype = trained_network(run)
+    if isinstance(genotype, Architecture):
+        genotype = {"genotype.json": dataclasses.replace(genotype, provenance=None).to_json()}
+    else:
+        genotype = {}
     provenance = {"flags": flags, "packages": runs.read_json(run.environment)["packages"]}
     return {
         "labels.txt": "\n".join(description["class_names"]) + "\n",
         "preprocessing.json": json.dumps(description, indent=2),
-        "genotype.json": genotype.to_json(),
+        **genotype,
         "provenance.json": json.dumps(provenance, indent=2),
     }
 

@@ -4,18 +4,20 @@ import dataclasses
 import json
 
 from larq_nas import zoo
-from larq_nas.commands.common import CommandError, load_genotype, print_costs, print_table
+from larq_nas.commands.common import CommandError, load_network, print_costs, print_table
 
 
 def costs(settings, flags: dict):
-    """Prints what the network of a genotype costs, layer by layer."""
+    """Prints what the network of a genotype or of the zoo costs, layer by layer."""
     from larq_nas import costs
 
-    genotype = load_genotype(settings.genotype)
+    network = load_network(settings.genotype)
     variant = zoo.VARIANTS.get(settings.genotype)
     shape = tuple(int(size) for size in settings.input_shape or (variant.input_shape if variant else (32, 32, 3)))
     classes = settings.num_classes or (variant.num_classes if variant else 10)
-    counts = costs.count(genotype, shape, classes)
+    if isinstance(network, zoo.Baseline):
+        network = network.build(shape, classes)
+    counts = costs.count(network, shape, classes)
     if settings.json:
         print(json.dumps(counts.to_dict()))
         return

@@ -3,14 +3,14 @@
 import math
 import shutil
 
-from larq_nas import runs
-from larq_nas.architecture import BATS, CHAINS, Architecture
+from larq_nas import runs, zoo
+from larq_nas.architecture import BATS, CHAINS, TEMPLATES, Architecture
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
     group_options,
-    load_genotype,
     load_images,
+    load_network,
     print_costs,
     start_run,
 )
@@ -18,18 +18,22 @@ from larq_nas.commands.lengths import fit_epochs
 
 
 def train(settings, flags: dict):
-    """Trains the network of a genotype; leaves `weights.h5`."""
-    from larq_nas import costs, optimizers, precision, recipes, training
+    """Trains the network of a genotype or of the zoo; leaves `weights.h5`."""
+    from larq_nas import optimizers, precision, recipes, training
 
-    architecture = _scaled(load_genotype(settings.genotype), settings)
+    architecture, build = _scaled(load_network(settings.genotype), settings), None
     check_precision(architecture, settings)
     staged = len(settings.stages) > 1
     if staged and (architecture.template == "bats_real" or settings.full_precision):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
     data = load_images(settings)
+    # Before anything is written: the images may be too small for the network.
+    counts = _counts(architecture, data, settings)
     fit_epochs("train", settings, data.train_size)
     data = start_run(run, "train", settings, flags, data)
+    if isinstance(architecture, zoo.Baseline):
+        architecture, build = architecture.genotype(data.image_shape), architecture.build
     if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
         raise CommandError(
             f"{run.path}: holds a training of another genotype than {settings.genotype} is now; "
@@ -57,10 +61,12 @@ def train(settings, flags: dict):
         changed = {name: value for name, value in changed.items() if value is not None}
         if changed and not staged:
             print(f"one stage: {', '.join(f'--activations_{name}' for name in changed)} are not used")
-        runs.write(run.genotype, architecture.to_json())
-        print_costs(costs.count(architecture, data.image_shape, len(data.class_names)))
+        if architecture is not None:
+            runs.write(run.genotype, architecture.to_json())
+        print_costs(counts)
+        first = recipe.changed(**changed) if staged else None
         with precision.policy(settings.precision):
-            training.train(architecture, data, run, recipe, settings, recipe.changed(**changed) if staged else None)
+            training.train(architecture, data, run, recipe, settings, first, build)
         for folder in (run.backup, run.path / "activations" / "backup"):
             shutil.rmtree(folder, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
@@ -74,20 +80,35 @@ def _scaled(architecture, settings):
 
     of_bats = {"groups": settings.groups, "channels_per_group": settings.channels_per_group}
     chains = {"full_precision": settings.full_precision, "initial_weights": settings.initial_weights}
-    for accepted, flags in (
-        (("bnas", *BATS), {"filters": settings.filters, "layers": settings.layers}),
-        (BATS, {**of_bats, "auxiliary_weight": settings.auxiliary_weight}),
-        (tuple(CHAINS), chains),
+    with_cells = tuple(template for template in TEMPLATES if template not in CHAINS)
+    for accepted, flags, none in (
+        (("bnas", *BATS), {"filters": settings.filters, "layers": settings.layers}, ""),
+        (BATS, {**of_bats, "auxiliary_weight": settings.auxiliary_weight}, ""),
+        (tuple(CHAINS), chains, ""),
+        (with_cells, {"drop_path": settings.drop_path}, "; use --drop_path=0"),
     ):
         for name, value in flags.items():
             if value and architecture.template not in accepted:
                 methods = " and ".join(dict.fromkeys(template.partition("_")[0] for template in accepted))
-                raise CommandError(
-                    f"--{name}: is for networks of {methods}; {settings.genotype} is one of {architecture.template}"
-                )
+                raise CommandError(f"--{name}: is for networks of {methods}, and {settings.genotype} is none{none}")
+    if isinstance(architecture, zoo.Baseline):
+        return architecture
     try:
         if architecture.template in BATS:
             return bats.scale(architecture, settings.filters, settings.layers, **group_options(settings))
         return bnas.scale(architecture, settings.filters, settings.layers)
     except ValueError as error:
         raise CommandError(str(error)) from None
+
+
+def _counts(network, data, settings):
+    """What a network costs; an error if it cannot take the images."""
+    from larq_nas import costs, networks
+
+    shape, classes = data.image_shape, len(data.class_names)
+    try:
+        if isinstance(network, zoo.Baseline):
+            network = network.genotype(shape) or network.build(shape, classes)
+        return costs.count(network, shape, classes)
+    except networks.NetworkError as error:
+        raise CommandError(f"{settings.genotype}: {error}; --image_size resizes images") from None
