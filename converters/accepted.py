@@ -24,7 +24,7 @@ def accepted(model) -> tf.keras.Model:
     """
     _check_kind(model)
     _check_ends(model)
-    if not tf.is_tensor(model.input) and not tf.keras.backend.is_keras_tensor(model.input):
+    if isinstance(model.input, (dict, list, tuple)):
         model = tf.keras.Model(model.inputs[0], model.output, name=model.name)
     if any(not np.isfinite(weights).all() for weights in model.get_weights() if weights.dtype.kind == "f"):
         raise ConversionError("the model has weights that are not finite")

@@ -276,8 +276,10 @@ def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> byt
 
 
 def _rewritten(model, split_all, calibration):
+    if calibration is None:
+        return inference.rewrite(model, split_all)
     more = functools.partial(eight_bits.replacements, images=calibration)
-    return inference.rewrite(model, split_all, (lambda model: {}) if calibration is None else more)
+    return eight_bits.with_outputs(inference.rewrite(model, split_all, more), calibration)
 
 
 def _in_eight_bits(model, calibration):
