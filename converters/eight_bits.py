@@ -34,6 +34,30 @@ def replacements(model: tf.keras.Model, images) -> dict:
     return found
 
 
+def with_outputs(model: tf.keras.Model, images) -> tf.keras.Model:
+    """The model whose outputs have 8 bits, also those of no layer in 8 bits, as in Dense → BatchNorm → softmax.
+
+    # Arguments
+        model: A model after `replacements`.
+        images: See `replacements`.
+    """
+    outputs = tf.nest.flatten(model.output)
+    flat = tf.keras.Model(model.input, outputs)
+    parts = (tf.nest.flatten(flat.predict(images[at : at + 32], verbose=0)) for at in range(0, len(images), 32))
+    ranges = [limits(np.concatenate(values)) for values in zip(*parts, strict=True)]
+    eight = [
+        output
+        if isinstance(output._keras_history.layer, _EightBits)
+        else on_range(output, *(PROBABILITIES if _is_softmax(output._keras_history.layer) else own))
+        for output, own in zip(outputs, ranges, strict=True)
+    ]
+    return tf.keras.Model(model.input, tf.nest.pack_sequence_as(model.output, eight), name=model.name)
+
+
+def _is_softmax(layer):
+    return isinstance(layer, layers.Softmax) or getattr(layer, "activation", None) is tf.keras.activations.softmax
+
+
 def _can_have_eight_bits(layer):
     if type(layer) is layers.Dense:
         return len(layer.input_shape) == 2

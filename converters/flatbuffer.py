@@ -46,11 +46,13 @@ class File:
         operators: Its `Operator`s in their order.
         kernels: For each kind of convolution, how often which kernel stands in it, as `key` says it.
         outputs: The names of its outputs, in the order in which the interpreter gives them.
+        miscomputed: The kernels of binary convolutions that LCE computes wrongly.
     """
 
     operators: tuple
     kernels: dict
     outputs: tuple
+    miscomputed: frozenset = frozenset()
 
     @property
     def counts(self) -> dict:
@@ -74,7 +76,7 @@ def read(content: bytes) -> File:
         name = builtin[max(code.builtinCode, code.deprecatedBuiltinCode)]
         names.append(code.customCode.decode() if name == "CUSTOM" else name)
     graph, seen = model.subgraphs[0], set()
-    operators, kernels = [], collections.defaultdict(collections.Counter)
+    operators, kernels, miscomputed = [], collections.defaultdict(collections.Counter), set()
     for operator in graph.operators:
         name = names[operator.opcodeIndex]
         buffers = {graph.tensors[i].buffer for i in operator.inputs if i >= 0} - seen
@@ -87,8 +89,21 @@ def read(content: bytes) -> File:
             kernel = graph.tensors[operator.inputs[1]]
             data = model.buffers[kernel.buffer].data
             if data is not None:
-                kernels[name][key(_negative(name, np.asarray(data, np.uint8), kernel, operator))] += 1
-    return File(tuple(operators), kernels, _outputs(model, graph))
+                found = key(_negative(name, np.asarray(data, np.uint8), kernel, operator))
+                kernels[name][found] += 1
+                if name == "LceBconv2d" and _is_miscomputed(operator, graph):
+                    miscomputed.add(found)
+    return File(tuple(operators), kernels, _outputs(model, graph), frozenset(miscomputed))
+
+
+def _is_miscomputed(operator, graph):
+    """Whether a binary convolution pads with zeros a map that is smaller than its kernel, which LCE does wrongly."""
+    options = _options(operator)
+    if options["padding"] != schema.Padding.SAME or options["pad_values"] != 0:
+        return False
+    sides, taps = (graph.tensors[index].shape[1:3] for index in operator.inputs[:2])
+    rates = options["dilation_height_factor"], options["dilation_width_factor"]
+    return any(side < (n - 1) * rate + 1 for side, n, rate in zip(sides, taps, rates, strict=True))
 
 
 def _convolution(name, operator, graph):

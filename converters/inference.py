@@ -9,6 +9,7 @@ a sum or a concatenation. So the layers of a model are replaced one by one, wher
 - what is padded with ones in front of a convolution is padded by the convolution,
 - a dilated convolution is one operator from the beginning,
 - groups of convolutions that LCE would compute as floats are a convolution each,
+- a convolution that pads a small map with zeros, which LCE computes wrongly, pads with ones and subtracts them,
 - what is the same for all images is a constant.
 """
 
@@ -16,6 +17,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_nas import bitwidths
+from larq_nas.converters import copies
 from larq_nas.convolutions import convolve
 from larq_nas.grouped import ScaledConv2D
 from larq_nas.layouts import WORD
@@ -29,33 +32,26 @@ def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf
     """The model that computes the same for inference.
 
     # Arguments
-        model: A Keras model. Of one that is no graph of layers that can be copied, nothing is changed.
+        model: A Keras model. Of one that is no graph of layers, nothing is changed.
         split_all: Whether groups are split also where LCE computes them.
         more: A function of a model that gives further layers to replace, by name.
 
     # Returns
         A copy, or the model itself.
     """
-    if not getattr(model, "_is_graph_network", False):
+    if not copies.is_graph(model):
         return model
-    if _is_shared(model):
-        try:
-            model = _copied(model, {})
-        except (NotImplementedError, TypeError, ValueError):
-            return model
+    if _is_shared(model) or any(copies.is_graph(layer) for layer in model.layers):
+        model = _copied(model, {})
     constants = _constants(model)
     model = _copied(model, constants) if constants else model
-    needed = {**_groups(model, split_all), **more(model)}
-    try:
-        found = {**_simpler(model), **needed}
-        return _copied(model, found) if found else model
-    except (NotImplementedError, TypeError, ValueError):  # A layer of somebody else's that cannot be copied.
-        return _copied(model, needed) if needed else model
+    found = {**_simpler(model), **_apart(model, split_all), **more(model)}
+    return _copied(model, found) if found else model
 
 
 def _is_shared(model):
     """Whether layers are part of another model, too, and so read and are read by more than the graph says."""
-    nodes = {id(node) for depth in model._nodes_by_depth.values() for node in depth}
+    nodes = {id(node) for node in copies.nodes(model)}
     return any(id(node) not in nodes for layer in model.layers for node in layer._inbound_nodes)
 
 
@@ -65,35 +61,26 @@ def binary_layers(model) -> list:
 
 
 def _is_binary(layer):
-    quantizers = [getattr(layer, f"{name}_quantizer", None) for name in ("input", "kernel")]
-    return isinstance(layer, layers.Conv2D) and all(
-        getattr(quantizer, "precision", None) == 1 for quantizer in quantizers
-    )
+    return isinstance(layer, layers.Conv2D) and bitwidths.binary_kernel(layer) is not None
 
 
 def _copied(model, replacements):
-    """A copy of a model with other layers in place of some, by name."""
-
-    def clone(layer):
-        return replacements.get(layer.name) or layer.__class__.from_config(layer.get_config())
-
-    copy = tf.keras.models.clone_model(model, clone_function=clone)
-    for layer in model.layers:
-        new = copy.get_layer(layer.name)
-        if new.weights:
-            new.set_weights(layer.get_weights())
-    return copy
+    """A copy of a model of one level with other layers in place of some, by name."""
+    by_layer = {id(layer): replacements[layer.name] for layer in model.layers if layer.name in replacements}
+    return copies.copied(model, by_layer)
 
 
 # --- constants -----------------------------------------------------------------------------------------------
 
 
-def is_constant(layer) -> bool:
-    """Whether a layer gives the same for all images."""
-    if isinstance(layer, Zeroise):
-        return True
-    sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
-    return bool(sources) and all(is_constant(source) for source in sources)
+def is_constant(layer, known=None) -> bool:
+    """Whether a layer gives the same for all images; `known` says it of layers that were asked before."""
+    known = {} if known is None else known
+    if id(layer) not in known:
+        sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes] if layer.inbound_nodes else []
+        none = isinstance(layer, Zeroise)
+        known[id(layer)] = none or bool(sources) and all(is_constant(source, known) for source in sources)
+    return known[id(layer)]
 
 
 class _Constant(layers.Layer):
@@ -134,9 +121,10 @@ def _constants(model):
 
     LCE writes a file that does not run where a binary convolution reads or is added to a constant.
     """
-    if not any(is_constant(layer) for layer in binary_layers(model)):
+    known = {}
+    if not any(is_constant(layer, known) for layer in binary_layers(model)):
         return {}
-    constant = {layer for layer in model.layers if is_constant(layer)}
+    constant = {layer for layer in model.layers if is_constant(layer, known)}
     used = [
         layer
         for layer in constant
@@ -195,7 +183,7 @@ class Links:
     """Who reads whom in a model, by name; layers that are used several times are not linked."""
 
     def __init__(self, model):
-        nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
+        nodes = copies.nodes(model)
         names = [node.layer.name for node in nodes]
         self.once = {node.layer.name: node.layer for node in nodes if names.count(node.layer.name) == 1}
         self.readers = {name: [] for name in names}
@@ -303,7 +291,7 @@ def _padding(layer, links):
 def _is_dilated(layer):
     # A subclass may compute its convolution in another way.
     own = getattr(type(layer), "convolution_op", None) is layers.Conv2D.convolution_op
-    return isinstance(layer, layers.Conv2D) and own and max(layer.dilation_rate) > 1
+    return isinstance(layer, layers.Conv2D) and own and copies.is_known(layer) and max(layer.dilation_rate) > 1
 
 
 def _direct(layer):
@@ -321,11 +309,11 @@ def _direct(layer):
     return copy
 
 
-# --- groups --------------------------------------------------------------------------------------------------
+# --- groups and small maps -----------------------------------------------------------------------------------
 
 
-class _Groups(layers.Layer):
-    """A grouped convolution as one convolution for each group, side by side, of constants: thousands of variables take
+class _Apart(layers.Layer):
+    """A binary convolution as one convolution for each group, side by side, of constants: thousands of variables take
     minutes to save."""
 
     def __init__(self, layer):
@@ -342,19 +330,42 @@ class _Groups(layers.Layer):
     def call(self, inputs):
         layer, outputs = self.convolution, []
         for x, (kernel, *others) in zip(tf.split(inputs, layer.groups, axis=-1), self.values, strict=True):
-            arguments = layer.strides, layer.dilation_rate, layer.padding, layer.pad_values
-            y = convolve(layer.input_quantizer(x), tf.constant(kernel), *arguments)
+            y = self._convolve(layer.input_quantizer(x), kernel)
             y = y + others.pop(0) if layer.use_bias else y
             y = layer.activation(y)
             outputs.append(y * others.pop(0) if others else y)
         return tf.concat(outputs, axis=-1)
 
+    def _convolve(self, x, kernel):
+        layer = self.convolution
+        arguments = kernel, layer.strides, layer.dilation_rate, layer.padding
+        if not _is_too_small(layer, x.shape):
+            return convolve(x, *arguments, layer.pad_values)
+        # Ones are padded, and what they add is subtracted, in a form that LCE does not merge with the convolution.
+        with tf.init_scope():
+            added = convolve(tf.zeros([1, *x.shape[1:]]), *arguments, 1.0).numpy()
+        return tf.add_n([convolve(x, *arguments, 1.0), tf.tile(-added, [tf.shape(x)[0], 1, 1, 1])])
 
-def _groups(model, split_all):
-    """A convolution for each group, where LCE would compute groups as floats or everywhere."""
-    known = lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D
-    grouped = (layer for layer in model.layers if _is_binary(layer) and layer.groups > 1)
-    # An activation that looks at other channels would see those of its group only.
-    grouped = (layer for layer in grouped if layer.activation in (keras.linear, keras.relu))
-    grouped = (layer for layer in grouped if split_all or layer.kernel.shape[-2] % WORD)
-    return {layer.name: _Groups(layer) for layer in grouped if type(layer) in known}
+
+def _is_too_small(layer, shape):
+    """Whether LCE computes a convolution wrongly: it pads a map with zeros that is smaller than the kernel."""
+    zeros = layer.padding == "same" and isinstance(layer.pad_values, (int, float)) and layer.pad_values == 0
+    sides = zip(shape[1:3], layer.kernel_size, layer.dilation_rate, strict=True)
+    return zeros and any(side < (taps - 1) * rate + 1 for side, taps, rate in sides)
+
+
+def _apart(model, split_all):
+    """A convolution for each group, where LCE would compute groups as floats or everywhere; and for small maps."""
+    found = {}
+    for node in copies.nodes(model):
+        layer = node.layer
+        if type(layer) not in (lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D) or not _is_binary(layer):
+            continue
+        if layer.data_format != "channels_last":
+            continue
+        small = _is_too_small(layer, tf.nest.flatten(node.input_tensors)[0].shape)
+        grouped = layer.groups > 1 and (small or split_all or layer.kernel.shape[-2] % WORD)
+        # An activation that looks at other channels would see those of its group only.
+        if grouped and layer.activation in (keras.linear, keras.relu) or small and layer.groups == 1:
+            found[layer.name] = _Apart(layer)
+    return found

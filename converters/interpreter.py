@@ -7,6 +7,7 @@ can do so in silence.
 import concurrent.futures
 import multiprocessing
 import time
+import warnings
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
 
     # Returns
         The outputs, of shape `(n, classes)`; a list if there are several. Images and outputs are floats also where
-        those of the file have 8 bits.
+        those of the file are integers.
 
     # Raises
         ConversionError: If LCE is missing or cannot run the file.
@@ -70,6 +71,51 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
     if isinstance(parts[0], list):
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
     return np.concatenate(parts)
+
+
+def probe(content: bytes):
+    """Runs a file from outside once, in a process of its own: one that is garbled ends the process that runs it.
+
+    # Arguments
+        content: The file's content.
+
+    # Raises
+        ConversionError: If LCE is missing or cannot run the file.
+    """
+    require_lce()
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            pool.submit(_probe, content).result()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise ConversionError(f"LCE cannot run this file: it ends the process; {_AGAIN}") from None
+
+
+def _probe(content):
+    with quiet.stderr():
+        loaded = load(content)
+        loaded.predict(np.zeros((1, *loaded.input_shapes[0][1:]), loaded.input_types[0]))
+
+
+_AGAIN = "it is cut off or garbled, so convert or copy it again"
+
+
+def verify(content: bytes):
+    """Checks the structure of a file, before code reads it that does not.
+
+    # Raises
+        ConversionError: If it is not a whole `.tflite`.
+    """
+    if content[4:8] != b"TFL3":
+        raise ConversionError("LCE cannot run this file: it is no .tflite")
+    with quiet.stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow as tf
+
+        try:
+            # Its constructor verifies tables and vectors, as LCE's does not.
+            tf.lite.Interpreter(model_content=content)
+        except (RuntimeError, ValueError):
+            raise ConversionError(f"LCE cannot run this file: it is no whole .tflite; {_AGAIN}") from None
 
 
 def load(content: bytes):
@@ -106,6 +152,7 @@ def _fastest_kernel(content, image):
 
 def _start(content, options):
     global _loaded
+    verify(content)
     try:
         with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
             from larq_compute_engine.tflite.python.interpreter import Interpreter
@@ -122,18 +169,28 @@ def _run(images):
         raise ConversionError(f"the file takes images of shape {expected}, not {images.shape[1:]}")
     # LCE does not recognise the type of an array that came from another process, nor that of its copies.
     own = np.empty(images.shape, interpreter.input_types[0])
-    if own.dtype == np.int8:
-        images = np.round(images / interpreter.input_scales[0]) + interpreter.input_zero_points[0]
-        images = np.clip(images, -128, 127)
-    own[...] = images
+    own[...] = _numbers(images, own.dtype, interpreter.input_scales[0], interpreter.input_zero_points[0])
     outputs = interpreter.predict(own)
     if not isinstance(outputs, list):
         return _floats(outputs, interpreter, 0)
     return [_floats(output, interpreter, place) for place, output in enumerate(outputs)]
 
 
+def _numbers(images, dtype, scale, zero_point):
+    """Images as the integers of a file, if it takes some."""
+    if dtype.kind == "f":
+        return images
+    if dtype.kind not in "iu" or not scale:
+        raise ConversionError(
+            f"the file takes images of {dtype} without a scale (raw pixels); accepted are floats and integers with a "
+            "scale and a zero point"
+        )
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max)
+
+
 def _floats(output, interpreter, place):
-    if output.dtype != np.int8:
-        return output
     zero_point, scale = interpreter.output_zero_points[place], interpreter.output_scales[place]
+    if output.dtype.kind not in "iu" or not scale:
+        return output
     return ((output.astype(np.float32) - zero_point) * scale).astype(np.float32)

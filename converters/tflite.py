@@ -19,43 +19,20 @@ import collections
 import dataclasses
 import functools
 import io
-import math
 import tempfile
 import zipfile
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import precision
-from larq_nas.converters import eight_bits, flatbuffer, inference, interpreter
-from larq_nas.converters.inference import binary_layers, is_constant
+from larq_nas import bitwidths, precision
+from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, inference, interpreter
+from larq_nas.converters.accepted import accepted
+from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.layouts import WORD
-from larq_nas.operations import Zeroise
 
-PACKED, FLOAT, UNUSED = "packed", "float", "unused"
 TARGETS = ("arm", "xcore")
-
-
-@dataclasses.dataclass(frozen=True)
-class BinaryConvolution:
-    """What became of a binary convolution.
-
-    # Arguments
-        name: Name of the Keras layer.
-        kernel_shape: Height, width, input channels, filters.
-        status: `"packed"`: an `LceBconv2d`; `"float"`: a convolution of 32-bit weights; `"unused"`: absent,
-            since nothing but "none" operations reads it, or it reads nothing else.
-        reason: Why it is not packed.
-        groups: Its groups, if each is a convolution of its own in the file.
-    """
-
-    name: str
-    kernel_shape: tuple
-    status: str
-    reason: str = ""
-    groups: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +40,7 @@ class Report:
     """What a converted file holds.
 
     # Arguments
-        binary_convolutions: What became of each binary convolution of the network.
+        binary_convolutions: What became of each layer of the network whose inputs and kernel are binary.
         operators: How often each operator stands in the file.
         layers: Each `Operator` of the file: output shape, kernel, packed or not, bytes, multiply-accumulates.
         file_bytes: Size of the file.
@@ -79,6 +56,8 @@ class Report:
         input_type, output_type: The types of images and outputs in the file, as it says itself.
         input_scale, input_zero_point: What an image of 8 bits means: `(number - zero point) * scale`.
         outputs: The names of the outputs in the order in which an interpreter gives them.
+        unstable: The fraction of the compared inputs on which Keras itself gives other outputs if weights and inputs
+            are changed by one in a million: there the file's may be others, too.
     """
 
     binary_convolutions: tuple
@@ -95,14 +74,15 @@ class Report:
     input_scale: float | None = None
     input_zero_point: int | None = None
     outputs: tuple = ("output",)
+    unstable: float = 0.0
 
     @property
     def all_packed(self) -> bool:
-        """Whether no binary convolution fell back to float."""
+        """Whether no layer whose inputs and kernel are binary is float in the file."""
         return all(convolution.status != FLOAT for convolution in self.binary_convolutions)
 
     def count(self, status: str) -> int:
-        """How many binary convolutions have a status."""
+        """How many binary layers have a status."""
         return sum(convolution.status == status for convolution in self.binary_convolutions)
 
     def table(self, ms=None) -> list:
@@ -131,7 +111,7 @@ class Report:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.count(status)} {status}" for status in (PACKED, FLOAT, UNUSED))
-        lines = [f"binary convolutions: {counts}"]
+        lines = [f"binary layers: {counts}"]
         lines += [f"  {c.name} {c.kernel_shape}: {c.status}, {c.reason}" for c in self.binary_convolutions if c.reason]
         lines.append("operators: " + ", ".join(f"{name} {count}" for name, count in self.operators.items()))
         ratio = self.file_bytes / self.ideal_bytes
@@ -151,6 +131,10 @@ class Report:
             lines.append("groups of the file run with LCE's kernel use_indirect_bgemm only")
         for name, (difference, agreement) in self.differences.items():
             lines.append(f"Keras and file on {name} inputs: differ by {difference:.1e}, agree on {agreement:.1%}")
+        if self.unstable:
+            lines.append(
+                f"on {self.unstable:.1%} of the inputs Keras, changed by a millionth, differs from itself, too"
+            )
         return "\n".join(lines)
 
 
@@ -174,8 +158,8 @@ def convert(
     """Converts a network to a `.tflite` for Larq Compute Engine, audits the file and runs it.
 
     # Arguments
-        model: A Keras model with one image input of fixed size; the file takes one image at a time. A model of mixed
-            precision is converted in 32 bits.
+        model: A functional or sequential Keras model with one image input of fixed size; the file takes one image at a
+            time. A model of mixed precision is converted in 32 bits.
         samples: Real inputs of shape `(n, height, width, channels)` on which Keras and the file are compared,
             beside random ones.
         allow_float_fallback: Whether binary convolutions may become float ones.
@@ -189,34 +173,32 @@ def convert(
         The file's content and the report.
 
     # Raises
-        ConversionError: If LCE is missing, the model cannot be converted, the file cannot be run, or a binary
-            convolution is not bit-packed and `allow_float_fallback` is false.
+        ConversionError: If LCE is missing, the model cannot be converted, the file cannot be run or computes something
+            else than Keras, or a binary convolution is not bit-packed and `allow_float_fallback` is false.
     """
     if target not in TARGETS:
         raise ConversionError(f"target {target!r} is unknown; accepted: {', '.join(TARGETS)}")
-    model = precision.float32(model)
-    _check(model)
+    model = accepted(model)
     if calibration is not None:
         calibration = np.asarray(calibration, np.float32)
-    grouped = {layer.name for layer in binary_layers(model) if layer.groups > 1}
     # Where LCE does not pack the groups that it could compute natively, they are split, too.
     for everywhere in (False, True):
         content = to_flatbuffer(model, everywhere, target, calibration)
         read = flatbuffer.read(content)
-        audited = tuple(_audit(model, read.kernels))
-        if not any(c.status == FLOAT and c.name in grouped for c in audited):
+        audited = audit.audit(model, read)
+        if not any(row.status == FLOAT and getattr(layer, "groups", 1) > 1 for layer, row in audited):
             break
-    ideal = -(-lq.models.ModelProfile(model).memory // 8)
-    native = any(c.name in grouped and c.groups == 1 and c.status == PACKED for c in audited)
-    padding = sum(_padding(c.kernel_shape) for c in audited if c.status == PACKED)
+    rows = tuple(row for _, row in audited)
+    native = any(layer.groups > 1 and row.groups == 1 for layer, row in audited if row.status == PACKED)
+    padding = sum(row.padding_bytes for row in rows)
     types = {"target": target, "outputs": read.outputs, **_types(content, calibration)}
-    content = _with_files(content, files) if files else content
-    report = Report(audited, read.counts, read.operators, len(content), ideal, {}, padding, native, **types)
-    fallen = [c for c in report.binary_convolutions if c.status == FLOAT]
+    complete = _with_files(content, files) if files else content
+    report = Report(rows, read.counts, read.operators, len(complete), _ideal_bytes(model), {}, padding, native, **types)
+    fallen = [row for row in rows if row.status == FLOAT and not row.dense]
     if fallen and not allow_float_fallback:
         reasons = "; ".join(f"{c.name}: {c.reason}" for c in fallen[:3]) + ("; …" if len(fallen) > 3 else "")
         raise ConversionError(
-            f"{len(fallen)} of {len(report.binary_convolutions)} binary convolutions are not bit-packed ({reasons}). "
+            f"{len(fallen)} of {len(rows)} binary convolutions are not bit-packed ({reasons}). "
             "Accept it with allow_float_fallback",
             report,
         )
@@ -228,47 +210,53 @@ def convert(
     if samples is not None:
         inputs["real"] = np.asarray(samples, np.float32)
     differences = {name: _compare(model, content, images, read.outputs) for name, images in inputs.items()}
-    return Conversion(content, dataclasses.replace(report, differences=differences))
+    report = dataclasses.replace(report, differences=differences)
+    unstable = _check(model, content, np.concatenate([*inputs.values()]), read.outputs, target, calibration, report)
+    return Conversion(complete, dataclasses.replace(report, unstable=unstable))
 
 
-def _check(model):
-    shapes = [tuple(tensor.shape) for tensor in model.inputs or ()]
-    if len(shapes) != 1 or None in shapes[0][1:]:
-        raise ConversionError(f"the model's inputs {shapes} are not one image of fixed size")
-    if any(tensor.shape.rank < 2 for tensor in model.outputs):
-        raise ConversionError("an output of the model has no axis beside that of the images")
-    if len({id(tensor) for tensor in model.outputs}) < len(model.outputs):
-        raise ConversionError("two outputs of the model are the same tensor; leave one out")
-    if any(not np.isfinite(weights).all() for weights in model.get_weights()):
-        raise ConversionError("the model has weights that are not finite")
+def _check(model, content, images, order, target, calibration, report):
+    def convert(network):
+        content = to_flatbuffer(network, False, target)
+        return content, flatbuffer.read(content).outputs
+
+    eight = None
+    if calibration is not None:
+        eight = _in_eight_bits(model, calibration), report.input_scale
+    try:
+        return comparison.check(model, content, images, order, convert, eight)
+    except ConversionError as error:
+        raise ConversionError(str(error), report) from None
 
 
-def _output_names(model):
-    if isinstance(model._nested_outputs, dict):
-        return list(model._nested_outputs)
-    return model.output_names if len(model.outputs) > 1 else ["output"]
+def _ideal_bytes(model):
+    """Binary kernels at 1 bit, all else at 32; of the four vectors of a BatchNorm, inference needs two."""
+    bits = sum(bitwidths.of_weight(weight) * weight.shape.num_elements() for weight in model.weights)
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            bits -= 32 * sum(weight.shape.num_elements() for weight in layer.trainable_weights)
+    return -(-bits // 8)
 
 
 def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> bytes:
     """Converts a network without a look at the result.
 
     # Arguments
-        model: A Keras model.
+        model: A functional Keras model.
         split_all: See `inference.rewrite`.
         target, calibration: See `convert`.
 
     # Returns
         The file's content.
     """
-    more = functools.partial(eight_bits.replacements, images=calibration)
     with precision.policy("float32"):
-        model = inference.rewrite(model, split_all, (lambda model: {}) if calibration is None else more)
+        model = _rewritten(model, split_all, calibration)
     lce = interpreter.require_lce()
     module = tf.Module()
     # Variables only: to save the layers, too, takes Keras longer than all the rest.
     module.variables_ = [getattr(v, "latent_variable", v) for v in model.variables]
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="images")
-    names = _output_names(model)
+    names = comparison.output_names(model)
 
     def call(images):
         if calibration is not None:
@@ -285,6 +273,22 @@ def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> byt
             return lce.convert_saved_model(directory, **options)
         except Exception as error:
             raise ConversionError(f"LCE cannot convert the model: {str(error).splitlines()[0]}") from error
+
+
+def _rewritten(model, split_all, calibration):
+    if calibration is None:
+        return inference.rewrite(model, split_all)
+    more = functools.partial(eight_bits.replacements, images=calibration)
+    return eight_bits.with_outputs(inference.rewrite(model, split_all, more), calibration)
+
+
+def _in_eight_bits(model, calibration):
+    """The Keras model of a file of 8 bits."""
+    with precision.policy("float32"):
+        network = _rewritten(model, False, calibration)
+    images = tf.keras.Input(model.input_shape[1:])
+    inner = eight_bits.on_range(images, *eight_bits.limits(calibration))
+    return tf.keras.Model(images, network(inner))
 
 
 def _types(content, calibration):
@@ -311,64 +315,9 @@ def _with_files(content, files):
     return archive.getvalue()
 
 
-# --- audit ---------------------------------------------------------------------------------------------------
-
-
-def _audit(model, kernels):
-    packed, floats = kernels["LceBconv2d"].copy(), kernels["CONV_2D"].copy()
-    for layer in binary_layers(model):
-        with lq.context.quantized_scope(True):
-            kernel = np.array(layer.get_weights()[0])
-        whole = flatbuffer.key(np.moveaxis(kernel, -1, 0) < 0)
-        groups = 1 if packed[whole] or floats[whole] else layer.groups
-        parts = np.split(np.moveaxis(kernel, -1, 0) < 0, groups)
-        bits = collections.Counter(map(flatbuffer.key, parts))
-        status, reason = PACKED, ""
-        if bits <= packed:
-            packed -= bits
-        elif bits <= floats:
-            floats -= bits
-            status, reason = FLOAT, _reason(layer, kernel)
-        elif _is_unused(layer):
-            status, reason = UNUSED, 'only a "none" operation reads it'
-        elif is_constant(layer):
-            status, reason = UNUSED, 'it reads "none" operations only, so its output is a constant in the file'
-        else:
-            status, reason = FLOAT, "its kernel is not in the file as a binary convolution"
-        yield BinaryConvolution(layer.name, tuple(kernel.shape), status, reason, groups)
-
-
-def _padding(kernel_shape):
-    *taps, channels, filters = kernel_shape
-    return math.prod(taps) * filters * (-channels % WORD) // 8
-
-
-def _reason(layer, kernel):
-    magnitude = np.abs(kernel)
-    if (magnitude.max(axis=(0, 1, 2)) < 1.2e-7).any():
-        return "an output channel of its kernel is zero"
-    if not np.allclose(magnitude, magnitude[:1, :1, :1], rtol=5e-3):
-        return "the magnitude of its kernel differs within an output channel"
-    if layer.groups > 1:
-        return "its groups have a number of input channels that is no multiple of 32"
-    padding = getattr(layer, "pad_values", 0.0)
-    if layer.padding == "same" and padding not in (0.0, 1.0):
-        return f"it pads with {padding}, neither 0 nor 1"
-    return "LCE does not recognise its input as binary"
-
-
-def _is_unused(layer) -> bool:
-    """Whether all that is computed from the layer ends in a `Zeroise`."""
-    consumers = [node.outbound_layer for node in layer._outbound_nodes]
-    return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)
-
-
-def _compare(model, content, images, outputs):
+def _compare(model, content, images, order):
     """The largest difference of any output, and on how many images the first output's largest value is the same."""
-    expected, names = model.predict(images, verbose=0), _output_names(model)
-    expected = list(expected.values()) if isinstance(expected, dict) else tf.nest.flatten(expected)
-    actual = tf.nest.flatten(interpreter.predict(content, images, processes=1))
-    if len(expected) > 1:
-        actual = [actual[outputs.index(name)] for name in names]
+    expected = comparison.of_keras(model, images)
+    actual = comparison.of_file(content, images, comparison.output_names(model), order)
     agreement = np.mean(expected[0].argmax(axis=-1) == actual[0].argmax(axis=-1))
     return max(float(np.abs(e - a).max()) for e, a in zip(expected, actual, strict=True)), float(agreement)

@@ -20,6 +20,7 @@ _SUBMODULES = {
     "augmentations",
     "benchmark",
     "benchmark_program",
+    "bitwidths",
     "callbacks",
     "cells",
     "chains",

@@ -142,6 +142,7 @@ def _load(content, options, indirect):
     with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
         interpreter.require_lce()
         from larq_compute_engine.tflite.python.interpreter import Interpreter
+    interpreter.verify(content)
     try:
         with quiet.stderr():
             loaded = Interpreter(content, options.threads, False, indirect, options.use_xnnpack)

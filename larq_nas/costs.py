@@ -30,7 +30,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import layouts
+from larq_nas import bitwidths, layouts
 from larq_nas.architecture import Architecture
 from larq_nas.layouts import Row
 from larq_nas.operations import XnorConv2D
@@ -151,7 +151,10 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
     if isinstance(network, tf.keras.Model):
         return Costs(tuple(_model_rows(network)))
     if not isinstance(network, Architecture):
-        raise CostError(f"{network!r} is neither a Keras model nor an Architecture")
+        raise CostError(
+            f"{type(network).__name__} {str(network)[:80]} is neither an Architecture nor a functional or sequential "
+            "model of tf.keras (Keras 2): load a path by tf.keras.models.load_model, a genotype by Architecture.load"
+        )
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
     return Costs(tuple(row for row, _ in layouts.rows(network, input_shape, classes) if row.counted))
@@ -360,9 +363,7 @@ def _layer_rows(layer, name, nodes, calls):
 
 
 def _is_binary(layer, kernel):
-    profiles = lq.models.LayerProfile(layer).weight_profiles
-    bits = next(profile.bitwidth for profile in profiles if profile._weight is kernel)
-    return bits == getattr(getattr(layer, "input_quantizer", None), "precision", 32) == 1
+    return bitwidths.of_weight(kernel) == bitwidths.of_input(layer) == 1
 
 
 def _positions(layer, name, node):

@@ -21,6 +21,12 @@ import tensorflow as tf
 
 register = tf.keras.utils.register_keras_serializable(package="larq_nas")
 
+
+def register_quantizer(cls):
+    """Registers a quantizer by its bare name, too, by which Larq looks for it in a `.h5` file."""
+    return lq.utils.register_keras_custom_object(register(cls))
+
+
 # A channel whose scale is 0 would make the converter ship the whole convolution as float.
 MIN_SCALE = 1e-4
 
@@ -154,7 +160,7 @@ def layer_scale(kernel):
     return tf.fill([kernel.shape[-1]], tf.maximum(mean, MIN_SCALE))
 
 
-@register
+@register_quantizer
 class LayerSign(lq.quantizers.Quantizer):
     """The sign of a kernel whose `layer_scale` is applied behind the convolution, with a straight-through gradient.
 
@@ -188,7 +194,7 @@ class LayerSign(lq.quantizers.Quantizer):
         return sign(kernel), backward
 
 
-@register
+@register_quantizer
 class XnorSign(lq.quantizers.Quantizer):
     """`xnor_sign` as a Larq kernel quantizer.
 
@@ -206,7 +212,7 @@ class XnorSign(lq.quantizers.Quantizer):
         return xnor_scale(kernel)
 
 
-@register
+@register_quantizer
 class FloatKernel(lq.quantizers.Quantizer):
     """A kernel as it is, in the place of a binary one: in the first of two stages of training, activations alone are
     binary."""

@@ -164,10 +164,13 @@ class _Own(layers.Layer):
         return inputs * self.factor
 
 
-def test_a_model_with_a_layer_that_cannot_be_copied_is_converted_as_it_is():
-    model = _trained(_of_sums(_Own(2.0), layers.BatchNormalization(), binary_conv(16, 3)))
-    assert inference.rewrite(model) is model
-    assert tflite.convert(model).report.all_packed
+def test_a_model_with_a_layer_that_cannot_be_copied_is_rewritten_around_it():
+    parts = (layers.Add()([layers.Conv2D(32, 1)(images := layers.Input((8, 8, 32))), images]),)
+    x = layers.BatchNormalization()(_Own(2.0)(*parts))
+    model = _trained(tf.keras.Model(images, layers.GlobalAveragePooling2D()(binary_conv(16, 3)(x))), spread=0.1)
+    report = tflite.convert(model).report
+    assert report.all_packed and report.operators["ADD"] == 2 and "DEPTHWISE_CONV_2D" not in report.operators
+    _same(model)
 
 
 def test_a_layer_that_is_used_twice_is_left_alone():

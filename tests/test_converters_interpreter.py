@@ -28,3 +28,30 @@ def test_a_file_that_is_no_tflite_and_images_of_another_size_are_refused(convert
         interpreter.predict(b"no flatbuffer", images)
     with pytest.raises(interpreter.ConversionError, match=r"takes images of shape \(8, 8, 1\), not \(9, 8, 1\)"):
         interpreter.predict(converted[1], np.zeros((2, 9, 8, 1), np.float32))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_integers_of_a_file_are_what_its_scales_say():
+    images = np.random.default_rng(0).normal(size=(16, 4, 4, 3)).astype(np.float32)
+    model = tf.keras.Sequential([tf.keras.layers.Input((4, 4, 3)), tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    outputs = interpreter.predict(converter.convert(), images)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, model(images), atol=0.1)
+
+
+def test_pixels_without_a_scale_are_refused():
+    with pytest.raises(interpreter.ConversionError, match="uint8 without a scale"):
+        interpreter._numbers(np.zeros(3, np.float32), np.dtype(np.uint8), 0.0, 0)
+
+
+def test_a_cut_or_garbled_file_is_one_line(converted):
+    content, generator = converted[1], np.random.default_rng(0)
+    for size in generator.integers(8, len(content) // 2, 5):
+        with pytest.raises(interpreter.ConversionError, match="no whole .tflite"):
+            interpreter.predict(content[:size], np.zeros((1, 8, 8, 1), np.float32))
+    with pytest.raises(interpreter.ConversionError, match="cut off or garbled"):
+        interpreter.probe(content[: len(content) // 2])

@@ -56,7 +56,7 @@ def test_groups_that_lce_would_leave_float_are_a_convolution_each():
     conversion = tflite.convert(model, samples=np.random.default_rng(1).normal(size=(4, 16, 16, 3)))
     report = conversion.report
     grouped = [c for c in report.binary_convolutions if c.groups > 1]
-    assert report.all_packed and len(grouped) == sum(layer.groups > 1 for layer in tflite.binary_layers(model)) > 10
+    assert report.all_packed and len(grouped) == sum(layer.groups > 1 for layer in inference.binary_layers(model)) > 10
     assert report.operators["LceBconv2d"] == sum(c.groups for c in report.binary_convolutions)
     assert all(agreement == 1 for _, agreement in report.differences.values())
     # Each tap of a filter takes 4 bytes for a group's 3, 6 or 12 channels.
@@ -137,7 +137,14 @@ def test_all_binary_convolutions_of_bnas_a_are_packed():
     assert "74 packed, 0 float, 2 unused" in str(report)
 
 
-@pytest.mark.parametrize("operation", bnas.OPERATIONS)
+def test_a_network_that_no_image_passes_is_refused():
+    nodes = (Node((Edge(0, ("none",)), Edge(1, ("none",))), 2),)
+    model = networks.build(Architecture("bnas", (Cell("normal", nodes),), (Stage("normal", (12,), (8,)),)), (8, 8, 3))
+    with pytest.raises(tflite.ConversionError, match="no image reaches the outputs"):
+        tflite.convert(model)
+
+
+@pytest.mark.parametrize("operation", sorted(set(bnas.OPERATIONS) - {"none"}))
 def test_every_operation_is_packed_and_exact_normal_and_strided(operation):
     nodes = (Node((Edge(0, (operation,)), Edge(1, (operation,))), 2),)
     cells = (Cell("normal", nodes), Cell("reduce", nodes))
@@ -150,8 +157,6 @@ def test_every_operation_is_packed_and_exact_normal_and_strided(operation):
     assert len(report.binary_convolutions) == binary
     for difference, agreement in report.differences.values():
         assert difference < 1e-4 and agreement == 1
-    if operation == "none":
-        assert not {"ZEROS_LIKE", "FILL"} & set(report.operators)
 
 
 @pytest.mark.parametrize("operation", ["bin_conv_3x3", "bin_dil_conv_5x5"])
@@ -225,10 +230,18 @@ def test_a_dead_output_channel_is_packed():
     assert tflite.convert(model).report.all_packed
 
 
-def test_a_miscompiled_file_shows_in_the_differences():
+def test_a_miscompiled_file_is_an_error_that_names_the_layer():
     # LCE computes symmetric padding before a strided convolution wrongly.
-    model = _sequential(layers.ZeroPadding2D(1), layers.Conv2D(8, 3, 2), shape=(8, 8, 3))
-    assert tflite.convert(model).report.differences["random"][0] > 0.01
+    model = _sequential(
+        layers.Conv2D(8, 3, name="right"),
+        layers.ZeroPadding2D(1),
+        layers.Conv2D(8, 3, 2, name="wrong"),
+        shape=(10, 10, 3),
+    )
+    for allow_float_fallback in (False, True):
+        with pytest.raises(tflite.ConversionError, match="first layer whose outputs differ is wrong;") as raised:
+            tflite.convert(model, allow_float_fallback=allow_float_fallback)
+    assert raised.value.report.differences["random"][0] > 0.01
 
 
 def test_bad_models_are_refused():

@@ -22,6 +22,7 @@ ORDER = [
     "quiet",
     "versions",
     "precision",
+    "bitwidths",
     "quantizers",
     "convolutions",
     "operations",

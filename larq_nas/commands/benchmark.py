@@ -24,6 +24,8 @@ def benchmark(settings, flags: dict):
         if settings[name].present and not (name == "input_shape" and any(map(zoo_name, settings.models))):
             raise CommandError(f"--{name}: is for --profile_operations, whose files are made here")
     models = _models(settings.models, settings)
+    if settings.device == "host":
+        _probe(models)
     file = pathlib.Path(settings.run_dir) / "benchmark.json"
     chart = file.with_suffix(".png")
     measured = {name: [] for name in models}
@@ -154,6 +156,17 @@ def _models(texts, settings):
         indirect = isinstance(found, dict) and found.get("use_indirect_bgemm") is True
         models[name if short.count(name) == 1 else str(path)] = (content, indirect)
     return models
+
+
+def _probe(models):
+    """Refuses files that would end this process."""
+    from larq_nas.converters import interpreter
+
+    for name, (content, _) in models.items():
+        try:
+            interpreter.probe(content)
+        except ConversionError as error:
+            raise CommandError(f"--models={name}: {error}") from None
 
 
 def _benchmark_dict(models, measured, device, options):

@@ -20,6 +20,8 @@ def evaluate(settings, flags: dict):
     model, _ = load_trained(run)
     data = load_same_classes(run, settings.data_dir)
     content = file.read_bytes() if file.is_file() else None
+    if content is not None:
+        _check(file, content)
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
     for images, labels in _chunks(test_batches(data, settings.batch_size, settings.max_examples)):
@@ -27,7 +29,7 @@ def evaluate(settings, flags: dict):
         right["keras"] += np.sum(classes == labels)
         examples += len(labels)
         if content is not None:
-            outputs = interpreter.predict(content, images, settings.processes).argmax(axis=-1)
+            outputs = _classes(interpreter.predict(content, images, settings.processes), model, file)
             right["tflite"] += np.sum(outputs == labels)
             right["both"] += np.sum(outputs == classes)
     result = {"examples": examples, "keras_accuracy": float(right["keras"] / examples)}
@@ -37,6 +39,26 @@ def evaluate(settings, flags: dict):
     runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
     print(run.path / "evaluation.json")
+
+
+def _check(file, content):
+    from larq_nas.converters import interpreter
+
+    try:
+        interpreter.probe(content)
+    except interpreter.ConversionError as error:
+        raise CommandError(f"{file}: {error}") from None
+
+
+def _classes(outputs, model, file):
+    classes = model.output_shape[-1]
+    if isinstance(outputs, list):
+        raise CommandError(f"{file}: has {len(outputs)} outputs; accepted is one, with a number for each class")
+    if outputs.shape[1:] != (classes,):
+        raise CommandError(
+            f"{file}: its output has the shape {outputs.shape[1:]}; accepted is one of {classes} classes"
+        )
+    return outputs.argmax(axis=-1)
 
 
 def _chunks(batches):

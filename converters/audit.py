@@ -1,0 +1,163 @@
+"""The audit of a file: what became of each layer of a network whose inputs and kernel are both binary."""
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import bitwidths
+from larq_nas.converters import copies, flatbuffer
+from larq_nas.converters.inference import is_constant
+from larq_nas.converters.interpreter import ConversionError
+from larq_nas.layouts import WORD
+from larq_nas.operations import Zeroise
+
+layers = tf.keras.layers
+
+PACKED, FLOAT, UNUSED = "packed", "float", "unused"
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryLayer:
+    """What became of a layer whose inputs and kernel are binary.
+
+    # Arguments
+        name: Name of the Keras layer.
+        kernel_shape: Height, width, input channels, filters of a `Conv2D`, and whatever other layers have.
+        status: `"packed"`: an `LceBconv2d`; `"float"`: an operator with weights of 8 or 32 bits; `"unused"`: absent,
+            since nothing but "none" operations reads it, or it reads nothing else.
+        reason: Why it is not packed.
+        groups: Its groups, if each is a convolution of its own in the file.
+        dense: Whether it is a dense layer, which is never packed.
+    """
+
+    name: str
+    kernel_shape: tuple
+    status: str
+    reason: str = ""
+    groups: int = 1
+    dense: bool = False
+
+    @property
+    def padding_bytes(self) -> int:
+        """How many bytes of its packed kernel are padding."""
+        if self.status != PACKED:
+            return 0
+        *taps, channels, filters = self.kernel_shape
+        return math.prod(taps) * filters * (-channels % WORD) // 8
+
+
+def audit(model: tf.keras.Model, file: flatbuffer.File) -> list:
+    """Looks up each binary layer of a model, by its very bits, in a file.
+
+    # Arguments
+        model: A functional Keras model.
+        file: What the file holds.
+
+    # Returns
+        Pairs of a layer and its `BinaryLayer`.
+
+    # Raises
+        ConversionError: If the file computes a layer as what it is not.
+    """
+    packed, floats = file.kernels["LceBconv2d"].copy(), file.kernels["CONV_2D"].copy()
+    found, others = [], []
+    for layer, kernel in _with_binary_kernels(model):
+        if layer.input_quantizer is None or bitwidths.of_input(layer) == 1:
+            found.append((layer, _look_up(layer, kernel, packed, floats, file)))
+        else:
+            others.append((layer, kernel))
+    for layer, kernel in others:
+        if kernel.ndim == 4 and _keys(kernel, 1) <= packed:
+            raise ConversionError(
+                f"{layer.name}: its input quantizer {_name(layer.input_quantizer)} gives more than two values; Larq "
+                "Compute Engine would take it for a sign: use one of two values, as ste_sign"
+            )
+    return found
+
+
+def _with_binary_kernels(model):
+    """The layers whose kernel is binary and whose inputs are quantized, with the kernel."""
+    every = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
+    quantized = [(layer, bitwidths.quantized_kernel(layer)) for layer in every]
+    quantized = [(layer, k) for layer, k in quantized if k is not None and bitwidths.of_weight(k) == 1]
+    unknown = [layer for layer, _ in quantized if layer.input_quantizer is None]
+    signs = _that_read_signs(model, unknown)
+    for layer, kernel in quantized:
+        if layer.input_quantizer is not None or id(layer) in signs:
+            yield layer, kernel.quantizer(kernel.latent_variable).numpy()
+
+
+def _that_read_signs(model, candidates):
+    """The `id`s of layers without an input quantizer of their own whose inputs are all -1 or 1 nevertheless."""
+    wanted = set(map(id, candidates))
+    tensors = {
+        id(node.layer): tf.nest.flatten(node.input_tensors)[0]
+        for node in copies.nodes(model)
+        if id(node.layer) in wanted
+    }
+    if not tensors:
+        return set()
+    image = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:]))
+    values = tf.keras.Model(model.inputs, list(tensors.values()))(tf.constant(image, model.inputs[0].dtype))
+    found = zip(tensors, tf.nest.flatten(values), strict=True)
+    return {layer for layer, value in found if (np.abs(value) == 1).all()}
+
+
+def _keys(kernel, groups):
+    return collections.Counter(map(flatbuffer.key, np.split(np.moveaxis(kernel, -1, 0) < 0, groups)))
+
+
+def _look_up(layer, kernel, packed, floats, file):
+    row = BinaryLayer(layer.name, tuple(kernel.shape), FLOAT, dense=isinstance(layer, layers.Dense))
+    if not isinstance(layer, layers.Conv2D) or isinstance(layer, layers.Conv2DTranspose):
+        kind = "dense layer" if row.dense else type(layer).__name__
+        cost = f"its kernel takes {kernel.size * 4:,} bytes in 32 bits, {-(-kernel.size // 8):,} in one"
+        return dataclasses.replace(row, reason=f"Larq Compute Engine packs no {kind}: {cost}")
+    whole = _keys(kernel, 1)
+    groups = 1 if whole <= packed or whole <= floats else layer.groups
+    keys, row = _keys(kernel, groups), dataclasses.replace(row, groups=groups)
+    if keys <= packed:
+        packed -= keys
+        if any(key in file.miscomputed for key in keys):
+            raise ConversionError(
+                f"{layer.name}: Larq Compute Engine computes a binary convolution wrongly that pads with zeros what is "
+                f"smaller than its kernel {layer.kernel_size}, dilated by {layer.dilation_rate}; pad with ones "
+                "(pad_values=1.0) or use a smaller kernel"
+            )
+        return dataclasses.replace(row, status=PACKED)
+    if keys <= floats:
+        floats -= keys
+        return dataclasses.replace(row, reason=_reason(layer, kernel))
+    if _is_unused(layer):
+        return dataclasses.replace(row, status=UNUSED, reason='only a "none" operation reads it')
+    if is_constant(layer):
+        reason = 'it reads "none" operations only, so its output is a constant in the file'
+        return dataclasses.replace(row, status=UNUSED, reason=reason)
+    return dataclasses.replace(row, reason="its kernel is not in the file as a binary convolution")
+
+
+def _name(quantizer):
+    return getattr(quantizer, "name", None) or getattr(quantizer, "__name__", type(quantizer).__name__)
+
+
+def _reason(layer, kernel):
+    magnitude = np.abs(kernel)
+    if (magnitude.max(axis=(0, 1, 2)) < 1.2e-7).any():
+        return "an output channel of its kernel is zero"
+    if not np.allclose(magnitude, magnitude[:1, :1, :1], rtol=5e-3):
+        return "the magnitude of its kernel differs within an output channel"
+    if layer.groups > 1:
+        return "its groups have a number of input channels that is no multiple of 32"
+    padding = getattr(layer, "pad_values", 0.0)
+    if layer.padding == "same" and padding not in (0.0, 1.0):
+        return f"it pads with {padding}, neither 0 nor 1"
+    return "LCE does not recognise its input as binary"
+
+
+def _is_unused(layer) -> bool:
+    """Whether all that is computed from the layer ends in a `Zeroise`."""
+    consumers = [node.outbound_layer for node in layer._outbound_nodes]
+    return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)

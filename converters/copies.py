@@ -1,0 +1,116 @@
+"""Copies of Keras models: one plain graph of layers, in which some are replaced by others."""
+
+import functools
+import types
+
+import tensorflow as tf
+
+# Layers whose configuration is all that they are; those of others are called as they are.
+_KNOWN = ("keras", "tf_keras", "larq", "larq_nas")
+
+_FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
+_FUNCTIONAL = tf.keras.Sequential.__mro__[1]
+
+
+class Held(tf.keras.layers.Layer):
+    """A layer of somebody else's in the graph of a copy: it need not be copied itself.
+
+    # Arguments
+        layer: The layer.
+    """
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def call(self, *args, **kwargs):
+        return self.layer(*args, **kwargs)
+
+
+def is_graph(model) -> bool:
+    """Whether a model is nothing but its graph of layers: functional or sequential, without a `call` of its own."""
+    kinds = _FUNCTIONAL, tf.keras.Sequential
+    return bool(getattr(model, "_is_graph_network", False)) and type(model).call in [kind.call for kind in kinds]
+
+
+def nodes(model) -> list:
+    """The calls of layers that make up a functional model, in an order in which they can be computed."""
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+
+
+def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
+    """A copy of a model, with the layers of the functional models within it as its own.
+
+    # Arguments
+        model: A model that `is_graph`.
+        replacements: Layers in place of others, by the `id` of these.
+
+    # Returns
+        A functional model with weights of its own, but for those of layers of other libraries, which it shares.
+    """
+    made, names = {}, set()
+
+    def unique(name):
+        while name in names:
+            name += "_"
+        names.add(name)
+        return name
+
+    def copy(layer, prefix):
+        if id(layer) not in made:
+            name = unique(prefix + layer.name)
+            made[id(layer)] = replacements.get(id(layer)) or _copy(layer, name)
+        return made[id(layer)]
+
+    def run(model, inputs, prefix=""):
+        tensors = {id(tensor): x for tensor, x in zip(model.inputs, inputs, strict=True)}
+        for node in nodes(model):
+            if node.is_input:
+                continue
+            args, kwargs = tf.nest.map_structure(
+                lambda x: tensors.get(id(x), x), (list(node.call_args), dict(node.call_kwargs))
+            )
+            if is_graph(node.layer):
+                outputs = run(node.layer, tf.nest.flatten(args), f"{prefix}{node.layer.name}/")
+            else:
+                outputs = copy(node.layer, prefix)(*args, **kwargs)
+            outputs = tf.nest.flatten(outputs)
+            tensors.update(zip(map(id, tf.nest.flatten(node.outputs)), outputs, strict=True))
+        return [tensors[id(tensor)] for tensor in model.outputs]
+
+    image = model.inputs[0]
+    inputs = tf.keras.Input(image.shape[1:], dtype=image.dtype, name=unique(model.input_names[0]))
+    outputs = tf.nest.pack_sequence_as(model._nested_outputs, run(model, [inputs]))
+    copy_of_model = tf.keras.Model(inputs, outputs, name=model.name)
+    for layer in _all_layers(model):
+        new = made.get(id(layer))
+        if new is not None and not isinstance(new, Held) and new.weights:
+            new.set_weights(layer.get_weights())
+    return copy_of_model
+
+
+def is_known(layer) -> bool:
+    """Whether a layer is of Keras, Larq or this library, and so is what its configuration says."""
+    return type(layer).__module__.split(".")[0] in _KNOWN
+
+
+def _copy(layer, name):
+    if is_known(layer):
+        config = {**layer.get_config(), "name": name}
+        # Functions are not found by their names.
+        own = {key: getattr(layer, key, None) for key in config}
+        config |= {key: value for key, value in own.items() if isinstance(value, _FUNCTIONS)}
+        try:
+            return type(layer).from_config(config)
+        except (KeyError, NotImplementedError, TypeError, ValueError):
+            pass
+    return Held(layer, name=name)
+
+
+def _all_layers(model):
+    for layer in model.layers:
+        if is_graph(layer):
+            yield from _all_layers(layer)
+        else:
+            yield layer

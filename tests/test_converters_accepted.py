@@ -1,0 +1,146 @@
+"""Other people's models: they are converted and counted, or refused in one line."""
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import costs
+from larq_nas.converters import tflite
+
+layers = tf.keras.layers
+BINARY = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
+
+
+def _sequential(*parts, shape=(6, 6, 32)):
+    return tf.keras.Sequential([layers.Input(shape), *parts])
+
+
+def _conv(**options):
+    return lq.layers.QuantConv2D(8, 3, **{**BINARY, **options})
+
+
+def _sign(x):
+    return lq.math.sign(x)
+
+
+class _Own(layers.Layer):
+    def __init__(self):
+        super().__init__()
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+class _Subclassed(tf.keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+GROUPS = {"groups": 2, "padding": "same", "pad_values": 1.0}
+
+
+def _of_a_dict():
+    images = layers.Input((6, 6, 32), name="x")
+    return tf.keras.Model({"x": images}, {"b": layers.Flatten()(_conv()(images))})
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: _sequential(_conv(input_quantizer=_sign, kernel_quantizer=_sign)),
+        lambda: _sequential(_Own(), _conv(**GROUPS)),
+        lambda: _sequential(_sequential(_conv(**GROUPS, name="inner"))),
+        _of_a_dict,
+    ],
+)
+def test_models_of_others_are_packed_and_counted(build):
+    model = build()
+    report = tflite.convert(model).report
+    assert report.all_packed and report.binary_convolutions and report.differences["random"][0] < 1e-3
+    assert costs.count(model).binary_macs
+
+
+def test_a_layer_of_others_stands_beside_8_bits():
+    images = np.random.default_rng(0).normal(size=(8, 6, 6, 3)).astype(np.float32)
+    model = _sequential(layers.Conv2D(4, 3), _Own(), layers.Flatten(), layers.Dense(3), shape=(6, 6, 3))
+    assert tflite.convert(model, calibration=images).report.output_type == "int8"
+
+
+@pytest.mark.parametrize("dense", [layers.Dense, lq.layers.QuantDense])
+def test_a_normalization_and_a_softmax_behind_a_dense_layer_have_8_bits(dense):
+    images = np.random.default_rng(0).normal(size=(32, 6, 6, 3)).astype(np.float32)
+    options = BINARY if dense is lq.layers.QuantDense else {}
+    parts = layers.Flatten(), dense(5, **options), layers.BatchNormalization(), layers.Activation("softmax")
+    report = tflite.convert(_sequential(*parts, shape=(6, 6, 3)), calibration=images).report
+    assert report.input_type == report.output_type == "int8" and report.differences["calibration"][1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("network.h5", "is a path"),
+        (_Subclassed(), "no graph of layers"),
+        (tf.Module(), "is no model"),
+    ],
+)
+def test_what_is_no_functional_model_is_refused_in_one_line(model, message):
+    with pytest.raises(tflite.ConversionError, match=message) as raised:
+        tflite.convert(model)
+    assert "\n" not in str(raised.value) and "tf.keras" in str(raised.value)
+    with pytest.raises(costs.CostError, match="functional"):
+        costs.count(model)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "options"),
+    [
+        ((2, 2), 3, {}),
+        ((4, 9), 5, {"use_bias": True, "activation": "relu"}),
+        ((4, 4), 3, {"dilation_rate": 2}),
+        ((1, 7), 3, {"strides": 2, "groups": 4}),
+        ((2, 2), 3, {"groups": 2}),
+    ],
+)
+def test_zeros_around_a_small_map_are_right(side, kernel, options):
+    layer = lq.layers.QuantConv2D(32, kernel, padding="same", **BINARY, **options)
+    report = tflite.convert(_sequential(layer, layers.BatchNormalization(), shape=(*side, 64))).report
+    assert report.all_packed and report.differences["random"][0] < 1e-3
+
+
+def test_small_maps_of_a_layer_that_cannot_be_replaced_are_refused():
+    class Own(lq.layers.QuantConv2D):
+        pass
+
+    with pytest.raises(tflite.ConversionError, match="pads with zeros what is smaller than its kernel"):
+        tflite.convert(_sequential(Own(32, 3, padding="same", **BINARY), shape=(2, 2, 32)))
+
+
+def test_ternary_inputs_are_refused():
+    with pytest.raises(tflite.ConversionError, match="ste_tern gives more than two values"):
+        tflite.convert(_sequential(_conv(input_quantizer="ste_tern")), allow_float_fallback=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: lq.layers.QuantDepthwiseConv2D(3, input_quantizer="ste_sign", depthwise_quantizer="ste_sign"),
+        lambda: lq.layers.QuantConv2DTranspose(8, 3, **BINARY),
+    ],
+)
+def test_binary_layers_of_other_kinds_are_listed_and_are_an_error(layer):
+    with pytest.raises(tflite.ConversionError, match="packs no Quant"):
+        tflite.convert(_sequential(layer()))
+    report = tflite.convert(_sequential(layer()), allow_float_fallback=True).report
+    assert not report.all_packed and report.binary_convolutions[0].status == tflite.FLOAT
+
+
+def test_a_binary_dense_layer_is_a_row_that_says_what_it_costs():
+    report = tflite.convert(_sequential(layers.Flatten(), lq.layers.QuantDense(8, **BINARY))).report
+    (row,) = report.binary_convolutions
+    assert row.dense and not report.all_packed and "36,864 bytes in 32 bits, 1,152 in one" in str(report)
+
+
+def test_a_sign_of_a_layer_of_its_own_makes_inputs_binary():
+    with pytest.raises(tflite.ConversionError, match="does not recognise its input"):
+        tflite.convert(_sequential(lq.quantizers.SteSign(), layers.MaxPooling2D(), _conv(input_quantizer=None)))

@@ -1,0 +1,31 @@
+"""Networks are saved and loaded in every format of Keras."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import bars_architecture
+
+from larq_nas import networks, zoo
+from larq_nas.methods import bats, bnas
+
+NETWORKS = {
+    "bnas": lambda: networks.build(bnas.space(3, 4).sample(1), (8, 8, 3)),
+    "bars": lambda: networks.build(bars_architecture((8, 16), (1, 1), (10, 6), ((1, 0),)), (8, 8, 3)),
+    "bats": lambda: networks.build(bats.space(3, 8, 4).sample(1), (8, 8, 3)),
+    "dms": lambda: zoo.dms_resnet18_a(input_shape=(8, 8, 3)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("ending", [".h5", ".keras", pytest.param("", marks=pytest.mark.slow), "clone"])
+def test_a_network_is_loaded_again(name, ending, tmp_path):
+    model, path = NETWORKS[name](), str(tmp_path / f"network{ending}")
+    if ending == "clone":
+        loaded = tf.keras.models.clone_model(model)
+        loaded.set_weights(model.get_weights())
+    else:
+        model.save(path)
+        loaded = tf.keras.models.load_model(path)
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(loaded(images), model(images), rtol=1e-4, atol=1e-5)
