@@ -24,6 +24,7 @@ _SUBMODULES = {
     "cells",
     "chains",
     "converters",
+    "convolutions",
     "costs",
     "datasets",
     "devices",

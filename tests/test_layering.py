@@ -23,6 +23,7 @@ ORDER = [
     "versions",
     "precision",
     "quantizers",
+    "convolutions",
     "operations",
     "grouped",
     "steps",
