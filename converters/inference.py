@@ -7,7 +7,7 @@ a sum or a concatenation. So the layers of a model are replaced one by one, wher
   depthwise operation in place of a multiplication and an addition,
 - pixels are left out before a BatchNorm and not behind it,
 - what is padded with ones in front of a convolution is padded by the convolution,
-- a dilated convolution is one operator from the beginning,
+- a convolution with dilation or with groups is one operator from the beginning,
 - groups of convolutions that LCE would compute as floats are a convolution each,
 - a convolution that pads a small map with zeros, which LCE computes wrongly, pads with ones and subtracts them,
 - what is the same for all images is a constant.
@@ -19,10 +19,9 @@ import tensorflow as tf
 
 from larq_nas import bitwidths
 from larq_nas.converters import copies
-from larq_nas.convolutions import convolve
 from larq_nas.grouped import ScaledConv2D
 from larq_nas.layouts import WORD
-from larq_nas.operations import StartAt, XnorConv2D, Zeroise
+from larq_nas.operations import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
 from larq_nas.steps import Step, StepConv2D
 
 layers, keras = tf.keras.layers, tf.keras.activations
@@ -204,7 +203,7 @@ class Links:
 
 
 def _simpler(model):
-    """Simpler layers in place of normalizations, steps, paddings and dilated convolutions."""
+    """Simpler layers in place of normalizations, steps, paddings, and convolutions with dilation or groups."""
     links, found = Links(model), {}
     for name, layer in links.once.items():
         if is_plain_norm(layer) and len(layer.input_shape) == 4:
@@ -214,7 +213,7 @@ def _simpler(model):
             found[name] = StepConv2D.from_config(config)
         elif isinstance(layer, StartAt):
             found |= _padding(layer, links)
-        elif _is_dilated(layer):
+        elif _is_indirect(layer):
             found[name] = _direct(layer)
     return found
 
@@ -288,23 +287,31 @@ def _padding(layer, links):
     return {layer.name: layers.Activation("linear", name=layer.name), padded.name: padded}
 
 
-def _is_dilated(layer):
+def _is_indirect(layer):
+    """Whether a layer computes its convolution by several operators, so that it has a gradient on CPUs."""
     # A subclass may compute its convolution in another way.
-    own = getattr(type(layer), "convolution_op", None) is layers.Conv2D.convolution_op
-    return isinstance(layer, layers.Conv2D) and own and copies.is_known(layer) and max(layer.dilation_rate) > 1
+    own = getattr(type(layer), "convolution_op", None) in (layers.Conv2D.convolution_op, NotCompiled.convolution_op)
+    in_groups = isinstance(layer, NotCompiled) and layer.groups > 1
+    return (
+        isinstance(layer, layers.Conv2D)
+        and own
+        and copies.is_known(layer)
+        and (max(layer.dilation_rate) > 1 or in_groups)
+    )
 
 
 def _direct(layer):
-    """A copy of a dilated convolution without the change of layout around it that Keras has on CPUs.
+    """A copy of such a layer that computes its convolution by one operator.
 
-    LCE undoes that change, but not where two convolutions share it, which is so after two equal BatchNorms.
+    Keras changes the layout around a dilated convolution. LCE undoes that change, but not where two convolutions share
+    it, which is so after two equal BatchNorms. A convolution with groups may be one convolution for each group.
     """
     copy = layer.__class__.from_config(layer.get_config())
 
     def convolution_op(x, kernel):
         return tf.nn.conv2d(x, kernel, copy.strides, copy.padding.upper(), copy._tf_data_format, copy.dilation_rate)
 
-    # Here only: this operator has no gradient on CPUs.
+    # Here only: this operator may have no gradient on CPUs.
     copy.convolution_op = convolution_op
     return copy
 
@@ -340,11 +347,11 @@ class _Apart(layers.Layer):
         layer = self.convolution
         arguments = kernel, layer.strides, layer.dilation_rate, layer.padding
         if not _is_too_small(layer, x.shape):
-            return convolve(x, *arguments, layer.pad_values)
+            return convolve(x, *arguments, layer.pad_values, tf.nn.conv2d)
         # Ones are padded, and what they add is subtracted, in a form that LCE does not merge with the convolution.
         with tf.init_scope():
-            added = convolve(tf.zeros([1, *x.shape[1:]]), *arguments, 1.0).numpy()
-        return tf.add_n([convolve(x, *arguments, 1.0), tf.tile(-added, [tf.shape(x)[0], 1, 1, 1])])
+            added = convolve(tf.zeros([1, *x.shape[1:]]), *arguments, 1.0, tf.nn.conv2d).numpy()
+        return tf.add_n([convolve(x, *arguments, 1.0, tf.nn.conv2d), tf.tile(-added, [tf.shape(x)[0], 1, 1, 1])])
 
 
 def _is_too_small(layer, shape):

@@ -12,8 +12,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_nas import operations
-from larq_nas.convolutions import NotCompiled
-from larq_nas.operations import OPERATIONS, GroupedConv2D, batch_normalization
+from larq_nas.operations import OPERATIONS, GroupedConv2D, NotCompiled, batch_normalization
 from larq_nas.quantizers import register, xnor_scale
 
 layers = tf.keras.layers

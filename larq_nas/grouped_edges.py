@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas import grouped, mixed, operations
-from larq_nas.convolutions import convolve
 from larq_nas.quantizers import register
 
 
@@ -160,7 +159,7 @@ def _convolutions(z, weights, convolutions, kernel, slopes, strides, groups, bin
         subsampling, own, dilation_rate = operations.strides_of(operation, strides)
         read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
         # To pad with ones is faster than to make good for zeros.
-        y = convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
+        y = operations.convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
         summed.append(_weighted_prelu(y, _by_group(weights[:, index], groups, z.shape[-1]), slope))
     return _apart(tf.add_n(summed), groups, weights.shape[0])
 

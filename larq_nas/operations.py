@@ -9,7 +9,7 @@ import dataclasses
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.convolutions import NotCompiled
+from larq_nas.convolutions import conv2d
 from larq_nas.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
 
 layers = tf.keras.layers
@@ -194,6 +194,36 @@ def convolution_block(x, filters, operation: Operation, strides=1, affine=True, 
         return binary_conv(filters, operation.kernel_size, strides, dilation_rate, name=f"{name}_conv")(x)
     x = float_conv(filters, operation.kernel_size, strides, name=f"{name}_conv")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, function=conv2d):
+    """A convolution of what is padded with any value; the result has the size of that of TensorFlow's padding.
+
+    Strides and dilation rates are integers, or one for each side. `function` is `conv2d` or, for inference,
+    `tf.nn.conv2d`.
+    """
+    strides, rates = ((n, n) if isinstance(n, int) else tuple(n) for n in (strides, dilation_rate))
+    if padding == "valid" or not pad_values or kernel.shape[0] == kernel.shape[1] == 1:
+        return function(x, kernel, strides, padding.upper(), dilations=rates)
+    margins = []
+    for side, taps, stride, rate in zip(x.shape[1:3], kernel.shape[:2], strides, rates, strict=True):
+        missing = max((-(-side // stride) - 1) * stride + (taps - 1) * rate + 1 - side, 0)
+        margins.append([missing // 2, missing - missing // 2])
+    x = tf.pad(x, [[0, 0], *margins, [0, 0]], constant_values=pad_values)
+    return function(x, kernel, strides, "VALID", dilations=rates)
+
+
+class NotCompiled:
+    """A mixin for convolutions in groups, which Keras compiles by XLA.
+
+    On CPUs, the gradient of `conv2d` is a hundred times as fast (`benchmarks/NOTES.md`).
+    """
+
+    def convolution_op(self, inputs, kernel):
+        return conv2d(inputs, kernel, self.strides, self.padding.upper(), self.dilation_rate)
+
+    def _jit_compiled_convolution_op(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
 
 
 @register

@@ -2,62 +2,89 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import convolutions
+from larq_nas import convolutions, operations
+
+pytestmark = pytest.mark.onednn
 
 
-def _gradients(groups, strides, dilation_rate, pad_values):
-    generator = np.random.default_rng(0)
-    x = tf.constant(generator.normal(size=(2, 7, 6, 4)), tf.float32)
-    kernel = tf.constant(generator.normal(size=(3, 3, 4 // groups, 8)), tf.float32)
-
-    @tf.function
-    def gradients(x, kernel):
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            y = convolutions.convolve(x, kernel, strides, dilation_rate, pad_values=pad_values)
-            loss = tf.reduce_sum(tf.sin(y))
-        return y, *tape.gradient(loss, [x, kernel])
-
-    return gradients(x, kernel), x, kernel
-
-
-def _dense(kernel, groups):
-    """The same kernel for all channels at once."""
-    inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
-    dense = np.zeros((3, 3, inputs * groups, outputs * groups), np.float32)
-    for group in range(groups):
-        rows, columns = slice(group * inputs, (group + 1) * inputs), slice(group * outputs, (group + 1) * outputs)
-        dense[:, :, rows, columns] = kernel[..., columns]
-    return dense
+def _dense(x, kernel, strides, padding, dilations):
+    """The convolution of the kernel that is 0 between groups, dilated by zeros between its taps."""
+    groups = x.shape[-1] // kernel.shape[-2]
+    blocks = [tf.split(kernel, groups, axis=-1)[i] for i in range(groups)]
+    rows = [tf.concat([b if i == j else 0 * b for j, b in enumerate(blocks)], axis=-1) for i in range(groups)]
+    kernel = tf.concat(rows, axis=-2)
+    for axis, rate in enumerate(dilations):
+        taps = []
+        for tap in tf.unstack(kernel, axis=axis):
+            taps += [tap] + [0 * tap] * (rate - 1)
+        kernel = tf.stack(taps[: len(taps) - rate + 1], axis=axis)
+    return tf.nn.conv2d(x, kernel, strides, padding)
 
 
 @pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize(
-    ("groups", "strides", "dilation_rate", "pad_values"),
-    [(1, 1, 2, 1.0), (2, 1, 2, 1.0), (4, 2, 1, 1.0), (2, 1, 1, 0.0)],
+    ("groups", "kernel_size", "strides", "padding", "dilations"),
+    [
+        (1, 3, 1, "SAME", (2, 2)),
+        (3, 3, 1, "SAME", (1, 1)),
+        (3, 5, 1, "VALID", (2, 2)),
+        (6, 3, 1, "SAME", (1, 3)),
+        (2, 3, 2, "SAME", (1, 1)),
+    ],
 )
-def test_groups_and_dilation_have_the_gradients_of_the_written_out_sum(
-    groups, strides, dilation_rate, pad_values, native, monkeypatch
+def test_it_equals_a_dense_convolution_in_outputs_and_gradients(
+    monkeypatch, native, graph, groups, kernel_size, strides, padding, dilations
 ):
-    if native and not convolutions.native_gradients():
-        pytest.skip("TensorFlow has no such kernels here")
-    monkeypatch.setattr(convolutions, "native_gradients", lambda: native)
-    (y, to_x, to_kernel), x, kernel = _gradients(groups, strides, dilation_rate, pad_values)
+    if not native:
+        monkeypatch.setattr(convolutions, "has_gradient", lambda *form: False)
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, 9, 10, 6)), tf.float32)
+    kernel = tf.constant(rng.normal(size=(kernel_size, kernel_size, 6 // groups, 12)), tf.float32)
+    found = []
+    for function in (convolutions.conv2d, _dense):
+
+        def run(function=function):
+            with tf.GradientTape() as tape:
+                tape.watch([x, kernel])
+                y = function(x, kernel, strides, padding, dilations)
+                loss = tf.reduce_sum(tf.sin(y))
+            return y, *tape.gradient(loss, [x, kernel])
+
+        found.append((tf.function(run) if graph else run)())
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", [(True, False), (False, True), (True, True)])
+def test_the_probe_says_whether_tensorflow_has_the_gradient(form):
+    is_grouped, dilated = form
+    x, kernel = tf.random.normal([2, 8, 8, 4]), tf.random.normal([3, 3, 1 if is_grouped else 4, 8])
     with tf.GradientTape() as tape:
-        tape.watch(x)
-        dense = tf.constant(_dense(kernel.numpy(), groups))
-        tape.watch(dense)
-        # Taps that are apart, written out as a larger kernel with zeros between them.
-        size = 2 * dilation_rate + 1
-        places = [[row * dilation_rate, column * dilation_rate] for row in range(3) for column in range(3)]
-        spread = tf.scatter_nd(places, tf.reshape(dense, [9, *dense.shape[2:]]), [size, size, *dense.shape[2:]])
-        sides = [max((-(-side // strides) - 1) * strides + size - side, 0) for side in x.shape[1:3]]
-        margins = [[0, 0], *([missing // 2, missing - missing // 2] for missing in sides), [0, 0]]
-        expected = tf.nn.conv2d(tf.pad(x, margins, constant_values=pad_values), spread, strides, "VALID")
-        loss = tf.reduce_sum(tf.sin(expected))
-    of_x, of_dense = tape.gradient(loss, [x, dense])
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_allclose(to_x, of_x, atol=1e-5)
+        tape.watch(kernel)
+        y = tf.nn.conv2d(x, kernel, 1, "SAME", dilations=2 if dilated else 1)
+    if convolutions.has_gradient(*form, tf.float32):
+        assert np.any(tape.gradient(y, kernel))
+    else:
+        with pytest.raises(tf.errors.OpError):
+            tape.gradient(y, kernel)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_layers_with_groups_train_and_predict(monkeypatch, native, precision):
+    if not native:
+        monkeypatch.setattr(convolutions, "has_gradient", lambda *form: False)
+    policy = tf.keras.mixed_precision.Policy(precision)
+    # The bias and BatchNorm are what TensorFlow fuses with a convolution.
+    layer = operations.GroupedConv2D(8, 3, dilation_rate=2, groups=4, padding="same", dtype=policy)
+    model = tf.keras.Sequential([tf.keras.Input((6, 5, 4)), layer, tf.keras.layers.BatchNormalization()])
+    model.compile("sgd", "mse")
+    before = model.get_weights()[0]
+    x = np.random.default_rng(0).normal(size=(4, 6, 5, 4)).astype(np.float32)
+    model.fit(x, np.ones((4, 6, 5, 8), np.float32), verbose=0)
+    assert not np.array_equal(before, model.get_weights()[0])
+    exact = precision == "float32"
     np.testing.assert_allclose(
-        _dense(to_kernel.numpy(), groups), of_dense * (_dense(np.ones(kernel.shape), groups)), atol=1e-4
+        model.predict(x, verbose=0), model(x), rtol=1e-4 if exact else 0.1, atol=1e-4 if exact else 0.1
     )
