@@ -82,7 +82,6 @@ def probe(content: bytes):
     # Raises
         ConversionError: If LCE is missing or cannot run the file.
     """
-    require_lce()
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             pool.submit(_probe, content).result()
