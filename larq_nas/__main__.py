@@ -2,15 +2,19 @@
 
 import contextlib
 import difflib
+import errno
 import os
 import re
+import select
+import signal
 import sys
+import threading
 import traceback
 
 from absl import flags, logging
 
 from larq_nas import flags as definitions
-from larq_nas import quiet, versions, zoo
+from larq_nas import locks, quiet, versions, zoo
 from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 
 COMMANDS = {
@@ -22,12 +26,28 @@ COMMANDS = {
     "costs": "count operations, parameters and bytes of a genotype's network",
     "zoo": "list the networks of the zoo",
 }
+# These write to --run_dir, one at a time.
+LOCKED = ("search", "train", "convert", "benchmark")
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
 def run(argv=None):
     """Runs a command line and exits with its code."""
-    sys.exit(main(sys.argv[1:] if argv is None else argv))
+    code = 0
+    try:
+        code = main(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        _say(f"stdout: {error.strerror}")
+        code = EXIT_FAILED
+    else:
+        sys.exit(code)
+    # Python flushes once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def main(argv) -> int:
@@ -53,11 +73,11 @@ def main(argv) -> int:
         print(_command_usage(command, settings, names))
         return 0
     try:
-        _parse(command, words, settings)
+        recipe = _parse(command, words, settings)
     except (flags.Error, UnicodeDecodeError) as error:
         _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
         return EXIT_BAD_FLAGS
-    return _call(command, settings, names)
+    return _call(command, settings, names, recipe)
 
 
 def load_tensorflow():
@@ -78,35 +98,74 @@ def load_tensorflow():
     return tensorflow
 
 
-def _call(command, settings, names):
+def _call(command, settings, names, recipe):
     try:
-        from larq_nas import commands
-
-        if not settings["verbosity"].present:
-            logging.set_verbosity(logging.ERROR)
-        # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-        light = command == "zoo" and not settings.costs
-        if command == "benchmark":
-            light = not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
-        if not light:
-            versions.check_tensorflow()
-            # Its warnings speak of TensorFlow's own insides.
-            load_tensorflow().get_logger().setLevel("ERROR")
-        function = commands.list_zoo if command == "zoo" else getattr(commands, command)
-        foreign = definitions.foreign(settings)
-        function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
+        if recipe:
+            print(f"recipe {recipe}; choose another with --flagfile")
+        held = locks.hold(settings.run_dir) if command in LOCKED else contextlib.nullcontext()
+        with _termination_as_interruption(), held:
+            _run_command(command, settings, names)
     except KeyboardInterrupt:
         again = " without --overwrite" if "overwrite" in names and settings.overwrite else ""
         unit = "round" if "method" in settings and settings.method == "dms" else "epoch"
         goes_on = f"; the same command{again} goes on after the last finished {unit}" if "overwrite" in names else ""
         _say(f"{command}: interrupted{goes_on}")
         return EXIT_FAILED
-    except Exception as error:
+    # Rich ends a process whose output nobody reads any more.
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) or isinstance(error, BrokenPipeError) and _output_is_closed():
+            # Nobody reads what such a command only shows; other commands are not done.
+            return EXIT_FAILED if "run_dir" in names else 0
         if settings.verbosity > 0:
             traceback.print_exc()
         _say(f"{command}: {_one_line(error)}")
         return EXIT_FAILED
     return 0
+
+
+def _run_command(command, settings, names):
+    from larq_nas import commands
+
+    if not settings["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
+    # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
+    light = command == "zoo" and not settings.costs
+    if command == "benchmark":
+        light = not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
+    if not light:
+        versions.check_tensorflow()
+        # Its warnings speak of TensorFlow's own insides.
+        load_tensorflow().get_logger().setLevel("ERROR")
+    function = commands.list_zoo if command == "zoo" else getattr(commands, command)
+    foreign = definitions.foreign(settings)
+    function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
+
+
+@contextlib.contextmanager
+def _termination_as_interruption():
+    """Lets SIGTERM end a command as Ctrl-C does, so that it says how to go on and frees its directory."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _output_is_closed():
+    """Whether nobody reads stdout any more, as in `larq_nas costs | head`."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, ValueError):  # There is no stdout, or none of the system's.
+        return False
 
 
 def _one_line(error):
@@ -116,24 +175,29 @@ def _one_line(error):
     if unreadable:
         return unreadable[1]
     text = " ".join(str(error).split())
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in text:
+        return "no space is left on the disk; free some, and give the same command again"
     ours = type(error).__module__.startswith("larq_nas")
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 
 def _parse(command, words, settings):
+    """Reads the words of a command; the name of the recipe that is taken since they name none, or `None`."""
     words = list(words)
     for index, word in reversed(list(enumerate(words[:-1]))):
         if word.lstrip("-") == "flagfile" and word.startswith("-"):
             words[index : index + 2] = [f"{word}={words[index + 1]}"]
     words = [_find_recipe(command, word, _method(command, words)) for word in words]
     _read(command, words, settings)
-    default = _default_recipe(command, settings, _method(command, words))
-    if default is not None and not any(word.startswith(("--flagfile", "-flagfile")) for word in words):
+    default = None
+    if not any(word.startswith(("--flagfile", "-flagfile")) for word in words):
+        default = _default_recipe(command, settings, _method(command, words))
+    if default is not None:
         for name in list(settings):
             settings[name].unparse()
-        print(f"recipe {default}; choose another with --flagfile")
         _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
     definitions.expand_paths(settings)
+    return default
 
 
 def _read(command, words, settings):

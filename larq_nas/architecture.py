@@ -317,6 +317,14 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
+def sequence(architecture: Architecture):
+    """The cells of a network in their order: stage, name of the cell, and whether it is a reduction."""
+    for stage in architecture.stages:
+        if stage.reduction:
+            yield stage, stage.reduction, True
+        yield from [(stage, stage.cell, False)] * stage.depths[0]
+
+
 def thirds(layers: int, filters: int) -> tuple[Stage, ...]:
     """The stages of the networks of DARTS: cells number `layers // 3` and `2 * layers // 3` are the reductions.
 

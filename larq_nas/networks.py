@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from larq_nas import cells, chains, grouped, macro, operations, quiet
-from larq_nas.architecture import CHAINS, Architecture
+from larq_nas.architecture import CHAINS, Architecture, sequence
 from larq_nas.operations import Operation, batch_normalization, convolution_block, float_conv
 from larq_nas.quantizers import FloatKernel
 
@@ -296,14 +296,6 @@ def _chained(architecture, inputs, choices, drop_path, cell, own):
         )
         earlier, previous, reduced = previous, output, reduction
     return previous
-
-
-def sequence(architecture: Architecture):
-    """The cells of a network in their order: stage, name of the cell, and whether it is a reduction."""
-    for stage in architecture.stages:
-        if stage.reduction:
-            yield stage, stage.reduction, True
-        yield from [(stage, stage.cell, False)] * stage.depths[0]
 
 
 def _cifar_stem(images, filters):

@@ -1,6 +1,7 @@
 """A search in rounds, as DMS searches: weights, then widths, then another network.
 
-What a round leaves behind is one file in `backup/`, from which an interrupted search goes on.
+What a round leaves behind is one file in `backup/`, from which an interrupted search goes on; that of the round before
+is kept, too.
 """
 
 import gc
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from larq_nas import callbacks, costs, datasets, runs, training
+from larq_nas import backups, callbacks, costs, datasets, runs, training
 from larq_nas.architecture import Architecture
 from larq_nas.methods import dms
 
@@ -134,22 +135,36 @@ def _values(model):
 
 
 def _save(run, state):
-    with runs.atomic(run.backup / "round.npz") as temporary, open(temporary, "wb") as file:
+    with runs.atomic(run.backup / f"round-{state['round']:04}.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, **state)
+    for file in _files(run)[backups.KEPT :]:
+        file.unlink()
+
+
+def _files(run):
+    """The backups, the newest first."""
+    return sorted(run.backup.glob("round-*.npz"), reverse=True)
 
 
 def _load(run, base):
-    file = run.backup / "round.npz"
-    if not file.exists():
-        return None
-    try:
-        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            state = dict(stored)
-        same = Architecture.from_json(str(state["base"])) == base
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise runs.RunError(f"{file}: broken ({error}); start again with --overwrite") from None
-    if not same:
+    errors = {}
+    for file in _files(run):
+        try:
+            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                state = dict(stored)
+            same = Architecture.from_json(str(state["base"])) == base
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            errors[file] = error
+            continue
+        if not same:
+            raise runs.RunError(
+                f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
+            )
+        for broken in errors:
+            print(f"{broken}: broken; going on after round {int(state['round'])}")
+        return state
+    for file, error in errors.items():
         raise runs.RunError(
-            f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
+            f"{file}: broken ({error}), and no earlier round is kept that is not; start again with --overwrite"
         )
-    return state
+    return None

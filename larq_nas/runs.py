@@ -13,6 +13,8 @@ import platform
 import shutil
 from importlib import metadata
 
+from larq_nas import locks
+
 PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine", "tensorflow-datasets", "numpy")
 
 
@@ -89,22 +91,30 @@ class Run:
         lines = [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
         try:
             if overwrite and self._holds_run():
-                shutil.rmtree(self.path)
+                self._clear()
             if self._holds_run():
                 self._check_same(lines)
-            elif self.path.exists() and any(self.path.iterdir()):
+            elif self.path.exists() and any(path.name != locks.NAME for path in self.path.iterdir()):
                 raise RunError(f"{self.path}: holds files but no run of larq_nas; choose another --run_dir")
             write(self.flags, "\n".join(lines) + "\n")
             write(self.environment, _environment())
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; choose another --run_dir") from None
 
+    def _clear(self):
+        """Removes everything but the lock, and what tells that this is a run last."""
+        if self.path.is_symlink():
+            raise RunError(f"{self.path}: is a symbolic link, which --overwrite does not follow; name its directory")
+        for path in sorted(self.path.iterdir(), key=lambda path: path == self.flags):
+            if path.name != locks.NAME:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
     def _holds_run(self):
         # Other programs have a flags.txt, too.
         return self.flags.exists() and self.flags.read_bytes().startswith(b"# larq_nas ")
 
     def _check_same(self, lines):
-        old = self.flags.read_text(encoding="utf-8").splitlines()
+        old = self._flag_lines()
         # Data may move.
         changed = sorted({line.split("=")[0] for line in set(old) ^ set(lines)} - {"--data_dir"})
         if changed:
@@ -116,23 +126,32 @@ class Run:
 
     def flag_values(self) -> dict:
         """The flags with which the run was started, as texts by name."""
-        lines = self.flags.read_text(encoding="utf-8").splitlines()
-        return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+        lines = self._flag_lines()
+        return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+
+    def _flag_lines(self):
+        try:
+            return self.flags.read_text(encoding="utf-8").splitlines()
+        except ValueError:
+            raise RunError(f"{self.flags}: broken; start again with --overwrite") from None
 
     def provenance(self) -> dict:
         """What made this run what it is: its flags, but for `--data_dir`, and the versions of packages."""
         if not self.flags.exists():
             return {}
         flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}
-        return {"flags": flags, "packages": read_json(self.environment)["packages"]}
+        return {"flags": flags, "packages": self.packages()}
+
+    def packages(self) -> dict:
+        """The versions of packages with which the run was started last."""
+        environment = read_json(self.environment)
+        if not isinstance(environment, dict) or "packages" not in environment:
+            raise RunError(f"{self.environment}: broken; the command of the run writes it again")
+        return environment["packages"]
 
     def rows(self) -> list:
         """What `metrics.csv` says of each finished epoch: a dict of numbers."""
-        try:
-            # Keras writes NA where it has no value.
-            return [{k: float(v) for k, v in row.items() if v != "NA"} for row in self._table()]
-        except (TypeError, ValueError):
-            raise RunError(f"{self.metrics_csv}: broken; start again with --overwrite") from None
+        return [self._numbers(row) for row in self._table()]
 
     def append_row(self, row: dict):
         """Adds a row to `metrics.csv`."""
@@ -144,11 +163,18 @@ class Run:
             writer.writerow(row)
 
     def drop_rows(self, first_epoch: int):
-        """Forgets the rows of epochs that are run again."""
-        try:
-            rows = [row for row in self._table() if int(row["epoch"]) < first_epoch]
-        except (KeyError, TypeError, ValueError):
-            raise RunError(f"{self.metrics_csv}: broken; start again with --overwrite") from None
+        """Forgets the rows of epochs that are run again.
+
+        # Raises
+            RunError: If the table is broken, or says of several epochs that they are finished and all are run again.
+        """
+        table = self._table(mend=True)
+        rows = [row for row in table if self._numbers(row)["epoch"] < first_epoch]
+        if first_epoch == 0 and len(table) > 1:
+            raise RunError(
+                f"{self.backup}: holds no epoch of the {len(table)} that {self.metrics_csv.name} says are finished; "
+                "start again with --overwrite"
+            )
         if not rows:
             self.metrics_csv.unlink(missing_ok=True)
             return
@@ -158,11 +184,25 @@ class Run:
         writer.writerows(rows)
         write(self.metrics_csv, text.getvalue())
 
-    def _table(self):
-        if not self.metrics_csv.exists():
-            return []
-        with open(self.metrics_csv, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    def _table(self, mend=False):
+        """The rows as texts; `mend` leaves out a last one that was cut off when it was written."""
+        try:
+            text = self.metrics_csv.read_bytes().decode() if self.metrics_csv.exists() else ""
+            if mend and not text.endswith("\n"):
+                text = text[: text.rfind("\n") + 1]
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        except (csv.Error, ValueError):
+            raise self._broken_table() from None
+
+    def _numbers(self, row):
+        try:
+            # Keras writes NA where it has no value.
+            return {"epoch": float(row["epoch"]), **{k: float(v) for k, v in row.items() if v != "NA"}}
+        except (KeyError, TypeError, ValueError):
+            raise self._broken_table() from None
+
+    def _broken_table(self):
+        return RunError(f"{self.metrics_csv}: broken; remove its broken lines, or start again with --overwrite")
 
 
 def _environment():

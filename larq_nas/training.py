@@ -8,6 +8,7 @@ import pathlib
 import tensorflow as tf
 
 from larq_nas import (
+    backups,
     callbacks,
     class_weights,
     datasets,
@@ -38,13 +39,15 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
     # Returns
         The rows of `metrics.csv`.
     """
-    first_epoch = resume_epoch(run)
+    backup = backups.Backup(run.backup)
+    first_epoch = backup.restore(model)
     run.drop_rows(first_epoch)
     progress = callbacks.Progress(epochs, steps_per_epoch)
     keras = tf.keras.callbacks
     try:
         model.fit(
             batches(first_epoch),
+            initial_epoch=first_epoch,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
             validation_data=validation,
@@ -56,7 +59,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
                 keras.CSVLogger(run.metrics_csv, append=True),
                 progress,
                 # The last: what is backed up is finished, and its row is written.
-                keras.BackupAndRestore(run.backup, delete_checkpoint=False),
+                backup,
             ],
         )
     finally:
@@ -66,10 +69,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
 
 def resume_epoch(run: runs.Run) -> int:
     """The number of the first epoch that is not in the backup; 0 if there is none."""
-    checkpoint = tf.train.latest_checkpoint(run.backup / "chief")
-    if checkpoint is None:
-        return 0
-    return 1 + int(tf.train.load_variable(checkpoint, "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"))
+    return max((epoch + 1 for epoch in backups.epochs(run.backup)), default=0)
 
 
 def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
@@ -303,7 +303,12 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
             activations = networks.with_float_kernels(network)
             activations.set_weights(network.get_weights())
             _train(activations, architecture, data, before, first, settings)
-        network.load_weights(before.weights)
+        try:
+            network.load_weights(before.weights)
+        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            raise WeightsError(
+                f"{before.weights}: broken ({error}); remove it to train this stage again, or start with --overwrite"
+            ) from None
         for layer in network.layers:
             if isinstance(layer, grouped.ScaledConv2D):
                 layer.binarize()

@@ -18,6 +18,8 @@ FOLDERS = {
 # Who may import whom: a module, or the modules of a package, only what stands before.
 ORDER = [
     "architecture",
+    "reachability",
+    "locks",
     "runs",
     "quiet",
     "versions",
@@ -52,6 +54,7 @@ ORDER = [
     "class_weights",
     "recipes",
     "callbacks",
+    "backups",
     "training",
     "rounds",
     "zoo",
@@ -67,6 +70,8 @@ ORDER = [
 # These answer at once, or run where TensorFlow is not needed.
 LIGHT = [
     "architecture",
+    "reachability",
+    "locks",
     "runs",
     "quiet",
     "versions",
@@ -157,9 +162,9 @@ def test_flags_imports_absl_only():
     assert foreign == {"absl"}
 
 
-@pytest.mark.parametrize("module", ["architecture", "runs", "quiet"])
+@pytest.mark.parametrize("module", ["architecture", "reachability", "locks", "runs", "quiet"])
 def test_ground_floor_needs_only_the_standard_library(module):
-    assert {name.split(".")[0] for name in imports(f"larq_nas.{module}")} <= sys.stdlib_module_names
+    assert {name.split(".")[0] for name in imports(f"larq_nas.{module}")} <= {*sys.stdlib_module_names, "larq_nas"}
 
 
 def test_absl_flags_are_read_by_the_command_line_only():

@@ -308,6 +308,58 @@ def test_interruption_says_how_to_go_on(tmp_path):
     fails(python(tmp_path, *train, "--overwrite"), 3, "the same command without --overwrite goes on")
 
 
+def test_termination_is_an_interruption_that_frees_the_directory(tmp_path):
+    code = FAKE.format(body="import time; print('at work', flush=True); time.sleep(60)")
+    words = [sys.executable, "-c", code, "train", "--genotype=x", "--run_dir=lr[1]"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("recipe") and process.stdout.readline() == "at work\n"
+    # The same command meanwhile, and another that would write there.
+    for command in (words, [*words, "--overwrite"], [sys.executable, "-m", "larq_nas", "convert", "--run_dir=lr[1]"]):
+        second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        fails(second, 3, f"lr[1]: is in use by process {process.pid} of ")
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 3 and "train: interrupted; the same command goes on" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named(tmp_path):
+    code = FAKE.format(body="raise OSError(28, 'No space left on device', 'weights.h5')")
+    fails(python(tmp_path, "-c", code, "search"), 3, "search: no space is left on the disk; free some")
+
+
+def piped(folder, reader, *arguments):
+    """stdout is read only in part."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    reader(process.stdout)
+    process.stdout.close()
+    code = process.wait(60)
+    with process.stderr:
+        return code, process.stderr.read()
+
+
+@pytest.mark.parametrize("words", [["zoo"], ["zoo", "--json"], ["--help"], ["search", "--help"]], ids=in_words)
+@pytest.mark.parametrize("reader", [lambda stdout: None, lambda stdout: stdout.read(1)], ids=["nothing", "something"])
+def test_output_that_nobody_reads_is_no_error(tmp_path, words, reader):
+    assert piped(tmp_path, reader, "-m", "larq_nas", *words) == (0, "")
+
+
+@pytest.mark.parametrize("show", ["print(9 * 'x' * 10**6)", "from rich.console import Console; Console().print('x')"])
+def test_a_training_whose_output_nobody_reads_ends_without_a_word(tmp_path, show):
+    code = FAKE.format(body=f"import time; time.sleep(1); {show}").replace("import main", "import run as main")
+    assert piped(tmp_path, lambda stdout: None, "-c", code, "train", "--genotype=x") == (3, "")
+
+
+def test_output_that_cannot_be_written_is_named(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "larq_nas", "zoo"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "o space" in done.stderr
+
+
 # --- zoo -----------------------------------------------------------------------------------------------------
 
 

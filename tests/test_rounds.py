@@ -82,20 +82,31 @@ def test_widths_of_a_genotype_with_cells_are_searched(tmp_path):
     assert rows[0]["megabytes"] > rows[-1]["megabytes"] and "ratio/stage2" in rows[0]
 
 
-def test_a_broken_backup_is_named(digits, tmp_path):
-    run = runs.Run(tmp_path)
-    run.backup.mkdir()
-    (run.backup / "round.npz").write_bytes(b"PK\x03\x04 broken")
-    with pytest.raises(runs.RunError, match="round.npz: broken.*--overwrite"):
-        rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+BROKEN = {"empty": b"", "cut": b"PK\x03\x04 broken", "text": b"garbage"}
 
 
-def test_a_pickle_in_a_backup_is_not_loaded(digits, tmp_path):
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_backup_gives_way_to_the_round_before_or_is_named(tmp_path, capsys, content):
+    run, base = runs.Run(tmp_path / "lr[1]"), dms.space("vgg11")
+    for number in range(1, 5):
+        rounds._save(run, {"round": number, "base": base.to_json()})
+    newest, older = rounds._files(run)
+    assert (newest.name, older.name) == ("round-0004.npz", "round-0003.npz")
+    assert rounds._load(run, base)["round"] == 4
+    newest.write_bytes(content)
+    assert rounds._load(run, base)["round"] == 3
+    assert "round-0004.npz: broken; going on after round 3" in capsys.readouterr().out
+    older.write_bytes(content)
+    with pytest.raises(runs.RunError, match="round-0004.npz: broken.*--overwrite"):
+        rounds._load(run, base)
+
+
+def test_a_pickle_in_a_backup_is_not_loaded(tmp_path):
     run = runs.Run(tmp_path)
     run.backup.mkdir()
-    np.savez(run.backup / "round.npz", round=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(runs.RunError, match="round.npz: broken"):
-        rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+    np.savez(run.backup / "round-0001.npz", round=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(runs.RunError, match="round-0001.npz: broken"):
+        rounds._load(run, dms.space("vgg11"))
 
 
 def test_without_best_effort_every_round_starts_anew(digits, tmp_path, monkeypatch):

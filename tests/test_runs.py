@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 import larq_nas
-from larq_nas import runs
+from larq_nas import locks, runs
 
 FLAGS = {"epochs": 2, "seed": 0}
 
@@ -223,7 +223,7 @@ def test_drop_rows_keeps_the_epochs_before(run, first):
 
 def test_drop_rows_of_all_epochs_leaves_no_file(run):
     # Keras writes the header only into a new file.
-    run.metrics_csv.write_text(TABLE)
+    run.metrics_csv.write_text("".join(TABLE.splitlines(keepends=True)[:2]))
     run.drop_rows(0)
     assert not run.metrics_csv.exists()
     run.drop_rows(0)
@@ -231,9 +231,19 @@ def test_drop_rows_of_all_epochs_leaves_no_file(run):
 
 
 @pytest.mark.parametrize("read", [runs.Run.rows, lambda run: run.drop_rows(1)], ids=["rows", "drop_rows"])
-@pytest.mark.parametrize("text", ["garbage\nx\n", "epoch,loss\nx,1\n", "\ufffd\n\ufffd"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"garbage\nx\n",
+        b"epoch,loss\nx,1\n",
+        b"epoch\n\xff\n",
+        b"epoch,loss\n0\n",
+        b"epoch,loss\n0,1,2\n",
+        b"a\0b\n\0\n",
+    ],
+)
 def test_broken_table_is_refused_with_a_way_out(run, text, read):
-    run.metrics_csv.write_text(text)
+    run.metrics_csv.write_bytes(text)
     with pytest.raises(runs.RunError, match="--overwrite"):
         read(run)
 
@@ -242,3 +252,43 @@ def test_row_that_was_cut_off_is_not_read_as_numbers(run):
     run.metrics_csv.write_text(TABLE[:-5])
     with pytest.raises(runs.RunError, match="--overwrite"):
         run.rows()
+
+
+@pytest.mark.parametrize("cut", ["1", "12", "12,0.", "12,0.5,0.2"])
+def test_a_row_that_was_cut_off_while_it_was_written_is_forgotten(run, cut):
+    run.metrics_csv.write_text(TABLE + cut)
+    run.drop_rows(3)
+    assert run.metrics_csv.read_text() == TABLE
+
+
+def test_epochs_without_a_backup_are_not_begun_again_in_silence(run):
+    run.metrics_csv.write_text(TABLE)
+    with pytest.raises(runs.RunError, match="backup: holds no epoch of the 3 that metrics.csv .*--overwrite"):
+        run.drop_rows(0)
+    assert run.metrics_csv.read_text() == TABLE
+
+
+# --- locks and broken files ----------------------------------------------------------------------------------
+
+
+def test_overwrite_keeps_the_lock_and_a_lock_is_no_file_of_others(tmp_path):
+    with locks.hold(tmp_path / "run"):
+        run = runs.Run(tmp_path / "run")
+        run.start("search", FLAGS)
+        runs.write(run.genotypes / "epoch-0.json", "old")
+        run.start("search", {"epochs": 3}, overwrite=True)
+        assert files(run.path) == [".lock", "environment.json", "flags.txt"]
+
+
+def test_broken_flags_are_named(run):
+    run.flags.write_bytes(b"# larq_nas search\n\xff\n")
+    for read in (run.flag_values, lambda: run.start("search", FLAGS)):
+        with pytest.raises(runs.RunError, match="flags.txt: broken; .*--overwrite"):
+            read()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
+def test_a_broken_environment_is_named(run, text):
+    run.environment.write_text(text)
+    with pytest.raises(runs.RunError, match="environment.json: "):
+        run.packages()

@@ -6,7 +6,7 @@ import pathlib
 
 from absl import logging
 
-from larq_nas import fingerprints, runs, zoo
+from larq_nas import fingerprints, reachability, runs, zoo
 from larq_nas import flags as definitions
 from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
 
@@ -110,6 +110,23 @@ def load_genotype(name):
     return architecture
 
 
+def kept_genotype(run):
+    """The genotype of a run directory; an error says what to do if it is broken."""
+    try:
+        return Architecture.load(run.genotype)
+    except ArchitectureError as error:
+        raise CommandError(f"{error}; start again with --overwrite, or choose another --run_dir") from None
+
+
+def check_reachable(architecture, name):
+    """Refuses a genotype of whose images nothing reaches the classifier; `name` says which it is."""
+    if isinstance(architecture, Architecture) and not reachability.reaches_classifier(architecture):
+        raise CommandError(
+            f"{name}: no image reaches the classifier, since each path through the cells has a `none`; search again, "
+            "e.g. with another --seed or more --epochs"
+        )
+
+
 def load_backbone(name):
     """What DMS starts from: the name of a network without cells, or a genotype."""
     if name in CHAINS:
@@ -119,7 +136,9 @@ def load_backbone(name):
             f"--backbone={name}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of one of the "
             "zoo"
         )
-    return load_genotype(name)
+    genotype = load_genotype(name)
+    check_reachable(genotype, f"--backbone={name}")
+    return genotype
 
 
 def group_options(settings):
@@ -152,13 +171,14 @@ def load_trained(run):
             raise CommandError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
     network, description = trained_network(run), fingerprints.read(run.dataset)
     shape, classes = tuple(description["image_shape"]), len(description["class_names"])
+    check_reachable(network, run.genotype)
     if isinstance(network, zoo.Baseline):
         model = network.build(shape, classes)
     else:
         model = networks.build(network, shape, classes, binary=run.flag_values().get("full_precision") != "True")
     try:
         model.load_weights(run.weights)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
         name = network.name if isinstance(network, zoo.Baseline) else run.genotype
         raise CommandError(
             f"{run.weights}: not the weights of {name} ({error}); train again with --overwrite"
@@ -171,7 +191,7 @@ def trained_network(run):
     """What a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
     name = run.flag_values().get("genotype")
     if run.genotype.exists():
-        return Architecture.load(run.genotype)
+        return kept_genotype(run)
     if name in zoo.VARIANTS and name not in zoo.GENOTYPES:
         return zoo.Baseline(name)
     raise CommandError(f"{run.genotype}: missing; --run_dir must be the directory of a finished larq_nas train")

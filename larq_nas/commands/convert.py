@@ -94,7 +94,7 @@ def _attached(run, description):
         genotype = {"genotype.json": dataclasses.replace(genotype, provenance=None).to_json()}
     else:
         genotype = {}
-    provenance = {"flags": flags, "packages": runs.read_json(run.environment)["packages"]}
+    provenance = {"flags": flags, "packages": run.packages()}
     return {
         "labels.txt": "\n".join(description["class_names"]) + "\n",
         "preprocessing.json": json.dumps(description, indent=2),

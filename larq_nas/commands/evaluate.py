@@ -36,9 +36,13 @@ def evaluate(settings, flags: dict):
     if content is not None:
         result["tflite_accuracy"] = float(right["tflite"] / examples)
         result["agreement"] = float(right["both"] / examples)
-    runs.write(run.path / "evaluation.json", result)
     print(json.dumps(result))
-    print(run.path / "evaluation.json")
+    file = run.path / "evaluation.json"
+    try:
+        runs.write(file, result)
+        print(file)
+    except OSError as error:
+        print(f"{file}: could not be written ({error.strerror})")
 
 
 def _check(file, content):

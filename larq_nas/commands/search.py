@@ -8,11 +8,12 @@ import numpy as np
 
 from larq_nas import flags as definitions
 from larq_nas import runs
-from larq_nas.architecture import Architecture
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
+    check_reachable,
     group_options,
+    kept_genotype,
     load_backbone,
     load_images,
     print_costs,
@@ -46,7 +47,7 @@ def search(settings, flags: dict):
             find = rounds.search if settings.method == "dms" else training.search
             find(strategy, space, data, run, settings)
         shutil.rmtree(run.backup, ignore_errors=True)
-    genotype = Architecture.load(run.genotype)
+    genotype = kept_genotype(run)
     print(genotype)
     _warn_of_collapse(genotype)
     print_costs(costs.count(genotype, shape, classes))
@@ -55,6 +56,7 @@ def search(settings, flags: dict):
         print(f"predicted to take {predicted:.3f} ms on {limit.table.device.get('device')}, at most {limit.most} asked")
         if predicted > limit.most:
             print("the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more --samples")
+    check_reachable(genotype, run.genotype)
     print(run.genotype)
 
 

@@ -4,11 +4,13 @@ import math
 import shutil
 
 from larq_nas import runs, zoo
-from larq_nas.architecture import BATS, CHAINS, TEMPLATES, Architecture
+from larq_nas.architecture import BATS, CHAINS, TEMPLATES
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
+    check_reachable,
     group_options,
+    kept_genotype,
     load_images,
     load_network,
     print_costs,
@@ -23,6 +25,7 @@ def train(settings, flags: dict):
 
     architecture, build = _scaled(load_network(settings.genotype), settings), None
     check_precision(architecture, settings)
+    check_reachable(architecture, f"--genotype={settings.genotype}")
     staged = len(settings.stages) > 1
     if staged and (architecture.template == "bats_real" or settings.full_precision):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
@@ -34,7 +37,7 @@ def train(settings, flags: dict):
     data = start_run(run, "train", settings, flags, data)
     if isinstance(architecture, zoo.Baseline):
         architecture, build = architecture.genotype(data.image_shape), architecture.build
-    if run.genotype.exists() and Architecture.load(run.genotype) != architecture:
+    if run.genotype.exists() and kept_genotype(run) != architecture:
         raise CommandError(
             f"{run.path}: holds a training of another genotype than {settings.genotype} is now; "
             "choose another --run_dir, or start again with --overwrite"
@@ -70,7 +73,10 @@ def train(settings, flags: dict):
         for folder in (run.backup, run.path / "activations" / "backup"):
             shutil.rmtree(folder, ignore_errors=True)
     metrics = runs.read_json(run.metrics)
-    print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")
+    try:
+        print(f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_examples']:,} examples")
+    except (KeyError, TypeError, ValueError):
+        raise CommandError(f"{run.metrics}: broken; larq_nas evaluate measures the accuracy again") from None
     print(run.weights)
 
 
