@@ -16,6 +16,7 @@ from larq_nas import __main__ as main
 from larq_nas import runs, zoo
 from larq_nas.architecture import Architecture
 from larq_nas.commands import common
+from larq_nas.commands.search import _warn_of_collapse
 from larq_nas.methods import bnas, dms
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
@@ -345,3 +346,17 @@ def test_a_resnet_made_by_hand_is_trained_in_two_stages_converted_and_evaluated(
     assert not (tmp_path / "runs/train/genotype.json").exists()
     assert json.loads((tmp_path / "runs/train/model.report.json").read_text())["all_packed"]
     assert json.loads((tmp_path / "runs/train/evaluation.json").read_text())["agreement"] > 0.9
+
+
+def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(capsys):
+    genotype = zoo.genotype("bnas_a")
+    _warn_of_collapse(genotype)
+    assert capsys.readouterr().out == ""
+    edge = dataclasses.replace(genotype.cells[0].edges[0], operations=("max_pool_3x3",))
+    nodes = tuple(
+        dataclasses.replace(n, edges=(edge, dataclasses.replace(edge, source=1))) for n in genotype.cells[0].nodes
+    )
+    cells = (dataclasses.replace(genotype.cells[0], nodes=nodes), genotype.cells[1])
+    _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "collapsed" in line and "(normal: max_pool_3x3:8)" in line

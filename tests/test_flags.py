@@ -111,3 +111,13 @@ def test_home_directory_stands_for_the_tilde_in_every_path(command, monkeypatch)
         value = settings[name].value
         expected = "x" if (command, name) == ("costs", "genotype") else "/home/ada/a b"
         assert value == ([expected] if isinstance(value, list) else expected), name
+
+
+@pytest.mark.parametrize("text", ["40%", "100%", "2096M", "1000"])
+def test_a_budget_is_a_number_or_a_share(text):
+    assert flags._is_budget(text)
+
+
+@pytest.mark.parametrize("text", ["0%", "101%", "-4%", "%", "4.5%%", "many", "0"])
+def test_other_budgets_are_refused(text):
+    assert not flags._is_budget(text)

@@ -2,6 +2,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 from absl import flags as absl_flags
@@ -426,3 +427,22 @@ def test_the_later_of_two_flag_files_wins(received, tmp_path):
     assert (found["epochs"], found["seed"]) == (9, 3)
     both = received("search", "--flagfile=quickstart", "--flagfile=b.flags")
     assert both == {**received("search"), "epochs": 9}
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "dataset", "recipe"),
+    [
+        ("search", "bnas", "digits", "quickstart"),
+        ("search", "bnas", "folder:photos", "images"),
+        ("search", "bars", "mnist", "bars_images"),
+        ("search", "bats_real", "folder:photos", "bats_real_images"),
+        ("search", "dms", "digits", "dms_quickstart"),
+        ("train", "bars", "folder:photos", "images"),
+        ("train", "bats", "folder:photos", "bats_images"),
+        ("train", "dms", "cifar10", "dms_cifar10"),
+        ("train", "bnas", "imagenet2012", "bnas_imagenet"),
+        ("train", "bnas", "cifar10", None),
+    ],
+)
+def test_the_recipe_follows_from_method_and_images(command, method, dataset, recipe):
+    assert main._default_recipe(command, types.SimpleNamespace(dataset=dataset), method) == recipe
