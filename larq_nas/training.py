@@ -114,7 +114,8 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     if hasattr(strategy, "candidates"):
         _best_candidate(model, validation, run, settings.seed, provenance)
     else:
-        _best_epoch(rows, run, strategy.variants, provenance)
+        # Until the end of the warm-up, the logits are as they were drawn.
+        _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
 
 

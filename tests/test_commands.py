@@ -217,6 +217,7 @@ def test_costs_of_the_zoo(directory):
         ),
         (["search", "--method=bats", "--filters=6", "--groups=3", "--run_dir=runs/x"], "6 is no multiple of 4"),
         (["train", "--genotype=bnas_a", "--full_precision"], "--full_precision: is for networks of vgg11 and resnet18"),
+        (["search", "--warmup_epochs=12", "--run_dir=runs/x"], "--warmup_epochs=12: must be less than --epochs=12"),
         (["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"], "--epochs=10: must be a multiple of --rounds=7"),
         (["search", "--method=dms", "--backbone=vgg16", "--run_dir=runs/x"], "accepted are vgg11, resnet18"),
         (["search", "--method=dms", "--backbone=bnas_a", "--run_dir=runs/x"], "backbone: is a genotype of bnas"),
@@ -349,7 +350,7 @@ def test_a_resnet_made_by_hand_is_trained_in_two_stages_converted_and_evaluated(
 
 
 def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(capsys):
-    genotype = zoo.genotype("bnas_a")
+    genotype = zoo.genotype("bnas_d")
     _warn_of_collapse(genotype)
     assert capsys.readouterr().out == ""
     edge = dataclasses.replace(genotype.cells[0].edges[0], operations=("max_pool_3x3",))

@@ -31,6 +31,10 @@ def search(settings, flags: dict):
         # Wrong flags are found before the images are read, and once more with the epochs that follow from the images.
         prepare = {"bnas": _bnas, "bars": _bars, "dms": _dms, "bats": _bats}[settings.method]
         prepare(settings)
+        if (settings.warmup_epochs or 0) >= settings.epochs:
+            raise CommandError(
+                f"--warmup_epochs={settings.warmup_epochs}: must be less than --epochs={settings.epochs}"
+            )
         data = load_images(settings)
         fit_epochs("search", settings, data.half_sizes[0])
         space, strategy_for = prepare(settings)
@@ -61,13 +65,13 @@ def search(settings, flags: dict):
 
 
 def _warn_of_collapse(genotype):
-    """Says so in one line if cells were found that hardly convolve."""
-    poor = [cell for cell in genotype.cells if cell.convolutions < 2]
+    """Says so in one line if cells were found that have no convolution."""
+    poor = [cell for cell in genotype.cells if not cell.convolutions]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         print(
-            f"warning: the search has collapsed to cells with fewer than two convolutions ({counts}); search longer, "
-            "with more images, or with another --seed"
+            f"warning: the search has collapsed to cells without a convolution ({counts}); search longer, with more "
+            "images, or with another --seed"
         )
 
 
