@@ -39,6 +39,8 @@ flags.DEFINE_string("precision", "float32", "Keras dtype policy.")
 flags.DEFINE_bool("reference", False, "Measure the plain form, an operation per edge, too.")
 flags.DEFINE_string("json", None, "File to write the figures to.")
 
+# Both halves of a step run the network and need the gradients of its tensors, one those of its kernels, too.
+PASSES = 5
 COLUMNS = {
     "form": "form",
     "cells": "cells",
@@ -130,7 +132,6 @@ def run(form, cells, batch, settings, pipe):
         load_tensorflow()
     with quiet.stderr():
         import tensorflow as tf
-    from larq_nas import estimates
 
     tf.keras.utils.set_random_seed(0)
     begin = time.perf_counter()
@@ -152,7 +153,7 @@ def run(form, cells, batch, settings, pipe):
             "seconds_to_first_step": done - begin,
             "graph_nodes": nodes(graph),
             # Those of the shared form are the floor of both.
-            "flops": 2 * estimates.PASSES * batch * estimates.work(model.network).macs if form == "shared" else None,
+            "flops": 2 * PASSES * batch * multiply_accumulates(model.network) if form == "shared" else None,
         }
     )
     del graph
@@ -209,6 +210,17 @@ def supernet(form, cells, settings):
         metrics=["accuracy"],
     )
     return model
+
+
+def multiply_accumulates(network) -> int:
+    """Those of the convolutions and products of a supernet's forward pass, for one image."""
+    total = 0
+    for layer in network.layers:
+        output = layer.output_shape[0] if isinstance(layer.output_shape, list) else layer.output_shape
+        if len(output) == 4:
+            kernels = [weight.shape for weight in layer.trainable_weights if weight.shape.rank > 1]
+            total += output[1] * output[2] * sum(shape.num_elements() for shape in kernels)
+    return total
 
 
 def nodes(graph) -> int:

@@ -69,19 +69,21 @@ class Progress(tf.keras.callbacks.Callback):
         epochs: Number of epochs.
         steps: Steps in an epoch.
         console: A `rich` console; a live line appears only on a terminal.
+        traced: Whether the training step has been traced before.
     """
 
-    def __init__(self, epochs, steps, console=None):
+    def __init__(self, epochs, steps, console=None, traced=False):
         super().__init__()
+        self.begin = "training" if traced else "tracing the training step"
         self.epochs, self.steps, self.console = epochs, steps, console or Console(soft_wrap=True)
         self.epoch, self.operations, self.live = 0, "", None
 
     def on_train_begin(self, logs=None):
         if self.console.is_terminal:
-            self.live = Live("tracing the training step", console=self.console, transient=True)
+            self.live = Live(self.begin, console=self.console, transient=True)
             self.live.start()
         else:
-            self.console.print("tracing the training step")
+            self.console.print(self.begin)
 
     def on_train_end(self, logs=None):
         self.close()

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from larq_nas import backups, callbacks, costs, datasets, runs, training
+from larq_nas import backups, callbacks, costs, datasets, estimates, runs, training
 from larq_nas.architecture import Architecture
 from larq_nas.methods import dms
 
@@ -48,6 +48,8 @@ def search(strategy: dms.Strategy, base: Architecture, data: datasets.Images, ru
             model = None
             _forget_graphs(known)
             model = _model(candidates, room, settings, epochs * steps[0], state, data.class_weights)
+            if number == int(state["round"]):
+                _say_what_it_takes(model, data, settings, epochs * steps[0] + steps[1], strategy)
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, settings, epochs, steps[0], number, strategy)
         row |= {f"val_{k}": v for k, v in _fit(model, 1, data, settings, 1, steps[1], number, strategy).items()}
@@ -103,6 +105,13 @@ def _model(candidates, room, settings, period, state, class_weights):
     return model
 
 
+def _say_what_it_takes(model, data, settings, steps, strategy):
+    print("compiling and timing the training step", flush=True)
+    expected = estimates.measure(model, _batches(0, data, settings, 1, 1, 0, strategy), settings.batch_size)
+    # Steps that train means take as long as those that train weights.
+    print(expected.line(steps, unit="round"), flush=True)
+
+
 def _fit(model, turn, data, settings, epochs, steps, number, strategy):
     """Trains weights or means for some epochs; the figures of the last one."""
     model.turn.assign(turn)
@@ -110,7 +119,15 @@ def _fit(model, turn, data, settings, epochs, steps, number, strategy):
         # Iterations and momentum start again; a learning rate that follows a schedule is set by the next step.
         for variable in model.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
-    batches = datasets.training_batches(
+    batches = _batches(turn, data, settings, epochs, steps, number, strategy)
+    history = model.fit(
+        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
+    ).history
+    return {name: history[name][-1] for name in ("loss", "accuracy")}
+
+
+def _batches(turn, data, settings, epochs, steps, number, strategy):
+    return datasets.training_batches(
         data,
         data.halves[turn],
         data.half_sizes[turn],
@@ -121,10 +138,6 @@ def _fit(model, turn, data, settings, epochs, steps, number, strategy):
         augmentation=settings.augmentation,
         steps=steps,
     )
-    history = model.fit(
-        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
-    ).history
-    return {name: history[name][-1] for name in ("loss", "accuracy")}
 
 
 def _values(model):

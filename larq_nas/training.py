@@ -42,7 +42,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
     backup = backups.Backup(run.backup)
     first_epoch = backup.restore(model)
     run.drop_rows(first_epoch)
-    progress = callbacks.Progress(epochs, steps_per_epoch)
+    progress = callbacks.Progress(epochs, steps_per_epoch, traced=model.train_function is not None)
     keras = tf.keras.callbacks
     try:
         model.fit(
@@ -93,13 +93,9 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     steps = math.ceil(data.half_sizes[0] / settings.batch_size)
     model = _supernet(strategy, space, data, settings, steps)
     validation_steps = math.ceil(data.half_sizes[1] / settings.batch_size)
-    expected = estimates.estimate(model.network, settings.batch_size)
-    seconds = expected.seconds_per_epoch(steps, validation_steps)
-    memory = "host memory" if tf.config.list_physical_devices("GPU") else "memory"
-    print(
-        f"supernet of {expected.parameters:,} parameters: about {expected.bytes / 1e9:.1f} GB of {memory} and "
-        f"{seconds:,.{0 if seconds > 10 else 1}f} s per epoch of {steps:,} steps"
-    )
+    print("compiling and timing the training step", flush=True)
+    expected = estimates.measure(model, _search_batches(data, settings, steps, 0), settings.batch_size)
+    print(expected.line(steps, validation_steps), flush=True)
     validation = datasets.evaluation_batches(data, data.halves[1], settings.batch_size)
     rows = fit(
         model,

@@ -1,43 +1,67 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import PerEdge
+from test_rounds import SETTINGS, STRATEGY
 
-from larq_nas import estimates, mixed, networks
-from larq_nas.methods import bnas
+from larq_nas import estimates, supernet, training
+from larq_nas.methods import bars, bnas, dms
 
-
-def test_the_published_supernet_needs_the_published_work():
-    # 5 passes of 16 images: the 327 GFLOP of a step that benchmarks/NOTES.md gives.
-    work = estimates.work(networks.build(bnas.space()))
-    assert work.macs == 2_042_118_144
-    assert 5 * 16 * 2 * work.macs == 326_738_903_040
-    assert work.states == 8 * 5
+pytestmark = pytest.mark.onednn
 
 
-def test_multiply_accumulates_are_those_of_an_operation_per_edge(monkeypatch):
-    space = bnas.space(5, 4)
-    shared = estimates.work(networks.build(space, (16, 16, 3)))
-    with monkeypatch.context() as patch:
-        patch.setattr(mixed, "MixedEdges", PerEdge)
-        plain = networks.build(space, (16, 16, 3))
-    total = 0
-    for layer in plain.layers:
-        convolutions = [layer] if isinstance(layer, tf.keras.layers.Conv2D) else []
-        if isinstance(layer, PerEdge):
-            convolutions = [part for branch in layer.branches for parts in branch for part in parts]
-        shape = layer.output_shape[0] if isinstance(layer.output_shape, list) else layer.output_shape
-        for convolution in convolutions:
-            if isinstance(convolution, tf.keras.layers.Conv2D):
-                total += int(np.prod(convolution.kernel.shape)) * shape[1] * shape[2]
-    assert shared.macs == total
+def _supernet(method):
+    tf.keras.utils.set_random_seed(0)
+    shape = (8, 8, 3)
+    if method == "dms":
+        base = dms.space(bars.space(4, cells_per_stage=1).sample(1))
+        candidates = dms.Candidates(STRATEGY, base, shape, 4)
+        filters = candidates.begin(np.full(len(base.stages), 0.4, np.float32), 0.3)
+        model = dms.WidthSupernet(candidates, dms.room(base, filters))
+    elif method == "bars":
+        space = bars.space(4, cells_per_stage=1)
+        strategy = bars.Strategy(warmup_epochs=3, budget=1e9, counted=(space, shape, 4))
+        model = supernet.Supernet(strategy, space, shape, 4)
+    else:
+        model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), shape, 4)
+    training.compile_supernet(model, 0.1, SETTINGS)
+    return model
 
 
-def test_an_estimate_grows_with_the_batch():
-    network = networks.build(bnas.space(3, 4), (8, 8, 1), 10)
-    small, large = (estimates.estimate(network, batch_size) for batch_size in (1, 4096))
-    assert small.parameters == large.parameters == sum(np.prod(w.shape) for w in network.trainable_weights)
-    assert 0 < small.seconds_per_step < large.seconds_per_step
-    assert 0 < small.bytes < large.bytes
-    assert large.seconds_per_epoch(10, 0) == pytest.approx(10 * large.seconds_per_step)
-    assert large.seconds_per_epoch(10, 10) > large.seconds_per_epoch(10, 0)
+def _batches(method):
+    random = np.random.default_rng(0)
+    half = random.normal(size=(12, 8, 8, 3)).astype(np.float32), random.integers(0, 4, 12)
+    batches = tf.data.Dataset.from_tensor_slices(half).batch(8)
+    return batches if method == "dms" else tf.data.Dataset.zip((batches, batches))
+
+
+def _state(model):
+    optimizers = model.optimizer.variables, model.architecture_optimizer.variables
+    variables = [*model.weights, *model.logits.values(), model.epoch, model.random.state, *sum(optimizers, [])]
+    return [np.array(getattr(variable, "latent_variable", variable)) for variable in variables]
+
+
+@pytest.mark.parametrize("method", ["bnas", "bars", "dms"])
+def test_a_supernet_is_as_before_it_was_measured_and_is_not_traced_again(method):
+    model = _supernet(method)
+    before = _state(model)
+    expected = estimates.measure(model, _batches(method), 8)
+    for a, b in zip(before, _state(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    weights = sum(np.prod(w.shape) for w in model.network.trainable_weights)
+    assert expected.parameters == weights and expected.seconds_per_step > 0 and expected.bytes > 1e8
+    traced = model.train_function.experimental_get_tracing_count()
+    model.fit(_batches(method), verbose=0)
+    # Tracing takes most of the time before the first step.
+    assert model.train_function.experimental_get_tracing_count() == traced
+    assert any(not np.array_equal(a, b) for a, b in zip(before, _state(model), strict=True))
+
+
+def test_the_line_counts_the_steps_of_an_epoch_and_its_validation():
+    estimate = estimates.Estimate(parameters=1_234_567, bytes=1_234_000_000, seconds_per_step=0.5)
+    assert (
+        estimate.line(10) == "supernet of 1,234,567 parameters: about 1.2 GB of memory and 5.0 s per epoch of 10 steps"
+    )
+    assert "56 s per epoch of 100 steps" in estimate.line(100, 60)
+    assert estimate.line(10, unit="round").endswith("5.0 s per round of 10 steps")
+    unknown = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5)
+    assert unknown.line(1) == "supernet of 1 parameters: about 0.5 s per epoch of 1 steps"
