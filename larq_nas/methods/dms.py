@@ -315,6 +315,7 @@ class Candidates(tf.Module):
 
     batch_statistics = False
     warmup_epochs = 0
+    normalize = False
 
     def __init__(self, strategy: Strategy, base: Architecture, input_shape, classes):
         super().__init__()
