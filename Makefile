@@ -1,8 +1,14 @@
 PYTHON ?= python3
+PYTHON310 ?= python3.10
+PYTHON311 ?= python3.11
+PYTHON312 ?= python3.12
 VENV := .venv
 BIN := $(VENV)/bin
+# Versions on which the tests passed, by the version of Python.
+CONSTRAINTS = $$($(BIN)/python -c 'import sys; print("constraints/python%d.%d" % sys.version_info[:2])')*.txt
+INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable
 
-.PHONY: demo demo-images test lint clean
+.PHONY: demo demo-images test test-all clean
 
 # Search, train, convert and evaluate on the embedded digits: a .tflite in about five minutes.
 demo: $(VENV)/installed
@@ -20,20 +26,30 @@ demo-images: $(VENV)/installed
 	$(BIN)/larq_nas convert --run_dir=runs/images
 	$(BIN)/larq_nas evaluate --run_dir=runs/images
 
+# What computes runs twice, since TensorFlow has other kernels without oneDNN.
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 2
+	TF_ENABLE_ONEDNN_OPTS=1 $(BIN)/pytest -n 2 --dist loadfile
+	TF_ENABLE_ONEDNN_OPTS=0 $(BIN)/pytest -n 2 --dist loadfile -m "onednn and not slow"
 
-$(VENV)/installed: setup.cfg pyproject.toml
+# The oldest and the newest that are promised, each in an environment of its own.
+test-all: test-3.10 test-3.11 test-3.12
+
+test-3.%:
+	@$(PYTHON3$*) --version > /dev/null 2>&1 || \
+		{ echo "Python 3.$* is not there as $(PYTHON3$*): install it, or say PYTHON3$*=/path/to/python" >&2; exit 1; }
+	$(MAKE) test VENV=.venv-3.$* PYTHON=$(PYTHON3$*)
+
+$(VENV)/installed: setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(INSTALL) '.[test]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-3.* build dist *.egg-info

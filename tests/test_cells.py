@@ -9,6 +9,8 @@ from larq_nas.architecture import Cell, Edge, Node
 from larq_nas.cells import DropPath
 from larq_nas.methods import bnas
 
+pytestmark = pytest.mark.onednn
+
 
 def test_only_edges_that_leave_an_input_of_a_reduction_have_strides():
     nodes = (Node((Edge(0, ("max_pool_3x3",)), Edge(1, ("bin_conv_3x3",))), 2), Node((Edge(2, ("bin_conv_3x3",)),), 1))

@@ -14,6 +14,8 @@ from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import eight_bits, inference, interpreter, tflite
 from larq_nas.methods import bats, bnas
 
+pytestmark = pytest.mark.onednn
+
 layers = tf.keras.layers
 
 

@@ -6,8 +6,6 @@ from test_rounds import SETTINGS, STRATEGY
 from larq_nas import estimates, supernet, training
 from larq_nas.methods import bars, bnas, dms
 
-pytestmark = pytest.mark.onednn
-
 
 def _supernet(method):
     tf.keras.utils.set_random_seed(0)

@@ -5,6 +5,8 @@ import tensorflow as tf
 from larq_nas import grouped
 from larq_nas.operations import OPERATIONS
 
+pytestmark = pytest.mark.onednn
+
 CONVOLUTIONS = [name for name in OPERATIONS if "group_conv" in name]
 
 

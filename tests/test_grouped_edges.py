@@ -5,6 +5,8 @@ import tensorflow as tf
 from larq_nas import grouped, grouped_edges, mixed, operations
 from larq_nas.architecture import TEMPLATE_OPERATIONS
 
+pytestmark = pytest.mark.onednn
+
 OPERATIONS = TEMPLATE_OPERATIONS["bats"]
 EDGES = 3
 

@@ -1,6 +1,7 @@
 import importlib.metadata
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 import types
@@ -22,6 +23,24 @@ def test_import_loads_no_tensorflow():
     loaded = result.stdout.split()
     assert "larq_nas" in loaded
     assert not {"tensorflow", "keras", "tf_keras", "larq", "numpy"} & set(loaded)
+
+
+ONEDNN = "import os; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="measured on x86 only")
+@pytest.mark.parametrize(
+    ("given", "imports", "expected"),
+    [
+        ({}, "larq_nas", "1"),
+        ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "larq_nas", "0"),
+        ({"TF_USE_LEGACY_KERAS": "1"}, "tensorflow, larq_nas", "None"),
+    ],
+)
+def test_onednn_is_on_unless_the_user_says_otherwise_or_has_loaded_tensorflow(given, imports, expected):
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given
+    code = f"import {imports}; {ONEDNN}"
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == expected
 
 
 # Keras 3 refuses layers of Keras 2.

@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from larq_nas import macro
 
+pytestmark = pytest.mark.onednn
+
 
 def test_the_mask_keeps_the_first_channels_with_the_weight_of_those_that_keep_them():
     x = tf.ones([2, 3, 3, 8])

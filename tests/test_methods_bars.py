@@ -7,6 +7,8 @@ import tensorflow as tf
 from larq_nas import costs, networks, optimizers, supernet
 from larq_nas.methods import bars
 
+pytestmark = pytest.mark.onednn
+
 
 def _uniform(space):
     return {name: np.full(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(space).items()}

@@ -8,6 +8,8 @@ from larq_nas import costs, networks, optimizers, supernet, zoo
 from larq_nas.architecture import BATS, Architecture
 from larq_nas.methods import bats
 
+pytestmark = pytest.mark.onednn
+
 
 def test_the_space_holds_8_operations_on_14_edges_of_two_cells():
     space = bats.space()

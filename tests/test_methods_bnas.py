@@ -7,6 +7,8 @@ import tensorflow as tf
 from larq_nas.architecture import Architecture
 from larq_nas.methods import bnas
 
+pytestmark = pytest.mark.onednn
+
 EDGES, CANDIDATES = np.meshgrid(np.arange(14), np.arange(7), indexing="ij")
 LOGITS = {"normal": np.sin(0.7 * EDGES + 1.3 * CANDIDATES), "reduce": np.cos(0.5 * EDGES + 0.9 * CANDIDATES)}
 PROBABILITIES = {name: tf.nn.softmax(tf.constant(value)) for name, value in LOGITS.items()}

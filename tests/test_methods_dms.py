@@ -12,6 +12,8 @@ from larq_nas import costs, networks, optimizers, zoo
 from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
 from larq_nas.methods import bars, dms
 
+pytestmark = pytest.mark.onednn
+
 MEAN = np.array([1.5, 2.0, 3.25], np.float32)
 
 

@@ -6,6 +6,8 @@ from reference import PerEdge, kernels
 from larq_nas import mixed
 from larq_nas.methods.bnas import OPERATIONS
 
+pytestmark = pytest.mark.onednn
+
 
 def _pair(strides, candidates=OPERATIONS, filters=3, edges=3, size=8, normalize=False):
     generator = np.random.default_rng(0)

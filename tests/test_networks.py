@@ -11,6 +11,8 @@ from larq_nas import cells, networks, operations, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.methods import bars, bnas
 
+pytestmark = pytest.mark.onednn
+
 # Trainable parameters, cell by cell, then of stem and head; counted by the authors' code.
 PARAMETERS = {
     "bnas_a": (

@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from larq_nas import architecture, grouped, operations, quantizers
 
+pytestmark = pytest.mark.onednn
+
 
 def _model(**options):
     layer = operations.XnorConv2D(

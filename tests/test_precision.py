@@ -6,6 +6,8 @@ from larq_nas import mixed, networks, optimizers, precision, recipes, supernet, 
 from larq_nas.methods import bnas
 from larq_nas.methods.bnas import OPERATIONS
 
+pytestmark = pytest.mark.onednn
+
 HALF = ("mixed_bfloat16", "mixed_float16")
 
 

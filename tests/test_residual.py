@@ -6,6 +6,8 @@ from reference import PerResidualEdge, copy_chosen
 from larq_nas import mixed, networks, residual
 from larq_nas.methods import bars
 
+pytestmark = pytest.mark.onednn
+
 OPERATIONS = bars.OPERATIONS
 
 

@@ -9,6 +9,8 @@ from larq_nas import costs, datasets, rounds, runs
 from larq_nas.architecture import Architecture
 from larq_nas.methods import bars, dms
 
+pytestmark = pytest.mark.onednn
+
 SETTINGS = argparse.Namespace(
     **{"seed": 3, "batch_size": 16, "epochs": 3, "learning_rate": 0.05, "final_learning_rate": 0.01},
     **{"momentum": 0.9, "weight_decay": 1e-4, "architecture_learning_rate": 0.05, "optimizer": "sgd"},

@@ -5,6 +5,8 @@ import tensorflow as tf
 from larq_nas import costs, steps
 from larq_nas.converters import tflite
 
+pytestmark = pytest.mark.onednn
+
 
 def _quantized(inputs, alpha):
     """Inputs in {0, alpha} by rounding, with straight-through gradients."""

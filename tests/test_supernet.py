@@ -8,6 +8,8 @@ from reference import PerEdge, kernels
 from larq_nas import mixed, optimizers, supernet
 from larq_nas.methods import bnas
 
+pytestmark = pytest.mark.onednn
+
 
 def _supernet(seed=0, filters=2, layers=3):
     tf.keras.utils.set_random_seed(seed)

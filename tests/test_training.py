@@ -12,6 +12,8 @@ from larq_nas.architecture import Architecture
 from larq_nas.converters import inference
 from larq_nas.methods import bars, bats, bnas, dms
 
+pytestmark = pytest.mark.onednn
+
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
