@@ -196,6 +196,10 @@ def _parse(command, words, settings):
         for name in list(settings):
             settings[name].unparse()
         _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
+    given = {word.lstrip("-").partition("=")[0] for word in words}
+    if "epochs" in given and "steps" not in given and "steps" in settings:
+        # A number of epochs on the command line is meant, whatever the recipe says.
+        settings["steps"].unparse()
     definitions.expand_paths(settings)
     return default
 

@@ -446,3 +446,18 @@ def test_the_later_of_two_flag_files_wins(received, tmp_path):
 )
 def test_the_recipe_follows_from_method_and_images(command, method, dataset, recipe):
     assert main._default_recipe(command, types.SimpleNamespace(dataset=dataset), method) == recipe
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        ([], 320),
+        (["--epochs=3"], None),
+        (["--epochs=3", "--steps=50"], 50),
+        (["--flagfile=images", "--epochs=3"], None),
+    ],
+)
+def test_epochs_on_the_command_line_win_over_the_steps_of_a_recipe(words, steps):
+    settings, _ = flags.define("search")
+    main._parse("search", ["--dataset=folder:photos", *words], settings)
+    assert settings.steps == steps and settings.epochs == (3 if "--epochs=3" in words else 12)
