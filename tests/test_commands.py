@@ -245,22 +245,78 @@ def test_broken_weights_are_named(directory):
     content = weights.read_bytes()
     try:
         weights.write_bytes(content[: len(content) // 2])
-        assert "weights.h5: not the weights of" in _run(directory, "convert", code=3).stderr
+        done = _run(directory, "convert", code=3)
+        assert "weights.h5: not the weights of" in done.stderr and "--overwrite" in done.stderr
     finally:
         weights.write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "command", "said"),
+    [
+        ("weights.h5", b"", "evaluate", "weights.h5: not the weights of"),
+        ("weights.h5", b"garbage", "convert", "weights.h5: not the weights of"),
+        ("genotype.json", b"", "convert", "genotype.json: not readable as JSON"),
+        ("genotype.json", b"\xff", "train", "genotype.json: not a text file"),
+        ("dataset.json", b"[]", "convert", "dataset.json: not the description of a data set"),
+        ("environment.json", b"{}", "convert", "environment.json: broken"),
+        ("metrics.json", b"[]", "train", "metrics.json: broken"),
+        ("flags.txt", b"# larq_nas train\n\xff", "train", "flags.txt: broken"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_named(directory, tmp_path, monkeypatch, capsys, name, content, command, said):
+    monkeypatch.chdir(directory)
+    shutil.copytree("runs/train", tmp_path / "train")
+    words = ["--genotype=runs/search/genotype.json", *SMALL] if command == "train" else []
+    (tmp_path / "train" / name).write_bytes(content)
+    assert main.main([command, *words, f"--run_dir={tmp_path}/train"]) == 3
+    shown = capsys.readouterr().err
+    assert said in shown and shown.count("\n") == 1
+
+
+def test_an_evaluation_that_cannot_be_written_is_shown(directory, tmp_path, monkeypatch, capsys):
+    shutil.copytree(directory / "runs/train", tmp_path / "train")
+
+    def refuse(path, content):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(runs, "write", refuse)
+    assert main.main(["evaluate", f"--run_dir={tmp_path}/train", "--max_examples=20"]) == 0
+    result, note = capsys.readouterr().out.splitlines()
+    assert json.loads(result)["examples"] == 20
+    assert "evaluation.json: could not be written (Read-only file system)" in note
+
+
+def test_a_genotype_that_no_image_passes_is_refused_before_anything_is_written(directory, tmp_path, capsys):
+    dead = json.loads((directory / "runs/search/genotype.json").read_text())
+    for cell in dead["cells"].values():
+        for node in cell["nodes"]:
+            for edge in node["edges"]:
+                edge["operations"] = ["none"]
+    file = tmp_path / "dead.json"
+    file.write_text(json.dumps(dead))
+    for words in (["train", f"--genotype={file}"], ["search", "--method=dms", f"--backbone={file}"]):
+        assert main.main([*words, f"--run_dir={tmp_path}/run"]) == 3
+        assert "dead.json: no image reaches the classifier" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    # A search that ended so says so, too.
+    shutil.copytree(directory / "runs/search", tmp_path / "search")
+    (tmp_path / "search/genotype.json").write_text(json.dumps(dead))
+    assert main.main(["search", "--method=bnas", *SMALL, f"--run_dir={tmp_path}/search"]) == 3
+    assert "search/genotype.json: no image reaches the classifier" in capsys.readouterr().err
+
+
 def test_a_search_killed_by_the_system_goes_on_with_the_same_command(tmp_path):
-    words = ["search", *SMALL[:-1], "--epochs=3"]
+    words = ["search", *SMALL[:-1], "--epochs=3", "--run_dir=lr[1] *"]
     process = subprocess.Popen([sys.executable, "-m", "larq_nas", *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    rows = tmp_path / "runs/search/metrics.csv"
+    rows = tmp_path / "lr[1] */metrics.csv"
     while not (rows.exists() and len(rows.read_text().splitlines()) > 1):
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert not (tmp_path / "runs/search/genotype.json").exists()
-    assert _run(tmp_path, *words).stdout.splitlines()[-1] == "runs/search/genotype.json"
+    assert not (tmp_path / "lr[1] */genotype.json").exists()
+    assert _run(tmp_path, *words).stdout.splitlines()[-1] == "lr[1] */genotype.json"
     assert [line.split(",")[0] for line in rows.read_text().splitlines()] == ["epoch", "0", "1", "2"]
 
 
