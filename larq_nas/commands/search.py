@@ -143,9 +143,8 @@ def _bars(settings):
     counted = bars.scale(space, settings.genotype_filters or settings.filters)
     budgets = {"biops": settings.budget, "params": settings.budget_params, "flops": settings.budget_flops}
     budgets = {name: text for name, text in budgets.items() if text}
-    if budgets and settings.max_latency_ms is not None:
-        print("--max_latency_ms takes the place of the budget")
-        budgets = {}
+    replaced = budgets if settings.max_latency_ms is not None else {}
+    budgets = {} if replaced else budgets
     limit_for = _limit(settings, counted)
     if "biops" not in budgets and budgets:
         raise CommandError("--budget_params, --budget_flops: need --budget, too")
@@ -157,6 +156,8 @@ def _bars(settings):
     )
 
     def strategy_for(shape, classes):
+        if replaced:
+            print("--max_latency_ms takes the place of the budget")
         amounts = {
             name: bars.share_of_range(counted, float(text[:-1]) / 100, shape, classes)
             if text.endswith("%")
@@ -182,14 +183,16 @@ def _dms(settings):
     names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
     names += ("genotype_megabytes",)
     options = {name: getattr(settings, name) for name in names}
-    if settings.max_latency_ms is not None and (settings.memory_target or settings.genotype_megabytes):
-        print("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
+    replaced = settings.max_latency_ms is not None and (settings.memory_target or settings.genotype_megabytes)
+    if replaced:
         options |= {"memory_target": None, "genotype_megabytes": None}
     strategy = dms.Strategy(**options)
     base = dms.space(load_backbone(settings.backbone), settings.width)
     limit_for = _limit(settings, dms.derive(base, np.zeros(len(base.stages))))
 
     def strategy_for(shape, classes):
+        if replaced:
+            print("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
         limited = dataclasses.replace(strategy, limit=limit_for(shape, classes))
         limited.check(base, shape, classes)
         return limited
