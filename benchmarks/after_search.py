@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import steps
 from absl import app, flags
 
 import larq_nas
@@ -46,28 +47,21 @@ def command_line():
         print(f"larq_nas {' '.join(words)}: {statistics.median(times):.2f} s", flush=True)
 
 
-def training(batch, steps):
+def training(batch, count):
     """Prints images per second of both networks."""
     tf = load_tensorflow()
     from larq_nas import recipes
 
     recipe = recipes.Recipe(epochs=600, steps_per_epoch=196)
     ours = larq_nas.zoo.bnas_a()
-    data = (tf.random.normal([batch, 32, 32, 3]), tf.random.uniform([batch], 0, 10, tf.int64))
     runs = []
     for model, optimizer in ((ours, recipe.make_optimizer()), (plain(ours), tf.keras.optimizers.SGD(0.05, 0.9))):
-        model.compile(optimizer, recipe.loss(10))
-        batches = iter(tf.data.Dataset.from_tensors(data).repeat())
-        step = model.make_train_function()
-        begin = time.perf_counter()
-        step(batches)
-        runs.append((step, batches, time.perf_counter() - begin, []))
-    for _ in range(steps + 1):
-        for step, batches, _, times in runs:
-            begin = time.perf_counter()
-            step(batches)
-            times.append(time.perf_counter() - begin)
-    for name, (_, _, first, times) in zip(("zoo.bnas_a", "plain Larq"), runs, strict=True):
+        step = steps.training_step(model, optimizer, recipe.loss(10), batch)
+        runs.append((step, steps.seconds(step), []))
+    for _ in range(count + 1):
+        for step, _, times in runs:
+            times.append(steps.seconds(step))
+    for name, (_, first, times) in zip(("zoo.bnas_a", "plain Larq"), runs, strict=True):
         seconds = statistics.median(times[1:])
         print(f"train {name}: {batch / seconds:.1f} images/s, first step after {first:.1f} s", flush=True)
 

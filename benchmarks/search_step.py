@@ -16,20 +16,18 @@ import os
 import pathlib
 import resource
 import statistics
-import sys
 import time
 
+import steps
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-import larq_nas  # noqa: F401  (before TensorFlow)
-from larq_nas import methods, quiet
+from larq_nas import quiet
 from larq_nas.__main__ import load_tensorflow
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("method", "bnas", ["bnas", "bars", "bats"], "Method whose supernet is measured.")
+flags.DEFINE_enum("method", "bnas", steps.METHODS, "Method whose supernet is measured; of dms, VGG-11.")
 flags.DEFINE_integer("channels", 16, "Channels of a node in the first stage.", lower_bound=1)
 flags.DEFINE_multi_integer("cells", [8], "Cells of bnas, cells per stage of bars; several make a table.", lower_bound=1)
 flags.DEFINE_multi_integer("batch", [16], "Images in each of a step's two batches; several make a table.", 1)
@@ -79,19 +77,21 @@ def _show(value):
 
 def measure(cells, batch):
     """The figures of one size, a row for each form."""
+    if FLAGS.reference and FLAGS.method == "dms":
+        raise app.UsageError("--reference: dms has no edges")
     forms = ["shared", "per edge"] if FLAGS.reference else ["shared"]
     context = multiprocessing.get_context("spawn")
     settings = {name: FLAGS[name].value for name in ("method", "channels", "image_size", "precision")}
-    matrices, _ = _start(context, multiply)
+    matrices, _ = steps.start(context, multiply)
     # One after the other, so that none disturbs the start of another.
-    workers, results = zip(*(_start(context, run, form, cells, batch, settings) for form in forms), strict=True)
+    workers, results = zip(*(steps.start(context, run, form, cells, batch, settings) for form in forms), strict=True)
     # Step by step in turn, since the machine's speed drifts.
     times = {form: [] for form in forms}
     rates = []
     for _ in range(FLAGS.steps):
-        rates.append(_ask(matrices, "rate"))
+        rates.append(steps.ask(matrices, "rate"))
         for form, worker in zip(forms, workers, strict=True):
-            times[form].append(_ask(worker, "step"))
+            times[form].append(steps.ask(worker, "step"))
     flops = results[0].pop("flops")
     floor = flops / statistics.median(rates)
     rows = []
@@ -105,25 +105,12 @@ def measure(cells, batch):
             "floor_ratio": step / floor,
             "gflop_per_step": flops / 1e9,
             "matmul_gflops": statistics.median(rates) / 1e9,
-            "peak_memory_gb": _ask(worker, "memory"),
+            "peak_memory_gb": steps.ask(worker, "memory"),
         }
         rows.append(row)
     for worker in [matrices, *workers]:
         worker.send("end")
     return rows
-
-
-def _start(context, function, *arguments):
-    """A pipe to a process, and the first that it says."""
-    ours, theirs = context.Pipe()
-    context.Process(target=function, args=(*arguments, theirs), daemon=True).start()
-    theirs.close()
-    return ours, ours.recv()
-
-
-def _ask(worker, question):
-    worker.send(question)
-    return worker.recv()
 
 
 def run(form, cells, batch, settings, pipe):
@@ -135,15 +122,14 @@ def run(form, cells, batch, settings, pipe):
 
     tf.keras.utils.set_random_seed(0)
     begin = time.perf_counter()
-    model = supernet(form, cells, settings)
+    tf.keras.mixed_precision.set_global_policy(settings["precision"])
     size = settings["image_size"]
-    images, labels = tf.random.normal([batch, size, size, 3]), tf.random.uniform([batch], 0, 10, tf.int64)
-    batches = iter(tf.data.Dataset.from_tensors(((images, labels), (images, labels))).repeat())
+    model = steps.supernet(settings["method"], cells, settings["channels"], size, form)
+    step, function, batches = steps.search_step(model, batch, size)
     built = time.perf_counter()
-    step = model.make_train_function()
-    graph = step.get_concrete_function(batches).graph
+    graph = function.get_concrete_function(batches).graph
     traced = time.perf_counter()
-    step(batches)
+    step()
     done = time.perf_counter()
     pipe.send(
         {
@@ -158,10 +144,8 @@ def run(form, cells, batch, settings, pipe):
     )
     del graph
     while (question := pipe.recv()) != "end":
-        begin = time.perf_counter()
         if question == "step":
-            step(batches)
-            pipe.send(time.perf_counter() - begin)
+            pipe.send(steps.seconds(step))
         else:
             pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
@@ -181,35 +165,6 @@ def multiply(pipe):
         begin = time.perf_counter()
         product(*matrices).numpy()
         pipe.send(2 * 2048**3 / (time.perf_counter() - begin))
-
-
-def supernet(form, cells, settings):
-    """A supernet with the optimizers of the method's published search."""
-    import tensorflow as tf
-
-    from larq_nas import grouped_edges, mixed, optimizers, residual, supernet
-
-    if form == "per edge":
-        sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-        from reference import PerEdge, PerGroupedEdge, PerResidualEdge
-
-        mixed.MixedEdges, residual.ResidualEdges = PerEdge, PerResidualEdge
-        grouped_edges.GroupedEdges = PerGroupedEdge
-    tf.keras.mixed_precision.set_global_policy(settings["precision"])
-    method, shape = methods.get(settings["method"]), (settings["image_size"], settings["image_size"], 3)
-    if settings["method"] != "bars":
-        space, strategy = method.space(cells, settings["channels"]), method.Strategy()
-    else:
-        space = method.space(settings["channels"], cells)
-        strategy = method.Strategy(warmup_epochs=0, budget=1e9, counted=(space, shape, 10))
-    model = supernet.Supernet(strategy, space, shape, 10)
-    model.compile(
-        optimizer=optimizers.SGD(optimizers.EpochCosine(0.025, 0.001, 50, 1563), momentum=0.9, l2=3e-4),
-        architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, epsilon=1e-8, l2=1e-3),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
-    return model
 
 
 def multiply_accumulates(network) -> int:
