@@ -196,12 +196,20 @@ def _parse(command, words, settings):
         for name in list(settings):
             settings[name].unparse()
         _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
-    given = {word.lstrip("-").partition("=")[0] for word in words}
-    if "epochs" in given and "steps" not in given and "steps" in settings:
-        # A number of epochs on the command line is meant, whatever the recipe says.
-        settings["steps"].unparse()
+    if "steps" in settings:
+        _fit_to_epochs(command, settings, {word.lstrip("-").partition("=")[0] for word in words})
     definitions.expand_paths(settings)
     return default
+
+
+def _fit_to_epochs(command, settings, given):
+    """Lets a number of epochs on the command line win over the length that a recipe has."""
+    if "epochs" not in given:
+        return
+    if "steps" not in given:
+        settings["steps"].unparse()
+    if command == "search" and "warmup_epochs" not in given and settings.warmup_epochs:
+        settings["warmup_epochs"].value = min(settings.warmup_epochs, settings.epochs // 3)
 
 
 def _read(command, words, settings):

@@ -33,7 +33,7 @@ class Recipe:
         restart_epochs: Epochs of a cosine of `"restarts"`.
         optimizer: `"sgd"` or `"adam"`.
         milestones: Epochs after which `"steps"` takes a tenth.
-        warmup_epochs: Epochs in which the rate of `"cosine"` rises from 0.
+        warmup_epochs: Epochs in which the rate of `"cosine"` rises from 0; at most half of all.
     """
 
     epochs: int
@@ -61,7 +61,7 @@ class Recipe:
             period = self.restart_epochs * self.steps_per_epoch
             return cosine.CosineDecayRestarts(self.learning_rate, period, t_mul=1.0), self.momentum
         if self.schedule == "cosine":
-            warmup = round(self.warmup_epochs * self.steps_per_epoch)
+            warmup = min(round(self.warmup_epochs * self.steps_per_epoch), steps // 2)
             if not warmup:
                 return cosine.CosineDecay(self.learning_rate, steps), self.momentum
             rate = cosine.CosineDecay(0.0, steps - warmup, warmup_target=self.learning_rate, warmup_steps=warmup)

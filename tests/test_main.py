@@ -461,3 +461,5 @@ def test_epochs_on_the_command_line_win_over_the_steps_of_a_recipe(words, steps)
     settings, _ = flags.define("search")
     main._parse("search", ["--dataset=folder:photos", *words], settings)
     assert settings.steps == steps and settings.epochs == (3 if "--epochs=3" in words else 12)
+    # A recipe's warm-up is for its own length.
+    assert settings.warmup_epochs == (1 if "--epochs=3" in words else 4)

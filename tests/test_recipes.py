@@ -161,3 +161,5 @@ def test_the_rate_of_a_cosine_rises_from_0_in_the_warm_up_and_falls_to_0():
     rate, _ = recipe.schedules()
     assert [float(rate(step)) for step in (0, 1, 2, 4)] == pytest.approx([0, 0.1, 0.2, 0.4])
     assert float(rate(42)) == pytest.approx(0.2, rel=1e-5) and float(rate(80)) == pytest.approx(0, abs=1e-7)
+    rate, _ = recipe.changed(epochs=1, warmup_epochs=9).schedules()
+    assert [float(rate(step)) for step in (0, 4, 8)] == pytest.approx([0, 0.4, 0], abs=1e-7)
