@@ -242,7 +242,8 @@ def test_budget_that_is_no_amount_is_refused(cli, amount):
 
 def test_own_flags_win_over_the_recipe_of_the_data_set(received):
     quickstart, own = received("search"), received("search", "--epochs=7", "--nooverwrite")
-    assert own == {**quickstart, "epochs": 7} != quickstart
+    # The warm-up of the recipe is for more epochs.
+    assert own == {**quickstart, "epochs": 7, "warmup_epochs": 2} != quickstart
 
 
 def test_own_flag_file_takes_the_place_of_the_recipe(received, tmp_path):
