@@ -491,7 +491,7 @@ def test_what_cannot_be_counted_is_named():
         _counted(layers.Conv2D(3, 3, name="conv"), shape=(None, None, 3))
     with pytest.raises(costs.CostError, match="search space; count a genotype"):
         costs.count(bnas.space())
-    with pytest.raises(costs.CostError, match="'bnas_a' is neither a Keras model nor an Architecture"):
+    with pytest.raises(costs.CostError, match="bnas_a is neither an Architecture nor a functional"):
         costs.count("bnas_a")
 
 

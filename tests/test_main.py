@@ -172,7 +172,7 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
     ("words", "recipe"),
     [
         (["search"], "quickstart"),
-        (["search", "--dataset=folder:cats"], "quickstart"),
+        (["search", "--dataset=folder:cats"], "images"),
         (["search", "--dataset=cifar10"], "bnas_cifar10"),
         (["search", "--dataset=cifar10:3.0.2"], "bnas_cifar10"),
         (["train", "--genotype=bnas_a"], "quickstart"),

@@ -47,7 +47,8 @@ class User:
         flags = {"dataset": f"folder:{self.folder}", "data_dir": None, "image_size": None, "train_examples": None}
         flags |= {"channels": None, "augmentation": "crop", "class_weights": None, **changed}
         settings = argparse.Namespace(**flags, overwrite=False)
-        return common.start_run(self.run, "train", settings, {k: v for k, v in flags.items() if v is not None})
+        given = {k: v for k, v in flags.items() if v is not None}
+        return common.start_run(self.run, "train", settings, given, common.load_images(settings))
 
     def evaluated(self):
         return common.load_same_classes(self.run, None)

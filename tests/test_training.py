@@ -18,6 +18,7 @@ SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
     **{"architecture_weight_decay": 1e-3, "optimizer": "sgd", "clip_norm": 0.0, "augmentation": "crop"},
+    reference_batch_size=None,
 )
 TRAIN = argparse.Namespace(
     **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
