@@ -140,7 +140,7 @@ def _look_up(layer, kernel, packed, floats, file):
 
 
 def _name(quantizer):
-    return getattr(quantizer, "name", None) or getattr(quantizer, "__name__", type(quantizer).__name__)
+    return getattr(quantizer, "__name__", type(quantizer).__name__)
 
 
 def _reason(layer, kernel):

@@ -117,7 +117,7 @@ def test_small_maps_of_a_layer_that_cannot_be_replaced_are_refused():
 
 
 def test_ternary_inputs_are_refused():
-    with pytest.raises(tflite.ConversionError, match="ste_tern gives more than two values"):
+    with pytest.raises(tflite.ConversionError, match="SteTern gives more than two values"):
         tflite.convert(_sequential(_conv(input_quantizer="ste_tern")), allow_float_fallback=True)
 
 
