@@ -4,7 +4,7 @@ PYTHON311 ?= python3.11
 PYTHON312 ?= python3.12
 VENV := .venv
 BIN := $(VENV)/bin
-# Versions that belong together, by the version of Python.
+# Versions with which the tests have passed, by the version of Python.
 CONSTRAINTS = $$($(BIN)/python -c 'import sys; print("constraints/python%d.%d" % sys.version_info[:2])')*.txt
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable
 
@@ -47,6 +47,8 @@ test-3.%:
 
 $(VENV)/installed: setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -f $(CONSTRAINTS) || \
+		{ echo "larq_nas needs Python 3.10 to 3.12, $(PYTHON) is another: say PYTHON=/path/to/python" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(INSTALL) .
 	touch $@
