@@ -22,8 +22,8 @@ import tensorflow as tf
 register = tf.keras.utils.register_keras_serializable(package="larq_nas")
 
 
-def register_quantizer(cls):
-    """Registers a quantizer by its bare name, too, by which Larq looks for it in a `.h5` file."""
+def register_by_name(cls):
+    """Registers a part of a layer by its bare name, too, by which Larq and Keras look for it in a `.h5` file."""
     return lq.utils.register_keras_custom_object(register(cls))
 
 
@@ -160,7 +160,7 @@ def layer_scale(kernel):
     return tf.fill([kernel.shape[-1]], tf.maximum(mean, MIN_SCALE))
 
 
-@register_quantizer
+@register_by_name
 class LayerSign(lq.quantizers.Quantizer):
     """The sign of a kernel whose `layer_scale` is applied behind the convolution, with a straight-through gradient.
 
@@ -194,7 +194,7 @@ class LayerSign(lq.quantizers.Quantizer):
         return sign(kernel), backward
 
 
-@register_quantizer
+@register_by_name
 class XnorSign(lq.quantizers.Quantizer):
     """`xnor_sign` as a Larq kernel quantizer.
 
@@ -212,7 +212,7 @@ class XnorSign(lq.quantizers.Quantizer):
         return xnor_scale(kernel)
 
 
-@register_quantizer
+@register_by_name
 class FloatKernel(lq.quantizers.Quantizer):
     """A kernel as it is, in the place of a binary one: in the first of two stages of training, activations alone are
     binary."""
@@ -231,7 +231,7 @@ def _centre(kernel):
     return kernel - tf.reduce_mean(kernel, axis=-2, keepdims=True)
 
 
-@register
+@register_by_name
 class CentredClip(tf.keras.constraints.Constraint):
     """Keeps a kernel of mean 0 over its input channels, then within [-1, 1]."""
 
@@ -239,7 +239,7 @@ class CentredClip(tf.keras.constraints.Constraint):
         return tf.raw_ops.ClipByValue(t=_centre(kernel), clip_value_min=-1.0, clip_value_max=1.0)
 
 
-@register
+@register_by_name
 class CentredUniform(tf.keras.initializers.VarianceScaling):
     """Uniform in ±1/√fan_in, with mean 0 over the input channels: what `CentredClip` leaves unchanged."""
 

@@ -16,7 +16,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_nas.operations import XnorConv2D
-from larq_nas.quantizers import MIN_SCALE, register, register_quantizer, sign, through_scale
+from larq_nas.quantizers import MIN_SCALE, register, register_by_name, sign, through_scale
 
 # The least value of a step.
 MIN_STEP = 1e-3
@@ -52,7 +52,7 @@ def _sign(standardized):
     return binary, backward
 
 
-@register_quantizer
+@register_by_name
 class StandardizedSign(lq.quantizers.Quantizer):
     r"""The sign of a standardized kernel, to be scaled behind the convolution by the mean magnitude of each filter.
 
@@ -120,7 +120,7 @@ class AtLeast(tf.keras.constraints.Constraint):
         return {"least": self.least}
 
 
-@register_quantizer
+@register_by_name
 class Step(lq.quantizers.Quantizer):
     """`step` with a learnt `alpha`, as a Larq input quantizer.
 
