@@ -18,7 +18,7 @@ import tensorflow as tf
 from larq_nas import operations
 from larq_nas.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
 
-_constants = frozenset()
+_constants = ()
 _binarized = None
 
 
@@ -30,7 +30,8 @@ def constant(*names):
     where the forward pass is traced.
     """
     global _constants
-    previous, _constants = _constants, frozenset(names)
+    # A tuple: tf.function compares other containers by identity, and would trace anew for each supernet of a process.
+    previous, _constants = _constants, tuple(sorted(names))
     try:
         yield
     finally:
@@ -49,7 +50,7 @@ def binarized_once():
 
 
 def constants():
-    """What is named by the `constant` around."""
+    """The names that the `constant` around was given."""
     return _constants
 
 

@@ -2,4 +2,15 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import larq_nas  # noqa: E402, F401  (makes tf.keras Keras 2 before anything loads TensorFlow)
+import larq_nas  # noqa: E402, F401, I001  (makes tf.keras Keras 2 before anything loads TensorFlow)
+import pytest  # noqa: E402
+from tensorflow.python.framework import ops  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_custom_gradients():
+    """TensorFlow keeps each traced `tf.custom_gradient` for ever, and so the graph and the network around it."""
+    yield
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        del registry[name]
