@@ -11,8 +11,6 @@ from larq_nas.converters import inference, tflite
 from larq_nas.methods import bats, bnas
 from larq_nas.operations import OPERATIONS, binary_conv, convolution_block
 
-pytestmark = pytest.mark.onednn
-
 layers = tf.keras.layers
 
 

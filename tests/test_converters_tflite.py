@@ -14,8 +14,6 @@ from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import eight_bits, inference, interpreter, tflite
 from larq_nas.methods import bats, bnas
 
-pytestmark = pytest.mark.onednn
-
 layers = tf.keras.layers
 
 
@@ -120,6 +118,7 @@ def test_a_real_valued_network_is_an_ordinary_tflite():
     np.testing.assert_allclose(outputs, model(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_binary_convolutions_of_bnas_a_are_packed():
     conversion = tflite.convert(_trained(zoo.bnas_a()))
     report = conversion.report

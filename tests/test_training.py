@@ -12,8 +12,6 @@ from larq_nas.architecture import Architecture
 from larq_nas.converters import inference
 from larq_nas.methods import bars, bats, bnas, dms
 
-pytestmark = pytest.mark.onednn
-
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
@@ -46,6 +44,7 @@ def digits():
     return datasets.load("digits", train_examples=128)
 
 
+@pytest.mark.onednn
 def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatch):
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
     training.search(bnas.Strategy(), SPACE, digits, whole, SEARCH)
@@ -79,25 +78,37 @@ def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_pa
     assert list(run.logs.rglob("events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize("killed_in", [2, "candidates"])
-def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss(
-    tmp_path, digits, monkeypatch, killed_in
-):
-    run, whole, space = runs.Run(tmp_path / "broken"), runs.Run(tmp_path / "whole"), bars.space(4, cells_per_stage=1)
+def _bars_search(digits, run):
+    space = bars.space(4, cells_per_stage=1)
     strategy = bars.Strategy(epochs=3, warmup_epochs=1, budget=1e5, counted=(space, digits.image_shape, 10), samples=4)
     settings = argparse.Namespace(**{**vars(SEARCH), "clip_norm": 5.0})
+    return training.search(strategy, space, digits, run, settings)
+
+
+@pytest.fixture(scope="module")
+def bars_search(tmp_path_factory, digits):
+    """The run directory and the genotype of a search that nothing kills."""
+    run = runs.Run(tmp_path_factory.mktemp("bars"))
+    return run, _bars_search(digits, run)
+
+
+@pytest.mark.parametrize("killed_in", [2, "candidates"])
+def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss(
+    tmp_path, digits, bars_search, monkeypatch, killed_in
+):
+    (whole, expected), run = bars_search, runs.Run(tmp_path)
     with monkeypatch.context() as patch:
         if killed_in == "candidates":
             patch.setattr(supernet.Supernet, "loss_of", lambda *arguments: (_ for _ in ()).throw(Killed()))
         else:
             _killed_in(killed_in, patch)
         with pytest.raises(Killed):
-            training.search(strategy, space, digits, run, settings)
+            _bars_search(digits, run)
     assert not run.genotype.exists()
-    genotype = training.search(strategy, space, digits, run, settings)
+    genotype = _bars_search(digits, run)
     assert [row["epoch"] for row in run.rows()] == [0, 1, 2]
     # It draws what it would have drawn.
-    assert genotype == training.search(strategy, space, digits, whole, settings)
+    assert genotype == expected
     for a, b in zip(whole.rows(), run.rows(), strict=True):
         assert a == pytest.approx(b, rel=1e-4, nan_ok=True)
     candidates = json.loads(run.candidates.read_text())
@@ -154,6 +165,7 @@ def test_halves_of_unequal_numbers_of_batches_make_whole_epochs(tmp_path, digits
         np.testing.assert_array_equal(a[1][0], b[1][0])
 
 
+@pytest.mark.onednn
 def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, digits):
     data = datasets.load("digits", image_size=32, train_examples=64)
     genotype = dms.derive(dms.space("resnet18"), np.full(12, 0.3))
@@ -179,6 +191,7 @@ def _recipe(data, epochs=2, **options):
     return recipes.Recipe(epochs, math.ceil(data.train_size / TRAIN.batch_size), learning_rate=0.01, **options)
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}])
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypatch, options):
     genotype, recipe = SPACE.sample(0), _recipe(digits, 3, **options)
@@ -203,12 +216,26 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypa
 STAGES = (recipes.Recipe(2, 2, "cosine", 0.01), recipes.Recipe(2, 2, "cosine", 0.02))
 
 
-@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (1, 0), (1, 1)])
-def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, stage, epoch):
-    genotype, digits = bats.space(3, 8, 4).sample(0), datasets.load("digits", image_size=32, train_examples=64)
-    whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
+STAGED = bats.space(3, 8, 4).sample(0)
+
+
+def _train_in_stages(run):
+    digits = datasets.load("digits", image_size=32, train_examples=64)
     settings = argparse.Namespace(**{**vars(TRAIN), "auxiliary_weight": 0.4})
-    training.train(genotype, digits, whole, STAGES[1], settings, STAGES[0])
+    return training.train(STAGED, digits, run, STAGES[1], settings, STAGES[0])
+
+
+@pytest.fixture(scope="module")
+def in_stages(tmp_path_factory):
+    """The run directory of a training in two stages that nothing kills."""
+    run = runs.Run(tmp_path_factory.mktemp("stages"))
+    _train_in_stages(run)
+    return run
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (1, 0), (1, 1)])
+def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, in_stages, stage, epoch):
+    whole, broken = in_stages, runs.Run(tmp_path / "broken")
     seen, original = [], training._train
 
     def killed(network, architecture, data, run, *rest):
@@ -220,15 +247,15 @@ def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path,
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training, "_train", killed)
-        training.train(genotype, digits, broken, STAGES[1], settings, STAGES[0])
+        _train_in_stages(broken)
     assert seen == ["activations", "broken"][: stage + 1] and not broken.weights.exists()
-    network = training.train(genotype, digits, broken, STAGES[1], settings, STAGES[0])
+    network = _train_in_stages(broken)
     for run in ("activations", "."):
         paths = [directory.path / run / "metrics.csv" for directory in (whole, broken)]
         assert len(paths[0].read_text().splitlines()) == 3
         rows = [runs.Run(path.parent).rows() for path in paths]
         assert all(a == pytest.approx(b, rel=1e-3) for a, b in zip(*rows, strict=True))
-    expected = networks.build(genotype, digits.image_shape, 10)
+    expected = networks.build(STAGED, (32, 32, 1), 10)
     expected.load_weights(whole.weights)
     for a, b in zip(expected.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
@@ -239,6 +266,7 @@ def _genotypes():
     return {**{name: space.sample(1) for name, space in decided.items()}, "vgg11": dms.space("vgg11")}
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("name", ["bnas", "bars", "bats", "vgg11"])
 def test_the_first_stage_has_binary_activations_and_float_kernels_in_every_method(name):
     network = networks.build(_genotypes()[name], (32, 32, 3), 3)
@@ -256,6 +284,7 @@ def test_the_first_stage_has_binary_activations_and_float_kernels_in_every_metho
     np.testing.assert_array_equal(twin.kernel_quantizer(kernel), kernel)
 
 
+@pytest.mark.onednn
 def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_path):
     data = datasets.load("digits", image_size=32, train_examples=64)
     genotype = bats.space(3, 8, 4).sample(0)
@@ -277,6 +306,7 @@ def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_pa
     assert model.predict_on_batch(x).shape == (4, 10)
 
 
+@pytest.mark.onednn
 def test_clipped_training_clips_before_the_gradients_are_rewritten():
     network = networks.build(SPACE.sample(0), (8, 8, 1), classes=3)
     model = training.TrainedModel(network.input, network.output, clip_norm=0.5)

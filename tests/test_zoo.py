@@ -1,4 +1,5 @@
 import inspect
+import itertools
 
 import larq as lq
 import numpy as np
@@ -128,7 +129,8 @@ def test_every_binary_convolution_of_dms_is_packed(name):
     assert report.count("packed") == len(report.binary_convolutions) == {"vgg11": 7, "resnet18": 19}[name.split("_")[1]]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bars_a")) for name in BARS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BARS)
 def test_every_binary_convolution_that_we_found_is_packed(name):
     model = getattr(zoo, name)()
     binary = sum(row.binary for row in costs.count(model).rows)
@@ -146,8 +148,15 @@ def test_the_listed_size_is_that_of_the_built_model(name):
     assert costs.count(model).bytes == variant.memory
 
 
-@pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("size", [32, 128])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(
+            name, size, marks=[pytest.mark.slow] * ((name, size) not in [("vgg11", 32), ("bireal_resnet18", 32)])
+        )
+        for name, size in itertools.product(BASELINES, [32, 128])
+    ],
+)
 def test_every_binary_convolution_of_a_baseline_is_packed(name, size):
     options = {"width": 2} if "width" in inspect.signature(getattr(zoo, name)).parameters else {}
     model = getattr(zoo, name)(input_shape=(size, size, 3), **options)
@@ -181,7 +190,9 @@ def test_widths_and_full_precision_twins(name):
         function(binary="no")
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "xnor_resnet34")) for name in BASELINES]
+)
 def test_baselines_learn_and_take_images_of_any_fixed_size(name):
     tf.keras.utils.set_random_seed(0)
     function = getattr(zoo, name)
