@@ -49,7 +49,7 @@ def command_line():
 
 def training(batch, count):
     """Prints images per second of both networks."""
-    tf = load_tensorflow()
+    tf = load_tensorflow(batch)
     from larq_nas import recipes
 
     recipe = recipes.Recipe(epochs=600, steps_per_epoch=196)

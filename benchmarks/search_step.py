@@ -116,7 +116,7 @@ def measure(cells, batch):
 def run(form, cells, batch, settings, pipe):
     """The process that holds one supernet: sends the figures of its start, then answers questions."""
     if form == "shared":
-        load_tensorflow()
+        load_tensorflow(batch)
     with quiet.stderr():
         import tensorflow as tf
 

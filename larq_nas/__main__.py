@@ -28,6 +28,9 @@ COMMANDS = {
 }
 # These write to --run_dir, one at a time.
 LOCKED = ("search", "train", "convert", "benchmark")
+# On two cores, operations on so many images are faster side by side, one thread each, than split in two; larger ones
+# are not (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured.
+SMALL_BATCH = 32
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
@@ -80,18 +83,19 @@ def main(argv) -> int:
     return _call(command, settings, names, recipe)
 
 
-def load_tensorflow():
-    """Imports TensorFlow as the commands do: quiet, on two cores with one thread per operation.
+def load_tensorflow(batch_size: int | None = None):
+    """Imports TensorFlow as the commands do: quiet, and with threads that suit the batches.
 
     The environment may overrule both.
+
+    # Arguments
+        batch_size: Images in a batch of a search or training.
 
     # Returns
         The module.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if os.cpu_count() == 2:
-        # Searches and trainings are faster with two operations side by side than with one split in two
-        # (benchmarks/NOTES.md). More cores were not measured.
+    if os.cpu_count() == 2 and batch_size is not None and batch_size <= SMALL_BATCH:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     with quiet.stderr():
         import tensorflow
@@ -135,7 +139,7 @@ def _run_command(command, settings, names):
     if not light:
         versions.check_tensorflow()
         # Its warnings speak of TensorFlow's own insides.
-        load_tensorflow().get_logger().setLevel("ERROR")
+        load_tensorflow(getattr(settings, "batch_size", None)).get_logger().setLevel("ERROR")
     function = commands.list_zoo if command == "zoo" else getattr(commands, command)
     foreign = definitions.foreign(settings)
     function(settings, {name: getattr(settings, name) for name in names if name not in foreign})

@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import types
@@ -464,3 +465,14 @@ def test_epochs_on_the_command_line_win_over_the_steps_of_a_recipe(words, steps)
     assert settings.steps == steps and settings.epochs == (3 if "--epochs=3" in words else 12)
     # A recipe's warm-up is for its own length.
     assert settings.warmup_epochs == (1 if "--epochs=3" in words else 4)
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch_size", "threads"), [(2, 32, "1"), (2, 33, None), (2, None, None), (4, 16, None)]
+)
+def test_small_batches_take_one_thread_for_an_operation_on_two_cores(cores, batch_size, threads, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    main.load_tensorflow(batch_size)
+    assert os.environ.get("TF_NUM_INTRAOP_THREADS") == threads
