@@ -4,7 +4,7 @@ PYTHON311 ?= python3.11
 PYTHON312 ?= python3.12
 VENV := .venv
 BIN := $(VENV)/bin
-# Versions with which the tests have passed, by the version of Python.
+# Versions with which the tests are run, by the version of Python.
 CONSTRAINTS = $$($(BIN)/python -c 'import sys; print("constraints/python%d.%d" % sys.version_info[:2])')*.txt
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable
 

@@ -30,7 +30,7 @@ def constant(*names):
     where the forward pass is traced.
     """
     global _constants
-    # A tuple: tf.function compares other containers by identity, and would trace anew for each supernet of a process.
+    # A tuple: tf.function holds a set by a weak reference, and traces anew when an equal set comes after its end.
     previous, _constants = _constants, tuple(sorted(names))
     try:
         yield

@@ -114,7 +114,9 @@ def test_the_file_carries_labels_preprocessing_genotype_and_provenance(directory
 
 
 def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
-    shutil.copytree(directory / "runs/train", directory / "runs/train8")
+    # Of a network that has learned little, 8 bits change many answers.
+    learned = ["--train_examples=1000", "--filters=8", "--epochs=20", "--run_dir=runs/train8"]
+    _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, *learned)
     done = _run(directory, "convert", "--run_dir=runs/train8", "--int8", "--round_filters=32")
     report = json.loads((directory / "runs/train8/model.report.json").read_text())
     assert report["input_type"] == report["output_type"] == "int8" and report["all_packed"]
@@ -123,7 +125,7 @@ def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
     assert "as LCE computes them" in done.stdout and "multiples of 32" in done.stdout
     _run(directory, "evaluate", "--run_dir=runs/train8")
     result = json.loads((directory / "runs/train8/evaluation.json").read_text())
-    assert result["agreement"] >= 0.8  # one epoch of training leaves many images between two classes
+    assert result["agreement"] >= 0.9
 
 
 def test_operations_are_timed_and_a_search_keeps_within_a_latency(directory):

@@ -15,6 +15,14 @@ from larq_nas.methods import dms
 SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h", "bats_2x")
 BARS = zoo.list_models("bars*")
 BASELINES = sorted(set(zoo.VARIANTS) - set(zoo.GENOTYPES))
+LARGE = set(itertools.product(BASELINES, [32, 128])) - {("vgg11", 32), ("bireal_resnet18", 32)}
+
+
+def _slow_in(slow, values):
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else [value]), marks=[pytest.mark.slow] * (value in slow))
+        for value in values
+    ]
 
 
 def test_models_are_listed_by_pattern():
@@ -139,24 +147,14 @@ def test_every_binary_convolution_that_we_found_is_packed(name):
     assert report.count("packed") > binary / 2
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in zoo.list_models()]
-)
+@pytest.mark.parametrize("name", _slow_in(SLOW, zoo.list_models()))
 def test_the_listed_size_is_that_of_the_built_model(name):
     model, variant = getattr(zoo, name)(), zoo.VARIANTS[name]
     assert sum(weight.shape.num_elements() for weight in model.trainable_weights) == variant.parameters
     assert costs.count(model).bytes == variant.memory
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        pytest.param(
-            name, size, marks=[pytest.mark.slow] * ((name, size) not in [("vgg11", 32), ("bireal_resnet18", 32)])
-        )
-        for name, size in itertools.product(BASELINES, [32, 128])
-    ],
-)
+@pytest.mark.parametrize(("name", "size"), _slow_in(LARGE, itertools.product(BASELINES, [32, 128])))
 def test_every_binary_convolution_of_a_baseline_is_packed(name, size):
     options = {"width": 2} if "width" in inspect.signature(getattr(zoo, name)).parameters else {}
     model = getattr(zoo, name)(input_shape=(size, size, 3), **options)
@@ -190,9 +188,7 @@ def test_widths_and_full_precision_twins(name):
         function(binary="no")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "xnor_resnet34")) for name in BASELINES]
-)
+@pytest.mark.parametrize("name", _slow_in(["xnor_resnet34"], BASELINES))
 def test_baselines_learn_and_take_images_of_any_fixed_size(name):
     tf.keras.utils.set_random_seed(0)
     function = getattr(zoo, name)
