@@ -69,7 +69,6 @@ def test_a_method_finds_trains_and_converts_a_network(method, name, data, tmp_pa
     _run(tmp_path, "search", f"--method={method}", *recipes, *flags)
     genotype = Architecture.load(tmp_path / "runs/search/genotype.json")
     assert all(cell.convolutions for cell in genotype.cells), str(genotype)
-    recipes = [f"--flagfile={method}_images" if method == "bats" else "--flagfile=images"] * (name == "cifar10")
     sizes = ["--filters=12"] * (method == "bnas")
     _run(tmp_path, "train", "--genotype=runs/search/genotype.json", *recipes, *sizes, *flags)
     _run(tmp_path, "convert")
