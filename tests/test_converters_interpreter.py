@@ -31,16 +31,20 @@ def test_a_file_that_is_no_tflite_and_images_of_another_size_are_refused(convert
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_integers_of_a_file_are_what_its_scales_say():
+@pytest.mark.parametrize(("dtype", "bits"), [("uint8", 8), ("int8", 8), ("int16", 16)])
+def test_integers_of_a_file_are_what_its_scales_say(dtype, bits):
     images = np.random.default_rng(0).normal(size=(16, 4, 4, 3)).astype(np.float32)
     model = tf.keras.Sequential([tf.keras.layers.Input((4, 4, 3)), tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
-    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(dtype)
+    if bits == 16:
+        operations = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [operations]
     outputs = interpreter.predict(converter.convert(), images)
     assert outputs.dtype == np.float32
-    np.testing.assert_allclose(outputs, model(images), atol=0.1)
+    np.testing.assert_allclose(outputs, model(images), atol=0.1 if bits == 8 else 0.03)
 
 
 def test_pixels_without_a_scale_are_refused():
