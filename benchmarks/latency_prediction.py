@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from larq_nas import benchmark, latency, networks, zoo
+from larq_nas import benchmark, latency, networks, templates, zoo
 from larq_nas.__main__ import load_tensorflow
 from larq_nas.methods import bars, bnas
 
@@ -30,7 +30,7 @@ def genotypes(count: int):
     for name in MODELS:
         yield name, zoo.genotype(name)
     space, wide = bnas.space(20, 36), bars.space(64)
-    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(wide).items()}
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(wide).items()}
     for seed in range(count):
         yield f"bnas, random {seed}", space.sample(seed)
         yield f"bars, random {seed}", bars.decide(wide, bars.draw(even, np.random.default_rng(seed)))

@@ -11,7 +11,7 @@ from larq_nas import bitwidths
 from larq_nas.converters import copies, flatbuffer
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layouts import WORD
+from larq_nas.counting import WORD
 from larq_nas.operations import Zeroise
 
 layers = tf.keras.layers

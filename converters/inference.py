@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from larq_nas import bitwidths
 from larq_nas.converters import copies
+from larq_nas.counting import WORD
 from larq_nas.grouped import ScaledConv2D
-from larq_nas.layouts import WORD
 from larq_nas.operations import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
 from larq_nas.steps import Step, StepConv2D
 

@@ -30,7 +30,7 @@ from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, infer
 from larq_nas.converters.accepted import accepted
 from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layouts import WORD
+from larq_nas.counting import WORD
 
 TARGETS = ("arm", "xcore")
 

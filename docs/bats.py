@@ -17,9 +17,9 @@ from experiments import accuracy, command, summary
 import larq_nas
 from larq_nas import costs, networks
 from larq_nas.architecture import Architecture
+from larq_nas.blocks import OPERATIONS
 from larq_nas.converters import tflite
 from larq_nas.methods import bats
-from larq_nas.operations import OPERATIONS
 
 HERE = pathlib.Path(__file__).parent
 SEARCHES = {

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.live import Live
 
 from larq_nas import runs
-from larq_nas.cells import DropPath
+from larq_nas.drop_path import DropPath
 
 
 class LinearDropPath(tf.keras.callbacks.Callback):

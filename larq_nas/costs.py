@@ -30,9 +30,9 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import bitwidths, layouts
+from larq_nas import bitwidths, counting
 from larq_nas.architecture import Architecture
-from larq_nas.layouts import Row
+from larq_nas.counting import Row
 from larq_nas.operations import XnorConv2D
 
 layers = tf.keras.layers
@@ -157,7 +157,7 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
         )
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see costs.expected")
-    return Costs(tuple(row for row, _ in layouts.rows(network, input_shape, classes) if row.counted))
+    return Costs(tuple(row for row, _ in counting.rows(network, input_shape, classes) if row.counted))
 
 
 class Expected(NamedTuple):
@@ -271,7 +271,7 @@ def _tables(space, input_shape, classes, latencies=None):
         return [getattr(row, name) for name in TOTALS] + ms
 
     tables = []
-    for segment in layouts.segments(space, input_shape, classes):
+    for segment in counting.segments(space, input_shape, classes):
         counts = [len(candidates) for candidates in segment.choices.values()]
         fixed, chosen = np.zeros([*counts, len(names)]), {}
         for place in np.ndindex(*counts):

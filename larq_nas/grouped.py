@@ -1,7 +1,4 @@
-"""The operations of BATS: grouped convolutions between a BatchNorm and a PReLU, with a shuffle and a skip inside.
-
-Three forms of the same network share them. `"binary"` has binary activations and kernels; `"activations"` has float
-kernels, as a search and the first of two stages of training have; `"real"` is the network without any quantizer.
+"""The Keras layers of BATS: grouped convolutions, a learnt scale, the shuffle of channels.
 
 # References
     - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711), and for everything that stands neither in
@@ -11,15 +8,12 @@ kernels, as a search and the first of two stages of training have; `"real"` is t
 import larq as lq
 import tensorflow as tf
 
-from larq_nas import operations
-from larq_nas.operations import OPERATIONS, GroupedConv2D, NotCompiled, batch_normalization
+from larq_nas.blocks import SHUFFLE
+from larq_nas.operations import GroupedConv2D, NotCompiled
 from larq_nas.quantizers import register, xnor_scale
 
 layers = tf.keras.layers
 
-FORMS = ("binary", "activations", "real")
-# In how many groups channels are shuffled, however many groups convolutions have.
-SHUFFLE = 4
 # Slope of a PReLU at first.
 SLOPE = 0.25
 
@@ -79,7 +73,7 @@ class ChannelShuffle(layers.Layer):
 
 
 def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, form="binary", name=None):
-    """A convolution in one of the `FORMS`: sign → binary convolution → learnt scale, if it is binary."""
+    """A convolution in one of the `blocks.FORMS`: sign → binary convolution → learnt scale, if it is binary."""
     options = {"strides": strides, "dilation_rate": dilation_rate, "groups": groups}
     options |= {"padding": "same", "use_bias": False, "name": name}
     if form == "real":
@@ -94,79 +88,3 @@ def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, f
 def prelu(name):
     """A PReLU with a slope for each channel."""
     return layers.PReLU(tf.keras.initializers.Constant(SLOPE), shared_axes=[1, 2], name=name)
-
-
-def group_convolution(x, filters, operation, strides=1, groups=1, form="binary", affine=True, name=""):
-    """BatchNorm → grouped convolution → PReLU → shuffle, and the input is added where there are no strides.
-
-    # Arguments
-        x: Input tensor of shape `(batch, height, width, channels)`.
-        filters: Output channels; without strides those of the input.
-        operation: Kernel size and dilation of the convolution.
-        strides: 1 or 2.
-        groups: Groups of the convolution.
-        form: One of `FORMS`.
-        affine: Whether the BatchNorm has a trainable scale and offset.
-        name: Prefix of the layers' names.
-
-    # Returns
-        A tensor of shape `(batch, height / strides, width / strides, filters)`.
-
-    # References
-        - [BATS](https://arxiv.org/abs/2003.01711), supplement, figures 2c and 2d. The number of groups of the shuffle
-          and the place of the learnt scale are those of the first author's library, which pads with zeros; here it is
-          ones, as everywhere.
-    """
-    y = batch_normalization(affine, name=f"{name}_norm")(x)
-    subsampling, own, dilation_rate = operations.strides_of(operation, strides)
-    if subsampling > 1:
-        y = layers.MaxPooling2D(1, subsampling, padding="same", name=f"{name}_subsample")(y)
-    y = convolution(y, filters, operation.kernel_size, own, dilation_rate, groups, form, f"{name}_conv")
-    y = ChannelShuffle(name=f"{name}_shuffle")(prelu(f"{name}_prelu")(y))
-    return layers.Add(name=f"{name}_residual")([x, y]) if strides == 1 else y
-
-
-def factorized_reduce(x, filters, form="binary", affine=True, name=""):
-    """Two 1x1 convolutions of every second pixel, the second one pixel further, side by side → PReLU.
-
-    # Arguments
-        x: Input tensor of shape `(batch, height, width, channels)`.
-        filters: Output channels, an even number.
-        form, affine, name: See `group_convolution`.
-
-    # Returns
-        A tensor of shape `(batch, height / 2, width / 2, filters)`.
-    """
-    y = batch_normalization(affine, name=f"{name}_norm")(x)
-    halves = []
-    for index, pixels in enumerate(every_second(y, name)):
-        halves.append(convolution(pixels, filters // 2, 1, form=form, name=f"{name}_conv{index}"))
-    return prelu(f"{name}_prelu")(layers.Concatenate(name=f"{name}_halves")(halves))
-
-
-def every_second(x, name):
-    """The first of each 2x2 pixels, and the last, which is 0 beyond odd sides."""
-    padded = [(0, side % 2) for side in x.shape[1:3]]
-    further = layers.ZeroPadding2D(padded, name=f"{name}_pad")(x) if any(map(sum, padded)) else x
-    further = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(further)
-    return [
-        layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_pixels{index}")(pixels)
-        for index, pixels in enumerate((x, further))
-    ]
-
-
-def preprocess(x, filters, form="binary", affine=True, name=""):
-    """BatchNorm → 1x1 convolution → PReLU, and the input is added if it has as many channels."""
-    y = batch_normalization(affine, name=f"{name}_norm")(x)
-    y = prelu(f"{name}_prelu")(convolution(y, filters, 1, form=form, name=f"{name}_conv"))
-    return layers.Add(name=f"{name}_residual")([x, y]) if x.shape[-1] == filters else y
-
-
-def apply(name, x, filters, strides=1, groups=1, form="binary", layer_name=""):
-    """Applies one decided operation of a final network to `x`."""
-    operation = OPERATIONS[name]
-    if operation.kind == "group_convolution":
-        return group_convolution(x, filters, operation, strides, groups, form, name=layer_name)
-    if operation.kind == "skip":
-        return x if strides == 1 else factorized_reduce(x, filters, form, name=layer_name)
-    return operations.apply(name, x, filters, strides, layer_name)

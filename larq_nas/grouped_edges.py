@@ -14,7 +14,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import grouped, mixed, operations
+from larq_nas import blocks, grouped, mixed, operations
 from larq_nas.quantizers import register
 
 
@@ -104,7 +104,7 @@ class GroupedEdges(tf.keras.layers.Layer):
 
 def _kinds(names, strides=1):
     """Index and `Operation` of the strided skip, the pools and the convolutions among the candidates."""
-    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
+    kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
     pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]
     return reduced, pools, [kind for kind in kinds if kind[1].kind == "group_convolution"]
@@ -156,7 +156,7 @@ def _convolutions(z, weights, convolutions, kernel, slopes, strides, groups, bin
     summed = []
     for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
         part = tf.cast(tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:]), z.dtype)
-        subsampling, own, dilation_rate = operations.strides_of(operation, strides)
+        subsampling, own, dilation_rate = blocks.strides_of(operation.dilation_rate, strides)
         read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
         # To pad with ones is faster than to make good for zeros.
         y = operations.convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
@@ -207,14 +207,14 @@ def _apart(x, groups, edges):
         A tensor of shape `(edges, batch, height, width, filters)`.
     """
     *sides, channels = x.shape[1:]
-    filters, common = channels // edges, math.gcd(groups, grouped.SHUFFLE)
-    rest = grouped.SHUFFLE // common
-    if common in (groups, grouped.SHUFFLE):
+    filters, common = channels // edges, math.gcd(groups, blocks.SHUFFLE)
+    rest = blocks.SHUFFLE // common
+    if common in (groups, blocks.SHUFFLE):
         # One of the groups of the shuffle is some whole groups, or a part of one: a transposition does all.
         shape = [-1, common, groups // common, edges, rest, filters // groups // rest]
         x = tf.transpose(tf.reshape(x, shape), [3, 0, 2, 5, 1, 4])
     else:
         places = np.arange(channels).reshape(groups, edges, filters // groups).transpose(1, 0, 2)
-        places = places.reshape(edges, grouped.SHUFFLE, filters // grouped.SHUFFLE).transpose(0, 2, 1)
+        places = places.reshape(edges, blocks.SHUFFLE, filters // blocks.SHUFFLE).transpose(0, 2, 1)
         x = tf.stack(tf.split(tf.gather(x, places.ravel(), axis=-1), edges, axis=-1))
     return tf.reshape(x, [edges, -1, *sides, filters])

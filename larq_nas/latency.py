@@ -21,9 +21,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import nnls
 
-from larq_nas import costs, layouts
+from larq_nas import costs, counting
 from larq_nas.architecture import Architecture
-from larq_nas.layouts import WORD, Block
+from larq_nas.counting import WORD, Block
 
 SCHEMA = 1
 # How the kinds of operations begin whose kernels are not binary.
@@ -90,7 +90,7 @@ class Table:
 
     def predict(self, genotype: Architecture, input_shape=(32, 32, 3), classes=10) -> float:
         """Milliseconds of the network of a genotype for one image."""
-        rows = layouts.rows(genotype, input_shape, classes)
+        rows = counting.rows(genotype, input_shape, classes)
         return self.overhead + sum(self.ms(row.block) for row, _ in rows if row.block)
 
     def _coefficients(self, kind):
@@ -192,7 +192,7 @@ def features(block: Block) -> tuple:
 def blocks(space: Architecture, input_shape, classes: int) -> list:
     """All different operations of the networks of a space."""
     found = {}
-    for segment in layouts.segments(space, input_shape, classes):
+    for segment in counting.segments(space, input_shape, classes):
         counts = [range(len(candidates)) for candidates in segment.choices.values()]
         for place in np.ndindex(*map(len, counts)):
             values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
@@ -289,7 +289,7 @@ class Limit:
 def fastest(limit: Limit) -> float:
     """The milliseconds below which no network of the space of a limit is, as far as operations go."""
     total = limit.table.overhead
-    for segment in layouts.segments(limit.space, limit.input_shape, limit.classes):
+    for segment in counting.segments(limit.space, limit.input_shape, limit.classes):
         values = [candidates[0] for candidates in segment.choices.values()]
         edges = {}
         for row, choice in segment.rows(*values):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import larq as lq
 import tensorflow as tf
 
-from larq_nas import operations
+from larq_nas import blocks, operations
 from larq_nas.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
 
 _constants = ()
@@ -197,7 +197,7 @@ class Form(NamedTuple):
 
 def _kinds(names):
     """Index and `Operation` of the convolutions among the candidates, then of the pools."""
-    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
+    kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
     return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]
 
@@ -408,7 +408,7 @@ def _source(operation, strides):
 
     A dilation of 2 is none within the pixels of one parity of row and column, which are sets of batches of their own.
     """
-    subsampling, strides, dilation_rate = operations.strides_of(operation, strides)
+    subsampling, strides, dilation_rate = blocks.strides_of(operation.dilation_rate, strides)
     if subsampling > 1:
         return "subsampled", strides
     return "parities" if dilation_rate > 1 else "all", strides

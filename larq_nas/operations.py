@@ -1,10 +1,8 @@
-"""The operations that an edge may hold, and the binary convolution they are made of.
+"""The Keras layers that the operations of edges are made of: binary and float convolutions, pools, and shapes.
 
-A binary convolution block is BatchNorm → sign → binary convolution → ReLU, in that order. Convolutions pad with ones
-(`padding="same", pad_values=1`), because a padded zero is no binary value and would not be bit-packed.
+Binary convolutions pad with ones (`padding="same", pad_values=1`), because a padded zero is no binary value and would
+not be bit-packed.
 """
-
-import dataclasses
 
 import larq as lq
 import tensorflow as tf
@@ -13,40 +11,6 @@ from larq_nas.convolutions import conv2d
 from larq_nas.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
 
 layers = tf.keras.layers
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """What a candidate operation computes.
-
-    # Arguments
-        kind: `"none"`, `"max_pool"`, `"avg_pool"`, `"convolution"` (binary), `"shortcut"`, `"residual"` (a binary
-            convolution with a shortcut of its own), `"skip"` or `"group_convolution"` (those of `grouped`).
-        kernel_size: Height and width of the window.
-        dilation_rate: Distance of the taps of a convolution.
-    """
-
-    kind: str
-    kernel_size: int = 1
-    dilation_rate: int = 1
-
-
-OPERATIONS = {
-    "none": Operation("none"),
-    "max_pool_3x3": Operation("max_pool", 3),
-    "avg_pool_3x3": Operation("avg_pool", 3),
-    "bin_dil_conv_3x3": Operation("convolution", 3, 2),
-    "bin_dil_conv_5x5": Operation("convolution", 5, 2),
-    "bin_conv_3x3": Operation("convolution", 3),
-    "bin_conv_5x5": Operation("convolution", 5),
-    "shortcut": Operation("shortcut"),
-    "residual_bin_conv_3x3": Operation("residual", 3),
-    "skip": Operation("skip"),
-    "group_conv_3x3": Operation("group_convolution", 3),
-    "group_conv_5x5": Operation("group_convolution", 5),
-    "dil_group_conv_3x3": Operation("group_convolution", 3, 2),
-    "dil_group_conv_5x5": Operation("group_convolution", 5, 2),
-}
 
 
 @register
@@ -87,26 +51,10 @@ def batch_normalization(affine=True, name=None):
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
 
 
-def pool(operation: Operation, strides=1, name=None):
-    """The Keras layer of a pooling operation; padded values do not count in an average."""
-    layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[operation.kind]
-    return layer(operation.kernel_size, strides, padding="same", name=name)
-
-
-def strides_of(operation: Operation, strides: int) -> tuple[int, int, int]:
-    """How a strided convolution is computed: subsampling of the input, then strides and dilation.
-
-    TensorFlow forbids strides together with dilation. All taps of a convolution of dilation 2 and stride 2 fall on
-    pixels of one parity, so it equals an undilated convolution of every second pixel.
-
-    # Returns
-        The subsampling factor, the strides and the dilation rate of the convolution.
-    """
-    if strides > 1 and operation.dilation_rate > 1:
-        if strides != operation.dilation_rate:
-            raise ValueError(f"strides {strides} with dilation rate {operation.dilation_rate} is not supported")
-        return strides, 1, 1
-    return 1, strides, operation.dilation_rate
+def pool(kind, kernel_size, strides=1, name=None):
+    """The Keras layer of a pool, `"max_pool"` or `"avg_pool"`; padded values do not count in an average."""
+    layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[kind]
+    return layer(kernel_size, strides, padding="same", name=name)
 
 
 @register
@@ -169,31 +117,6 @@ def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **o
         name=name,
         **{**usual, **options},
     )
-
-
-def convolution_block(x, filters, operation: Operation, strides=1, affine=True, binary=True, name=""):
-    """BatchNorm → sign → binary convolution → ReLU; without the sign and with a float kernel if not `binary`.
-
-    # Arguments
-        x: Input tensor of shape `(batch, height, width, channels)`.
-        filters: Output channels.
-        operation: Kernel size and dilation of the convolution.
-        strides: 1 or 2.
-        affine: Whether the BatchNorm has a trainable scale and offset.
-        binary: Whether input and kernel are binarized.
-        name: Prefix of the layers' names.
-
-    # Returns
-        A tensor of shape `(batch, height / strides, width / strides, filters)`.
-    """
-    x = batch_normalization(affine, name=f"{name}_norm")(x)
-    subsampling, strides, dilation_rate = strides_of(operation, strides)
-    if subsampling > 1:
-        x = layers.MaxPooling2D(1, subsampling, name=f"{name}_subsample")(x)
-    if binary:
-        return binary_conv(filters, operation.kernel_size, strides, dilation_rate, name=f"{name}_conv")(x)
-    x = float_conv(filters, operation.kernel_size, strides, name=f"{name}_conv")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, function=conv2d):
@@ -322,80 +245,3 @@ class MatchChannels(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
-
-
-def strided_halves(z, filters, mask=None, activation=None, name=""):
-    """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
-
-    The first half is centred on the first of each 2x2 pixels, the second on the last.
-
-    # Arguments
-        z: Input tensor of shape `(batch, height, width, channels)`.
-        filters: Output channels, an even number.
-        mask, activation: See `layer_scaled_conv`.
-        name: Prefix of the layers' names.
-
-    # Returns
-        A tensor of shape `(batch, height / 2, width / 2, filters)`.
-
-    # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (cell template). The authors' code drops the first row
-          and column for the second half and pads with zeros; here nothing is dropped, and ones are padded.
-    """
-    halves = []
-    for index, first in enumerate((-1, 0)):
-        x = StartAt(first, name=f"{name}_start{index}")(z)
-        halves.append(layer_scaled_conv(x, filters // 2, 3, 2, "valid", activation, mask, f"{name}_conv{index}"))
-    return layers.Concatenate(name=f"{name}_halves")(halves)
-
-
-def parameter_free_shortcut(x, filters, strides, name=""):
-    """`x` itself or, with strides, its average over 2x2 pixels, repeated if there are twice as many filters."""
-    if strides == 1:
-        return x
-    return _doubled(layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(x), filters, name)
-
-
-def _doubled(x, filters, name):
-    return layers.Concatenate(name=f"{name}_double")([x, x]) if filters == 2 * x.shape[-1] else x
-
-
-def residual_block(x, filters, operation: Operation, strides=1, name=""):
-    """BatchNorm → sign → binary convolution + shortcut of the normalized input → ReLU.
-
-    # Arguments
-        x: Input tensor of shape `(batch, height, width, channels)`.
-        filters: Output channels; those of the input or, with strides, twice as many.
-        operation: Kernel size of the convolution, if it has no strides.
-        strides: 1, or 2 for `strided_halves`.
-        name: Prefix of the layers' names.
-
-    # Returns
-        A tensor of shape `(batch, height / strides, width / strides, filters)`.
-
-    # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (operational level). That the shortcut carries the
-          normalized input, and ReLU follows the sum, is in the authors' code, not in the paper.
-    """
-    z = batch_normalization(name=f"{name}_norm")(x)
-    if strides > 1:
-        y = strided_halves(z, filters, name=name)
-    else:
-        y = layer_scaled_conv(z, filters, operation.kernel_size, name=f"{name}_conv")
-    y = layers.Add(name=f"{name}_residual")([y, parameter_free_shortcut(z, filters, strides, f"{name}_shortcut")])
-    return layers.ReLU(name=f"{name}_relu")(y)
-
-
-def apply(name, x, filters, strides=1, layer_name=""):
-    """Applies one decided operation of a final network to `x`."""
-    operation = OPERATIONS[name]
-    if operation.kind == "none":
-        x = Zeroise(strides, name=f"{layer_name}_none")(x)
-        return _doubled(x, filters, layer_name) if strides > 1 else x
-    if operation.kind == "convolution":
-        return convolution_block(x, filters, operation, strides, name=layer_name)
-    if operation.kind == "residual":
-        return residual_block(x, filters, operation, strides, name=layer_name)
-    if operation.kind == "shortcut":
-        return parameter_free_shortcut(x, filters, strides, layer_name)
-    return pool(operation, strides, name=f"{layer_name}_pool")(x)

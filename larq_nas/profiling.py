@@ -5,89 +5,22 @@ An empty file of the same input is subtracted. Weights are random: time does not
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import grouped, operations, steps
+from larq_nas.blocks import BLOCKS
+from larq_nas.building import Builder
 from larq_nas.converters import tflite
+from larq_nas.counting import Block
 from larq_nas.latency import Table
-from larq_nas.layouts import Block
-from larq_nas.operations import Operation
 
 layers = tf.keras.layers
 
 COPIES = 4
 
 
-def _operation(block, kind="convolution"):
-    return Operation(kind, block.kernel_size, block.dilation_rate)
-
-
-def _convolution(x, block, name, binary=True):
-    return operations.convolution_block(x, block.filters, _operation(block), block.strides, binary=binary, name=name)
-
-
-def _pool(x, block, name):
-    return operations.pool(_operation(block, block.kind), block.strides)(x)
-
-
-def _step(x, block, name):
-    x = steps.StepConv2D(block.filters, block.kernel_size, block.strides, name=name)(x)
-    return operations.batch_normalization()(x)
-
-
-def _halves(x, block, name):
-    return operations.strided_halves(operations.batch_normalization()(x), block.filters, activation="relu", name=name)
-
-
-def _residual(x, block, name):
-    return operations.residual_block(x, block.filters, _operation(block), block.strides, name=name)
-
-
-def _group_convolution(x, block, name, form="binary"):
-    operation = _operation(block, "group_convolution")
-    return grouped.group_convolution(x, block.filters, operation, block.strides, block.groups, form, name=name)
-
-
-def _preprocess(x, block, name, form="binary"):
-    return grouped.preprocess(x, block.filters, form, name=name)
-
-
-def _factorized_reduce(x, block, name, form="binary"):
-    return grouped.factorized_reduce(x, block.filters, form, name=name)
-
-
-def _shortcut(x, block, name):
-    return operations.parameter_free_shortcut(x, block.filters, block.strides, name)
-
-
-def _dense(x, block, name):
-    return layers.Dense(block.filters, activation="softmax")(layers.GlobalAveragePooling2D()(x))
-
-
-# Kind of a `Block` -> a function that applies it to a tensor, with names that begin alike.
-BUILDERS = {
-    "binary": _convolution,
-    "float": functools.partial(_convolution, binary=False),
-    "residual": _residual,
-    "halves": _halves,
-    "step": _step,
-    "group_convolution": _group_convolution,
-    "real_group_convolution": functools.partial(_group_convolution, form="real"),
-    "preprocess": _preprocess,
-    "real_preprocess": functools.partial(_preprocess, form="real"),
-    "factorized_reduce": _factorized_reduce,
-    "real_factorized_reduce": functools.partial(_factorized_reduce, form="real"),
-    "max_pool": _pool,
-    "avg_pool": _pool,
-    "shortcut": _shortcut,
-    "add": lambda x, block, name: x,
-    "concat": lambda x, block, name: layers.Concatenate()([x] * (block.filters // block.inputs)),
-    "dense": _dense,
-}
-# What stands on edges, and is added to others.
+# Blocks of edges, whose outputs are added to others.
 SUMMED = {
     "binary",
     "residual",
@@ -112,19 +45,19 @@ def network(block: Block) -> tuple:
         A Keras model, and how often the operation is in it.
     """
     images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
-    build = BUILDERS[block.kind]
+    v, build = Builder(), BLOCKS[block.kind]
     keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
     if keeps:
         # What comes first in both networks is no convolution, which would take in what stands behind it.
         x = start = _Shift()(images)
         for copy in range(COPIES):
-            y = build(x, block, f"copy{copy}")
+            y = build(v, x, block, f"copy{copy}")
             x = layers.Add()([y, start]) if block.kind in SUMMED else y
         count = COPIES
     else:
         count = 1 if block.kind in SINGLE else COPIES
         x = _Shift()(images)
-        parts = [build(x, block, f"copy{copy}") for copy in range(count)]
+        parts = [build(v, x, block, f"copy{copy}") for copy in range(count)]
         x = layers.Add()(parts) if count > 1 else parts[0]
     return with_statistics(tf.keras.Model(images, _corner(x))), count
 

@@ -4,8 +4,9 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import grouped, macro, operations
+from larq_nas import blocks, macro, operations
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.building import Builder
 from larq_nas.quantizers import CentredClip, LayerSign, latent_factor
 
 layers = tf.keras.layers
@@ -51,16 +52,14 @@ class PerEdge(layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.candidates, self.edges, self.strides = filters, list(candidates), edges, strides
         self.normalize = normalize
-        self.branches = [
-            [self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)
-        ]
+        self.branches = [[self._branch(blocks.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)]
 
     def _branch(self, operation):
         norm = operations.batch_normalization(affine=False)
         if operation.kind == "none":
             return [layers.Lambda(lambda x: x[:, :: self.strides, :: self.strides] * 0)]
         if operation.kind != "convolution":
-            return [operations.pool(operation, self.strides), norm]
+            return [operations.pool(operation.kind, operation.kernel_size, self.strides), norm]
         # Strided and dilated: the convolution without strides, every second pixel of it.
         dilated = operation.dilation_rate > 1
         conv = operations.binary_conv(
@@ -100,9 +99,9 @@ class PerEdge(layers.Layer):
 def kernels(shared, values):
     """Convolution name -> kernel, of the packed values of a `MixedEdges`."""
     sizes = {
-        name: operations.OPERATIONS[name].kernel_size
+        name: blocks.OPERATIONS[name].kernel_size
         for name in shared.operations
-        if operations.OPERATIONS[name].kind == "convolution"
+        if blocks.OPERATIONS[name].kind == "convolution"
     }
     parts = np.split(values, np.cumsum([size**2 for size in sizes.values()])[:-1])
     return {
@@ -125,7 +124,7 @@ class PerGroupedEdge(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def _model(self, x, name):
-        y = grouped.apply(name, x, self.filters, self.strides, self.groups, self.form, "op")
+        y = blocks.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.form, "op")
         return tf.keras.Model(x, operations.batch_normalization(affine=False)(y) if "pool" in name else y)
 
     def call(self, inputs, training=None):

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import networks, precision, zoo
+from larq_nas import blocks, networks, precision, zoo
+from larq_nas.building import Builder
 from larq_nas.converters import inference, tflite
 from larq_nas.methods import bats, bnas
-from larq_nas.operations import OPERATIONS, binary_conv, convolution_block
+from larq_nas.operations import binary_conv
 
 layers = tf.keras.layers
 
@@ -139,7 +140,7 @@ def test_equal_dilated_convolutions_that_read_one_tensor_are_packed(name):
     images = layers.Input((8, 8, 32))
     x = layers.Add()([layers.Conv2D(32, 1)(images), images])
     # Untrained: their BatchNorms are equal.
-    x = layers.Add()([convolution_block(x, 32, OPERATIONS[name], name=f"edge{i}") for i in range(2)])
+    x = layers.Add()([blocks.apply(Builder(), name, x, 32, layer_name=f"edge{i}") for i in range(2)])
     operators = _operators(tf.keras.Model(images, layers.GlobalAveragePooling2D()(x)))
     assert operators["LceBconv2d"] == 2 and operators["LceQuantize"] == 1
     assert not {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"} & set(operators)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import grouped
-from larq_nas.operations import OPERATIONS
+from larq_nas import blocks, grouped
+from larq_nas.blocks import OPERATIONS
+from larq_nas.building import Builder
 
 pytestmark = pytest.mark.onednn
 
@@ -12,13 +13,13 @@ CONVOLUTIONS = [name for name in OPERATIONS if "group_conv" in name]
 
 def _model(name, filters=12, strides=1, groups=4, form="binary", size=(6, 6)):
     inputs = tf.keras.Input((*size, filters))
-    return tf.keras.Model(inputs, grouped.apply(name, inputs, filters, strides, groups, form, "op"))
+    return tf.keras.Model(inputs, blocks.apply(Builder(), name, inputs, filters, strides, groups, form, "op"))
 
 
 @pytest.mark.parametrize("name", ["none", "max_pool_3x3", "avg_pool_3x3", "skip", *CONVOLUTIONS])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [(6, 6), (5, 7)])
-@pytest.mark.parametrize("form", grouped.FORMS)
+@pytest.mark.parametrize("form", blocks.FORMS)
 def test_every_operation_keeps_the_channels_and_divides_the_size(name, strides, size, form):
     model = _model(name, strides=strides, form=form, size=size)
     assert model.output_shape == (None, -(-size[0] // strides), -(-size[1] // strides), 12)
@@ -85,9 +86,8 @@ def test_a_strided_dilated_convolution_is_every_second_pixel_of_the_dilated_one(
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
 def test_a_factorized_reduce_reads_the_first_and_the_last_of_four_pixels(size):
     inputs = tf.keras.Input((*size, 1))
-    first, last = tf.keras.Model(inputs, grouped.every_second(inputs, "a"))(
-        np.arange(np.prod(size)).reshape(1, *size, 1)
-    )
+    parts = [Builder().every_second(inputs, first, name="a") for first in (0, 1)]
+    first, last = tf.keras.Model(inputs, parts)(np.arange(np.prod(size)).reshape(1, *size, 1))
     image = np.pad(np.arange(np.prod(size)).reshape(size), [(0, side % 2) for side in size])
     np.testing.assert_array_equal(first[0, :, :, 0], image[::2, ::2])
     np.testing.assert_array_equal(last[0, :, :, 0], image[1::2, 1::2])
@@ -107,6 +107,6 @@ def test_a_scale_takes_over_the_magnitude_of_a_float_kernel():
 def test_a_preprocessing_adds_its_input_where_channels_are_as_many():
     inputs = tf.keras.Input((4, 4, 8))
     for filters in (8, 12):
-        model = tf.keras.Model(inputs, grouped.preprocess(inputs, filters, name=f"p{filters}"))
+        model = tf.keras.Model(inputs, blocks.preprocess(Builder(), inputs, filters, name=f"p{filters}"))
         added = any(isinstance(layer, tf.keras.layers.Add) for layer in model.layers)
         assert added == (filters == 8) and model.output_shape[-1] == filters

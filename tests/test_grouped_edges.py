@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import grouped, grouped_edges, mixed, operations
+from larq_nas import blocks, grouped_edges, mixed, operations
 from larq_nas.architecture import TEMPLATE_OPERATIONS
+from larq_nas.building import Builder
 
 pytestmark = pytest.mark.onednn
 
@@ -27,9 +28,9 @@ def _copy_of_edge(layer, edge, place, name, taken):
     filters, groups = layer.filters, layer.groups
     form = "activations" if layer.binary else "real"
     inputs = tf.keras.Input((*place, filters))
-    model = tf.keras.Model(inputs, grouped.apply(name, inputs, filters, layer.strides, groups, form, "op"))
+    model = tf.keras.Model(inputs, blocks.apply(Builder(), name, inputs, filters, layer.strides, groups, form, "op"))
     rows = np.arange(EDGES * filters).reshape(groups, EDGES, -1)[:, edge].ravel()
-    operation = operations.OPERATIONS[name]
+    operation = blocks.OPERATIONS[name]
     for part in model.layers:
         if isinstance(part, tf.keras.layers.Conv2D):
             if operation.kind == "skip":
@@ -54,7 +55,7 @@ def _reference(layer, x, choice):
     outputs, taken, first = [], {}, 0
     for name in layer.operations:
         if "conv" in name:
-            count = operations.OPERATIONS[name].kernel_size ** 2
+            count = blocks.OPERATIONS[name].kernel_size ** 2
             taken[name], first = (first, count), first + count
     for edge in range(EDGES):
         total = 0

@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import latency, layouts, networks, profiling, zoo
+from larq_nas import counting, latency, networks, profiling, templates, zoo
+from larq_nas.blocks import BLOCKS
 from larq_nas.converters import flatbuffer
+from larq_nas.counting import Block
 from larq_nas.latency import Limit, Table
-from larq_nas.layouts import Block
 from larq_nas.methods import bars, bats, bnas, dms
 
 SHAPE = (16, 16, 3)
@@ -21,11 +22,11 @@ SHAPE = (16, 16, 3)
 
 def _ms(block):
     """A device whose times are a sum of what `latency.features` says, with other factors for each kind."""
-    factor = 1 + sorted(profiling.BUILDERS).index(block.kind)
+    factor = 1 + sorted(BLOCKS).index(block.kind)
     return factor * float(np.dot((0.01, 0.02, 0.003, 0.004, 0.005), latency.features(block)))
 
 
-def _table(kinds=tuple(profiling.BUILDERS)):
+def _table(kinds=tuple(BLOCKS)):
     sizes = list(itertools.product((16, 40), (16, 72), (4, 16), (1, 3), (1, 2), (1, 4)))
     blocks = [Block(kind, i, f, s, s, k, strides, 1, g) for kind in kinds for i, f, s, k, strides, g in sizes]
     return Table({block: _ms(block) for block in blocks}, 0.125, {"device": "test"})
@@ -34,7 +35,7 @@ def _table(kinds=tuple(profiling.BUILDERS)):
 TABLE = _table()
 
 
-@pytest.mark.parametrize("kind", profiling.BUILDERS)
+@pytest.mark.parametrize("kind", BLOCKS)
 def test_what_was_not_measured_is_fitted_to_what_was(kind):
     block = Block(kind, 100, 50, 7, 9, 5, 2, 2, 2)
     assert block not in TABLE.measured
@@ -103,17 +104,17 @@ def test_every_network_of_the_zoo_consists_of_operations_that_can_be_measured(na
     variant = zoo.VARIANTS[name]
     genotype = zoo.genotype(name)
     found = latency.blocks(genotype, variant.input_shape, variant.num_classes)
-    assert {block.kind for block in found} <= set(profiling.BUILDERS)
+    assert {block.kind for block in found} <= set(BLOCKS)
     assert TABLE.predict(genotype, variant.input_shape, variant.num_classes) > TABLE.overhead
     # Nothing that stores weights is forgotten: each convolution has a block, but for the halves of one operation.
-    for row, _ in layouts.rows(genotype, variant.input_shape, variant.num_classes):
+    for row, _ in counting.rows(genotype, variant.input_shape, variant.num_classes):
         if row.kind in ("convolution", "dense") and row.block is None:
             assert row.name.endswith(("_conv0", "_conv1"))
 
 
 def test_the_example_in_the_documentation_is_a_table():
     table = Table.load(pathlib.Path(__file__).parent.parent / "docs" / "latency-x86_64.json")
-    assert {block.kind for block in table.measured} <= set(profiling.BUILDERS)
+    assert {block.kind for block in table.measured} <= set(BLOCKS)
     assert 1 < table.predict(zoo.genotype("bnas_a")) < 1000
 
 
@@ -124,7 +125,7 @@ def _one_hot(space, indices):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_expected_time_of_a_decided_genotype_is_its_own(seed):
     space = bars.space(8)
-    even = {n: np.full(s, 1 / s[-1]) for n, s in bars.networks.choice_shapes(space).items()}
+    even = {n: np.full(s, 1 / s[-1]) for n, s in templates.choice_shapes(space).items()}
     indices = bars.draw(even, np.random.default_rng(seed))
     limit = Limit(TABLE, 1.0, space, SHAPE, 10)
     expected = float(limit.expected(_one_hot(space, indices)))
@@ -179,7 +180,7 @@ def test_the_limit_counts_for_the_network_that_will_be_trained():
 
 def test_samples_of_bars_keep_the_limit():
     space = bars.space(8)
-    shapes = bars.networks.choice_shapes(space)
+    shapes = templates.choice_shapes(space)
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in shapes.items()}
     limit = Limit(TABLE, 1e9, space, SHAPE, 10)
     counted = (space, SHAPE, 10)
@@ -266,7 +267,7 @@ def test_operations_are_measured_one_by_one_and_not_again():
     assert list(table.measured) == [*BLOCKS, more] and device.files == files + 2
 
 
-@pytest.mark.parametrize("kind", profiling.BUILDERS)
+@pytest.mark.parametrize("kind", BLOCKS)
 def test_every_kind_of_operation_can_be_measured(kind):
     strides = 2 if kind in ("halves", "shortcut") or "factorized" in kind else 1
     filters = {1: 32, 2: 64}[strides] if kind != "concat" else 128
@@ -276,7 +277,7 @@ def test_every_kind_of_operation_can_be_measured(kind):
 
 
 def test_operations_that_were_measured_as_nothing_do_not_spoil_the_fit():
-    for kind in profiling.BUILDERS:
+    for kind in BLOCKS:
         true = {block: ms for block, ms in TABLE.measured.items() if block.kind == kind}
         few = sorted(true, key=true.get)[:3]
         table = Table({**true, **dict.fromkeys(few, 0.0)})
@@ -319,6 +320,6 @@ def test_bars_needs_samples_for_a_limit():
 @pytest.mark.parametrize("size, name", [(32, "vgg11"), (32, "resnet18"), (224, "resnet18")])
 def test_sums_and_pools_of_networks_without_cells_take_time_too(size, name):
     model = networks.build(dms.space(name), (size, size, 3))
-    kinds = [row.block.kind for row, _ in layouts.rows(dms.space(name), (size, size, 3), 10) if row.block]
+    kinds = [row.block.kind for row, _ in counting.rows(dms.space(name), (size, size, 3), 10) if row.block]
     for kind, layer in (("add", tf.keras.layers.Add), ("max_pool", tf.keras.layers.MaxPooling2D)):
         assert kinds.count(kind) == sum(isinstance(x, layer) for x in model.layers)

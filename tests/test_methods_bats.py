@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, networks, optimizers, supernet, zoo
+from larq_nas import costs, networks, optimizers, supernet, templates, zoo
 from larq_nas.architecture import BATS, Architecture
 from larq_nas.methods import bats
 
@@ -199,4 +199,4 @@ def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
 
 
 def test_groups_of_the_large_stem_divide_its_filters():
-    assert [networks.stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]
+    assert [templates.stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]

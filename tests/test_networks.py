@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import cells, networks, operations, zoo
+from larq_nas import networks, operations, templates, zoo
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.drop_path import DropPath
 from larq_nas.methods import bars, bnas
 
 pytestmark = pytest.mark.onednn
@@ -166,7 +167,7 @@ def test_edges_with_different_candidates_are_refused():
 def test_drop_path_follows_every_operation_and_adds_no_weights():
     genotype = bnas.space(3, 2).sample(0)
     plain, dropping = (networks.build(genotype, (8, 8, 1), drop_path=value) for value in (False, True))
-    assert sum(isinstance(layer, cells.DropPath) for layer in dropping.layers) == 3 * 8
+    assert sum(isinstance(layer, DropPath) for layer in dropping.layers) == 3 * 8
     dropping.set_weights(plain.get_weights())
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(plain(x), dropping(x))
@@ -248,17 +249,17 @@ def test_a_bars_space_takes_the_weights_of_all_that_is_open():
 def test_every_bars_space_computes_probabilities(options, image_size):
     space = bars.space(filters=8, cells_per_stage=1, **options)
     network = networks.build(space, (image_size, image_size, 3), 7)
-    weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in networks.choice_shapes(space).items()}
+    weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
     outputs = network({"images": tf.random.normal([2, image_size, image_size, 3]), **weights}, training=True)
     np.testing.assert_allclose(tf.reduce_sum(outputs, axis=-1), [1, 1], rtol=1e-5)
 
 
 def test_drop_path_follows_the_operations_of_bars_but_identities():
     plain, dropped = (_bars(drop_path=drop_path) for drop_path in (False, True))
-    assert not any(isinstance(layer, cells.DropPath) for layer in plain.layers)
+    assert not any(isinstance(layer, DropPath) for layer in plain.layers)
     # Of normal cells the convolutions; of reductions all edges with strides, and the other convolutions.
     expected = 2 * 10 + 5 + 2 + (4 + 6) + (4 + 0)
-    assert sum(isinstance(layer, cells.DropPath) for layer in dropped.layers) == expected
+    assert sum(isinstance(layer, DropPath) for layer in dropped.layers) == expected
     assert {w.name for w in plain.weights} == {w.name for w in dropped.weights}
 
 

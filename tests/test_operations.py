@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import architecture, grouped, operations, quantizers
+from larq_nas import architecture, blocks, operations, quantizers
+from larq_nas.building import Builder
 
 pytestmark = pytest.mark.onednn
 
@@ -20,7 +21,7 @@ def _images(*shape):
 
 
 def test_every_operation_has_a_definition():
-    assert tuple(operations.OPERATIONS) == architecture.OPERATIONS
+    assert tuple(blocks.OPERATIONS) == architecture.OPERATIONS
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
@@ -76,9 +77,10 @@ def test_saved_layers_are_loaded_by_name(tmp_path):
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, kernel_size):
     images = tf.keras.layers.Input((size, size, 4))
-    operation = operations.Operation("convolution", kernel_size, dilation_rate=2)
     strided, plain = (
-        tf.keras.Model(images, operations.convolution_block(images, 6, operation, strides, name=f"s{strides}"))
+        tf.keras.Model(
+            images, blocks.convolution_block(Builder(), images, 6, kernel_size, strides, 2, name=f"s{strides}")
+        )
         for strides in (2, 1)
     )
     plain.set_weights(strided.get_weights())
@@ -99,7 +101,7 @@ def test_layer_scaled_convolutions_have_one_scale():
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5), (2, 1)])
 def test_strided_halves_see_pixels_one_apart(size):
     images = tf.keras.layers.Input((*size, 4))
-    model = tf.keras.Model(images, operations.strided_halves(images, 6, name="x"))
+    model = tf.keras.Model(images, blocks.strided_halves(Builder(), images, 6, name="x"))
     x = _images(2, *size, 4)
     binary = np.where(x >= 0, 1, -1)
     # Ones all around; the first tap of the first half is one before the first pixel, that of the second half at it.
@@ -119,7 +121,8 @@ def test_strided_halves_see_pixels_one_apart(size):
 def test_the_residual_block_adds_its_normalized_input(strides):
     images = tf.keras.layers.Input((6, 6, 4))
     filters = 4 * strides
-    model = tf.keras.Model(images, operations.apply("residual_bin_conv_3x3", images, filters, strides, "x"))
+    block = blocks.residual_block(Builder(), images, filters, 3, strides, name="x")
+    model = tf.keras.Model(images, block)
     x = _images(2, 6, 6, 4)
     z = model.get_layer("x_norm")(x).numpy()
     if strides == 1:
@@ -154,7 +157,7 @@ def test_layers_are_made_again_from_their_configuration(layer):
 @pytest.mark.parametrize("name", ["none", "shortcut", "residual_bin_conv_3x3"])
 def test_strided_operations_of_bars_double_the_channels(name):
     images = tf.keras.layers.Input((7, 6, 4))
-    assert operations.apply(name, images, 8, 2, "x").shape == (None, 4, 3, 8)
+    assert blocks.apply(Builder(), name, images, 8, 2, layer_name="x").shape == (None, 4, 3, 8)
 
 
 @pytest.mark.parametrize("name", architecture.OPERATIONS)
@@ -162,7 +165,7 @@ def test_strided_operations_of_bars_double_the_channels(name):
 def test_every_operation_gives_the_same_shape(name, strides):
     images = tf.keras.layers.Input((7, 7, 4))
     # It knows the operations of the other methods, too.
-    output = grouped.apply(name, images, 4, strides, layer_name="x")
+    output = blocks.apply(Builder(), name, images, 4, strides, layer_name="x")
     assert output.shape == (None, -(-7 // strides), -(-7 // strides), 4)
 
 

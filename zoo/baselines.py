@@ -46,10 +46,10 @@ class Baseline:
         """
         if self.name not in CHAINS:
             return None
-        from larq_nas import networks
+        from larq_nas import templates
         from larq_nas.methods import dms
 
-        return dms.space(self.name, 4 if input_shape[0] >= networks.LARGE_IMAGE else 1)
+        return dms.space(self.name, 4 if input_shape[0] >= templates.LARGE_IMAGE else 1)
 
     def build(self, input_shape, num_classes: int):
         """The Keras model.
@@ -214,12 +214,12 @@ def _width(width):
 
 def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, num_classes):
     """A network of DMS at the widths of its paper."""
-    from larq_nas import networks
+    from larq_nas import networks, templates
     from larq_nas.methods import dms
 
     shape = (32, 32, 3) if input_shape is None else input_shape
-    images = networks.start(shape, input_tensor, *networks.halvings(dms.space(name)))
-    large = images.shape[1] >= networks.LARGE_IMAGE
+    images = networks.start(shape, input_tensor, *templates.halvings(dms.space(name)))
+    large = images.shape[1] >= templates.LARGE_IMAGE
     model = networks.build(
         dms.space(name, _width(width) * (4 if large else 1)),
         shape,
@@ -234,11 +234,11 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
 
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
     """The model of a body, a function from images and whether they are large to features."""
-    from larq_nas import networks
+    from larq_nas import networks, templates
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, halvings, stem_halvings)
-    large = images.shape[1] >= networks.LARGE_IMAGE
+    large = images.shape[1] >= templates.LARGE_IMAGE
     classes = (1000 if large else 10) if num_classes is None else num_classes
     model = networks.finish(
         images, body(images, large), classes, input_tensor=input_tensor, include_top=include_top, name=name
@@ -252,21 +252,21 @@ def _xnor_resnet(depths, downsample):
 
 
 def _resnet(depths, widths, shortcut, stem):
-    from larq_nas import networks
-    from larq_nas.operations import Operation, convolution_block, layers
+    from larq_nas import blocks, templates
+    from larq_nas.building import Builder
 
-    operation = Operation("convolution", 3)
+    v = Builder()
 
     def body(images, large):
-        x = stem(images, widths[0]) if large else networks.plain_stem(images, widths[0])
+        x = stem(images, widths[0]) if large else templates.plain_stem(v, images, widths[0])
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
-                y = convolution_block(x, widths[stage], operation, strides, name=f"{name}_0")
-                y = convolution_block(y, widths[stage], operation, name=f"{name}_1")
+                y = blocks.convolution_block(v, x, widths[stage], 3, strides, name=f"{name}_0")
+                y = blocks.convolution_block(v, y, widths[stage], 3, name=f"{name}_1")
                 if strides > 1:
                     x = shortcut(x, widths[stage], f"{name}_shortcut")
-                x = layers.Add(name=f"{name}_add")([x, y])
+                x = v.add([x, y], name=f"{name}_add")
         return x
 
     return body
@@ -279,15 +279,17 @@ def _float_shortcut(x, filters, name):
 
 
 def _binary_shortcut(x, filters, name):
-    from larq_nas.operations import Operation, convolution_block
+    from larq_nas import blocks
+    from larq_nas.building import Builder
 
-    return convolution_block(x, filters, Operation("convolution", 3), 2, name=name)
+    return blocks.convolution_block(Builder(), x, filters, 3, 2, name=name)
 
 
 def _two_convolution_stem(images, filters):
-    from larq_nas import networks
+    from larq_nas import templates
+    from larq_nas.building import Builder
 
-    return networks.imagenet_stem0(images, filters)
+    return templates.imagenet_stem0(Builder(), images, filters)
 
 
 def _pooled_stem(images, filters):
@@ -301,10 +303,11 @@ def _pooled_stem(images, filters):
 def _bireal(images, large):
     import larq as lq
 
-    from larq_nas import networks
+    from larq_nas import templates
+    from larq_nas.building import Builder
     from larq_nas.operations import batch_normalization, float_conv, layers
 
-    x = _pooled_stem(images, 64) if large else networks.plain_stem(images, 64)
+    x = _pooled_stem(images, 64) if large else templates.plain_stem(Builder(), images, 64)
     for stage, filters in enumerate((64, 128, 256, 512)):
         for index in range(4):
             name, strides = f"stage{stage}_conv{index}", 2 if stage and not index else 1

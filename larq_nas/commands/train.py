@@ -109,12 +109,12 @@ def _scaled(architecture, settings):
 
 def _counts(network, data, settings):
     """What a network costs; an error if it cannot take the images."""
-    from larq_nas import costs, networks
+    from larq_nas import costs, templates
 
     shape, classes = data.image_shape, len(data.class_names)
     try:
         if isinstance(network, zoo.Baseline):
             network = network.genotype(shape) or network.build(shape, classes)
         return costs.count(network, shape, classes)
-    except networks.NetworkError as error:
+    except templates.NetworkError as error:
         raise CommandError(f"{settings.genotype}: {error}; --image_size resizes images") from None

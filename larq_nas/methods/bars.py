@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, latency, networks
+from larq_nas import costs, latency, templates
 from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
@@ -99,7 +99,7 @@ def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, i
     for index in (0, -1):
         # The first candidate of each choice is the cheapest, the last the most expensive.
         indices = {
-            name: np.full(shape[:-1], index % shape[-1]) for name, shape in networks.choice_shapes(space).items()
+            name: np.full(shape[:-1], index % shape[-1]) for name, shape in templates.choice_shapes(space).items()
         }
         found.append(costs.count(decide(space, indices), input_shape, classes).biops)
     return tuple(found)
@@ -441,14 +441,14 @@ def decide(space: Architecture, indices: dict) -> Architecture:
         cells.append(Cell(cell.name, tuple(nodes)))
     stages = []
     for number, stage in enumerate(space.stages):
-        width, depth = indices.get(networks.width_name(number), 0), indices.get(networks.depth_name(number), 0)
+        width, depth = indices.get(templates.width_name(number), 0), indices.get(templates.depth_name(number), 0)
         stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
     return Architecture(space.template, tuple(cells), tuple(stages))
 
 
 def one_hot(space: Architecture, indices: dict) -> dict:
     """Choice weights of a supernet that leave the chosen candidates; `indices` are as `draw` returns them."""
-    shapes = networks.choice_shapes(space)
+    shapes = templates.choice_shapes(space)
     return {name: np.eye(shapes[name][-1], dtype=np.float32)[values] for name, values in indices.items()}
 
 

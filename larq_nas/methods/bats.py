@@ -25,8 +25,8 @@ import tensorflow as tf
 
 from larq_nas import latency
 from larq_nas.architecture import BATS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
-from larq_nas.grouped import SHUFFLE
-from larq_nas.layouts import WORD
+from larq_nas.blocks import SHUFFLE
+from larq_nas.counting import WORD
 
 OPERATIONS = TEMPLATE_OPERATIONS["bats"]
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2

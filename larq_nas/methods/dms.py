@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, latency, layouts, networks, supernet
+from larq_nas import costs, counting, latency, supernet, templates
 from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
@@ -58,7 +58,7 @@ def space(backbone, factor=1) -> Architecture:
             found = f"a genotype of {backbone.template}" if decided else "a space"
             raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(CHAINS)}")
         base = with_widths(backbone, base_widths(backbone)[:, np.newaxis] * factor)
-        networks.check_layout(opened(base, [1] * len(base.stages)))
+        templates.check_layout(opened(base, [1] * len(base.stages)))
         return base
     if backbone not in BASES:
         raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}, or a genotype of bars")
@@ -173,7 +173,7 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
         layer as floats, no BatchNorm. This reproduces table 1 for VGG-11 (`docs/costs.md`).
     """
     total = 0.0
-    for row in layouts.chain_rows(base.template, widths, input_shape, classes):
+    for row, _ in counting.rows(base, input_shape, classes, widths):
         if row.binary:
             total += row.weights / 8 + 4 * row.kernel[-1]
         elif row.kernel:
@@ -351,7 +351,7 @@ class Candidates(tf.Module):
         named = dict(self.decided)
         places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
         for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
-            named[networks.width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
+            named[templates.width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
         return named
 
     def memory(self, mean):
@@ -378,8 +378,8 @@ class Candidates(tf.Module):
         if self.base.cells:
             return tf.cast(costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
         widths = self._widths(mean)
-        rows = layouts.chain_rows(self.base.template, widths, self.input_shape, self.classes)
-        return table.overhead + sum(table.fitted(row.block) for row in rows if row.block)
+        rows = counting.rows(self.base, self.input_shape, self.classes, widths)
+        return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
 
     def architecture_loss(self, loss, logits: dict, epoch):
         """The loss of the means, given that of the validation batch.

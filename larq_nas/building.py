@@ -1,0 +1,209 @@
+"""The interpreter of the layer verbs that makes Keras layers.
+
+`counting.Counter` has the same verbs; `blocks` and `templates` are written against them.
+"""
+
+import contextlib
+
+import tensorflow as tf
+
+from larq_nas import grouped, operations
+from larq_nas.drop_path import DropPath
+from larq_nas.grouped_edges import GroupedEdges
+from larq_nas.macro import CellWidths, SkippableAggregation, WidthMask
+from larq_nas.mixed import MixedEdges
+from larq_nas.residual import ResidualEdges
+from larq_nas.steps import StepConv2D
+
+layers = tf.keras.layers
+
+
+class Builder:
+    """Makes Keras layers; features are Keras tensors of shape `(batch, height, width, channels)`.
+
+    # Arguments
+        with_drop_path: Whether the verb `drop_path` makes layers.
+    """
+
+    def __init__(self, with_drop_path=False):
+        self._with_drop_path = with_drop_path
+
+    def stage(self, number: int):
+        """Says of which stage the following layers are, which matters to who counts."""
+
+    def choice(self, cell, edge, candidate):
+        """Layers of a candidate operation."""
+        return contextlib.nullcontext()
+
+    def block(self, kind, x, filters, *sizes, name="", **more_sizes):
+        """Layers that a device computes together, which matters to who counts."""
+        return contextlib.nullcontext()
+
+    def norm(self, x, affine=True, *, name):
+        """BatchNorm with the constants of the papers, with or without scale and offset."""
+        return operations.batch_normalization(affine, name)(x)
+
+    def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
+        """A convolution.
+
+        # Arguments
+            x: Input tensor.
+            filters: Output channels.
+            kernel_size: Height and width of the kernel.
+            strides: Strides.
+            dilation_rate: Distance of the taps.
+            kind: A key of `CONVOLUTIONS`.
+            name: Name of the layer.
+            options: `groups`, `padding`, `use_bias`, `activation`, and for `"layer_scaled"` `mask`: what happens to the
+                signs before the convolution. A kind takes those that it needs.
+        """
+        return CONVOLUTIONS[kind](x, filters, kernel_size, strides, dilation_rate, name=name, **options)
+
+    def prelu(self, x, *, name):
+        """PReLU with a slope for each channel."""
+        return grouped.prelu(name)(x)
+
+    def classifier(self, x, classes):
+        """Global average pool → dense layer → softmax."""
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        return layers.Dense(
+            classes,
+            activation="softmax",
+            kernel_initializer=operations.uniform_kernel(),
+            bias_initializer=operations.uniform_bias(x.shape[-1]),
+            dtype="float32",
+            name="classifier",
+        )(x)
+
+    def pool(self, kind, x, kernel_size, strides=1, *, name):
+        """A pool; padded values do not count in an average."""
+        return operations.pool(kind, kernel_size, strides, name=name)(x)
+
+    def zeros(self, x, strides=1, *, name):
+        """Zeros."""
+        return operations.Zeroise(strides, name=name)(x)
+
+    def every_second(self, x, first, *, name):
+        """Every second pixel of every second row.
+
+        # Arguments
+            x: Input tensor.
+            first: Row and column of the first of these pixels, 0 or 1; pixels beyond odd sides are 0.
+            name: Prefix of the layers' names.
+        """
+        if first:
+            padded = [(0, side % 2) for side in x.shape[1:3]]
+            x = layers.ZeroPadding2D(padded, name=f"{name}_pad")(x) if any(map(sum, padded)) else x
+            x = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(x)
+        return layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_pixels{first}")(x)
+
+    def start_at(self, x, first, *, name):
+        """Padding for a `valid` 3x3 convolution of strides 2; see `operations.StartAt`."""
+        return operations.StartAt(first, name=name)(x)
+
+    def match_channels(self, x, filters, *, name):
+        """Channels cut off or zeros appended."""
+        return operations.MatchChannels(filters, name=name)(x)
+
+    def add(self, terms, *, name):
+        """A sum."""
+        return layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
+
+    def concat(self, terms, *, name):
+        """Features side by side."""
+        return layers.Concatenate(name=name)(terms)
+
+    def relu(self, x, *, name):
+        """ReLU."""
+        return layers.ReLU(name=name)(x)
+
+    def shuffle(self, x, *, name):
+        """The channels of each group distributed over all groups."""
+        return grouped.ChannelShuffle(name=name)(x)
+
+    def drop_path(self, x, *, name):
+        """`DropPath`, in a network for training."""
+        return DropPath(name=name)(x) if self._with_drop_path else x
+
+    def shared_edges(self, kind, state, choice, candidates, count, filters, strides, *, name, **options):
+        """What all candidates of all edges of a supernet put out that leave one state.
+
+        # Arguments
+            kind: A key of `SHARED_EDGES`.
+            state: Input tensor.
+            choice: Weights of the candidates, of shape `(count, len(candidates))`.
+            candidates: Names of the operations.
+            count: Number of edges.
+            filters: Channels of the outputs.
+            strides: 1 or 2.
+            name: Name of the layer.
+            options: What only edges of this kind have.
+
+        # Returns
+            A list of tensors, one for each edge.
+        """
+        return SHARED_EDGES[kind](state, choice, candidates, count, filters, strides, name=name, **options)
+
+    def mask(self, x, candidates, choice, *, name=None):
+        """The channels of each candidate width, weighted; see `macro.WidthMask`."""
+        return WidthMask(candidates, name=name)([x, choice])
+
+    def cell_widths(self, depths, own, following, depth):
+        """The weights of the widths of the cells of a stage; see `macro.CellWidths`."""
+        return CellWidths(depths)([own, following, depth])
+
+    def aggregate(self, tensors, weights, *, name):
+        """What a stage looks like after each candidate number of cells, weighted."""
+        return SkippableAggregation(name=name)([*tensors, weights])
+
+
+def _float(x, filters, kernel_size, strides, dilation_rate, *, use_bias=False, groups=1, name):
+    fan_in = kernel_size**2 * x.shape[-1] if use_bias else 1
+    return operations.float_conv(filters, kernel_size, strides, use_bias, fan_in, groups, name=name)(x)
+
+
+def _xnor(x, filters, kernel_size, strides, dilation_rate, *, name):
+    return operations.binary_conv(filters, kernel_size, strides, dilation_rate, name=name)(x)
+
+
+def _layer_scaled(x, filters, kernel_size, strides, dilation_rate, *, padding="same", activation=None, mask=None, name):
+    return operations.layer_scaled_conv(x, filters, kernel_size, strides, padding, activation, mask, name)
+
+
+def _step(x, filters, kernel_size, strides, dilation_rate, *, name):
+    return StepConv2D(filters, kernel_size, strides, name=name)(x)
+
+
+def _grouped(form):
+    def build(x, filters, kernel_size, strides, dilation_rate, *, groups=1, name):
+        return grouped.convolution(x, filters, kernel_size, strides, dilation_rate, groups, form, name)
+
+    return build
+
+
+CONVOLUTIONS = {
+    "float": _float,
+    "real": _grouped("real"),
+    "activations": _grouped("activations"),
+    "xnor": _xnor,
+    "layer_scaled": _layer_scaled,
+    "scaled": _grouped("binary"),
+    "step": _step,
+}
+
+
+def _mixed_edges(state, choice, candidates, count, filters, strides, *, normalize=False, name):
+    return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
+
+
+def _residual_edges(state, choice, candidates, count, filters, strides, *, widths=None, name):
+    searched, weights = (list(widths.candidates), [widths.choice]) if widths else (None, [])
+    layer = ResidualEdges(state.shape[-1], candidates, count, strides, searched, name=name)
+    return layer([state, choice, *weights])
+
+
+def _grouped_edges(state, choice, candidates, count, filters, strides, *, groups=1, form="activations", name):
+    return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
+
+
+SHARED_EDGES = {"mixed": _mixed_edges, "residual": _residual_edges, "grouped": _grouped_edges}
