@@ -210,9 +210,16 @@ def _bars():
     _amount("budget_params", "draw only genotypes with so many parameters and --budget binary operations")
     _amount("budget_flops", "draw only genotypes with so many float operations")
     flags.DEFINE_float("budget_tolerance", 0.02, "by how much of these budgets they may differ", lower_bound=0)
-    flags.DEFINE_list("budget_shape", None, "the images for which costs count; those of the data set by default")
+    flags.DEFINE_list(
+        "budget_shape", None, "the shape of the images for which costs count; that of the data set by default"
+    )
     flags.register_validator("budget_shape", _is_shape, f"{_SHAPE}, e.g. --budget_shape=224,224,3")
-    flags.DEFINE_integer("budget_classes", None, "likewise the number of classes", lower_bound=1)
+    flags.DEFINE_integer(
+        "budget_classes",
+        None,
+        "the number of classes for which costs count; that of the data set by default",
+        lower_bound=1,
+    )
 
 
 def _is_budget(text):
@@ -310,7 +317,9 @@ METHOD_FLAGS = {
 def _train():
     flags.DEFINE_string("genotype", None, "a genotype.json, or the name of a zoo model", required=True)
     flags.DEFINE_integer("layers", None, "cells of the network; as in the genotype by default", lower_bound=3)
-    flags.DEFINE_integer("filters", None, "filters of a node in the first stage; likewise", lower_bound=2)
+    flags.DEFINE_integer(
+        "filters", None, "filters of a node in the first stage; as in the genotype by default", lower_bound=2
+    )
     _fit(256, 600, 0.05, 0.9, 3e-6)
     flags.DEFINE_enum("schedule", "one_cycle", _SCHEDULES, "learning rate over time")
     flags.DEFINE_list("milestones", [], "epochs after which --schedule=steps takes a tenth, e.g. 140,220,260")

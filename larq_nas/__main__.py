@@ -13,9 +13,9 @@ import traceback
 
 from absl import flags, logging
 
+from larq_nas import chains, locks, quiet, versions, zoo
 from larq_nas import flags as definitions
-from larq_nas import locks, quiet, versions, zoo
-from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
+from larq_nas.architecture import Architecture, ArchitectureError
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -132,17 +132,27 @@ def _run_command(command, settings, names):
 
     if not settings["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
-    # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-    light = command == "zoo" and not settings.costs
-    if command == "benchmark":
-        light = not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
-    if not light:
+    if not _is_light(command, settings):
         versions.check_tensorflow()
         # Its warnings speak of TensorFlow's own insides.
         load_tensorflow(getattr(settings, "batch_size", None)).get_logger().setLevel("ERROR")
     function = commands.list_zoo if command == "zoo" else getattr(commands, command)
     foreign = definitions.foreign(settings)
     function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
+
+
+def _is_light(command, settings):
+    """Whether a command does without TensorFlow."""
+    if command == "zoo":
+        return not settings.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(settings.pattern))
+    if command == "costs":
+        return settings.genotype not in zoo.VARIANTS or settings.genotype in zoo.GENOTYPES
+    # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
+    from larq_nas import commands
+
+    return (
+        command == "benchmark" and not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
+    )
 
 
 @contextlib.contextmanager
@@ -241,7 +251,7 @@ def _method_of_genotype(name):
         other = "bnas"
         with contextlib.suppress(ArchitectureError):
             template = Architecture.load(os.path.expanduser(name)).template
-    if template in CHAINS:
+    if template in chains.WIDTHS:
         return "dms"
     if template == "bats_real" or template.startswith("bats_real_"):
         return "bats_real"

@@ -29,45 +29,10 @@ import pathlib
 import random
 import re
 
+from larq_nas import registry
+
 SCHEMA = 1
 MAX_JSON_BYTES = 1 << 20
-
-# Names only: `operations.OPERATIONS` says what they compute, `networks.TEMPLATES` what the templates build.
-TEMPLATE_OPERATIONS = {
-    "bnas": (
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "bin_dil_conv_3x3",
-        "bin_dil_conv_5x5",
-        "bin_conv_3x3",
-        "bin_conv_5x5",
-    ),
-    "bars": ("none", "shortcut", "residual_bin_conv_3x3"),
-    "bats": (
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip",
-        "group_conv_3x3",
-        "group_conv_5x5",
-        "dil_group_conv_3x3",
-        "dil_group_conv_5x5",
-    ),
-}
-# BARS without the shortcuts around its cells, to show what they do.
-TEMPLATE_OPERATIONS["bars_no_shortcut"] = TEMPLATE_OPERATIONS["bars"]
-# BATS with float preprocessing of the cells' inputs, and without anything binary.
-BATS = ("bats", "bats_float_preprocess", "bats_real")
-TEMPLATE_OPERATIONS |= dict.fromkeys(BATS, TEMPLATE_OPERATIONS["bats"])
-OPERATIONS = tuple(dict.fromkeys(name for names in TEMPLATE_OPERATIONS.values() for name in names))
-# Template name -> how many earlier outputs a cell reads.
-TEMPLATES = {"bnas": 2, "bars": 1, "bars_no_shortcut": 1, **dict.fromkeys(BATS, 2), "vgg11": 0, "resnet18": 0}
-# Templates without cells -> the names of their widths, each of which is a stage's.
-CHAINS = {
-    "vgg11": tuple(f"conv{index}" for index in range(8)),
-    "resnet18": ("stem", *(f"block{index}" for index in range(8)), "stage1", "stage2", "stage3"),
-}
 
 _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
 
@@ -136,11 +101,11 @@ class Stage:
     """A run of cells at one resolution.
 
     # Arguments
-        cell: Name of the cell that is repeated; of the width, in a template of `CHAINS`.
+        cell: Name of the cell that is repeated; of the width, in a template without cells.
         widths: Candidate numbers of filters of a node.
         depths: Candidate numbers of repetitions of the cell.
         reduction: Name of the stride-2 cell that opens the stage, or `None`.
-        groups: In how many groups the convolutions of the operations of BATS work; 1 in other templates.
+        groups: In how many groups the convolutions of the edges work; 1 unless the template is `grouped`.
     """
 
     cell: str
@@ -155,7 +120,7 @@ class Architecture:
     """A search space or, where nothing is left to choose, a genotype.
 
     # Arguments
-        template: Name of the network template, a key of `TEMPLATES`.
+        template: Name of the network template, a key of `registry.templates()`.
         cells: The cells that the stages use.
         stages: The stages from input to output.
         provenance: Where it comes from, as an object of JSON, e.g. what `larq_nas search` writes: its flags, packages
@@ -173,6 +138,11 @@ class Architecture:
 
     def __post_init__(self):
         _validate(self)
+
+    @property
+    def kind(self) -> registry.Template:
+        """The `registry.Template` that `template` names."""
+        return registry.templates()[self.template]
 
     def cell(self, name: str) -> Cell:
         """The cell of that name."""
@@ -272,7 +242,7 @@ class Architecture:
         lines = []
         for cell in self.cells:
             lines.append(f"{cell.name} cell")
-            for index, node in enumerate(cell.nodes, start=TEMPLATES[self.template]):
+            for index, node in enumerate(cell.nodes, start=self.kind.inputs):
                 terms = [f"{'|'.join(edge.operations)}({edge.source})" for edge in node.edges]
                 kept = "" if node.keep == len(node.edges) else f"   (keeps {node.keep})"
                 lines.append(f"  {index} = " + " + ".join(terms) + kept)
@@ -290,7 +260,7 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
     Larq Compute Engine packs input channels into words of 32: 36 channels take as long as 64.
 
     # Arguments
-        architecture: A genotype of any template but those of BATS, whose convolutions have groups.
+        architecture: A genotype of any template whose stages have no groups.
         multiple: The number.
 
     # Returns
@@ -298,9 +268,9 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
         multiples of twice the number, since the cell before it has half of them.
 
     # Raises
-        ArchitectureError: If it is one of BATS.
+        ArchitectureError: If the stages of its template have groups.
     """
-    if architecture.template in BATS:
+    if architecture.kind.grouped:
         raise ArchitectureError(
             f"template {architecture.template}: what LCE computes are the channels of its groups; train it with "
             "--groups=lce or --channels_per_group=32"
@@ -311,7 +281,7 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
 
     stages, first = [], nearest(architecture.stages[0].widths[0], multiple)
     for index, stage in enumerate(architecture.stages):
-        unit = 2 * multiple if stage.reduction and architecture.template.startswith("bars") else multiple
+        unit = 2 * multiple if stage.reduction and architecture.kind.method == "bars" else multiple
         width = first << index if architecture.template == "bnas" else nearest(stage.widths[0], unit)
         stages.append(dataclasses.replace(stage, widths=(width,)))
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
@@ -387,9 +357,9 @@ def _check_name(value, where: str, accepted):
 
 
 def _validate(architecture: Architecture):
-    _check_name(architecture.template, "template", TEMPLATES)
-    inputs = TEMPLATES[architecture.template]
-    chain = CHAINS.get(architecture.template)
+    _check_name(architecture.template, "template", registry.templates())
+    template = architecture.kind
+    chain = template.widths
     for field, kind in (("cells", Cell), ("stages", Stage)):
         values = getattr(architecture, field)
         is_tuple = isinstance(values, tuple) and all(isinstance(value, kind) for value in values)
@@ -401,7 +371,7 @@ def _validate(architecture: Architecture):
     for cell in architecture.cells:
         valid = isinstance(cell.name, str) and re.fullmatch("[a-z][a-z0-9_]{0,31}", cell.name)
         _require(bool(valid), "cells", f"{_show(cell.name)} is not a name of up to 32 characters a-z, 0-9, _")
-        _check_cell(cell, f"cells.{cell.name}", inputs, TEMPLATE_OPERATIONS[architecture.template])
+        _check_cell(cell, f"cells.{cell.name}", template.inputs, template.operations)
     names = chain or [cell.name for cell in architecture.cells]
     _require(len(set(names)) == len(names), "cells", "lists a name twice")
     if architecture.provenance is not None:
@@ -414,7 +384,7 @@ def _validate(architecture: Architecture):
             _check_name(stage.reduction, f"{where}.reduction", names)
         _check_candidates(stage.widths, f"{where}.widths", 1, _MAX_WIDTH)
         _check_candidates(stage.depths, f"{where}.depths", 0, _MAX_CELLS)
-        _check_groups(stage, f"{where}.groups", architecture.template)
+        _check_groups(stage, f"{where}.groups", template)
         used |= {stage.cell, stage.reduction}
         total += max(stage.depths) + (stage.reduction is not None)
     if chain:
@@ -426,7 +396,7 @@ def _validate(architecture: Architecture):
 
 def _check_groups(stage, where, template):
     _check_integer(stage.groups, where, 1, _MAX_WIDTH)
-    _require(stage.groups == 1 or template in BATS, where, f"must be 1 in {template}")
+    _require(stage.groups == 1 or template.grouped, where, f"must be 1 in {template.name}")
     for width in stage.widths:
         _require(width % stage.groups == 0, where, f"{stage.groups} do not divide the width {width}")
 

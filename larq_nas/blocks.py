@@ -21,6 +21,9 @@ because a padded zero is no binary value and would not be bit-packed. This modul
 
 import dataclasses
 import functools
+from collections.abc import Callable
+
+from larq_nas import registry
 
 # The networks of BATS have three forms: binary kernels and activations; float kernels and binary activations, for
 # searches and the first of two stages of training; nothing binary.
@@ -37,11 +40,13 @@ class Operation:
         kind: A key of `KINDS`, which says how the operation is built.
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
+        build: How it is built, if `register` has made it known; see there.
     """
 
     kind: str
     kernel_size: int = 1
     dilation_rate: int = 1
+    build: Callable | None = None
 
 
 OPERATIONS = {
@@ -78,8 +83,21 @@ def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""
     # Returns
         Features of the given filters, half as high and wide if strides are 2.
     """
+    if name not in OPERATIONS:
+        raise ValueError(f"operation {name}: is not known; blocks.register makes it known")
     operation = OPERATIONS[name]
+    if operation.build:
+        return _own(v, x, filters, operation, strides, layer_name)
     return KINDS[operation.kind](v, x, filters, operation, strides, groups, form, layer_name)
+
+
+def _own(v, x, filters, operation, strides, name):
+    with v.block(operation.kind, x, filters, operation.kernel_size, strides, name=name):
+        y = operation.build(v, x, filters, strides, name)
+    expected = *(-(-side // strides) for side in x.shape[1:3]), filters
+    if tuple(y.shape[1:]) != expected:
+        raise ValueError(f"operation {operation.kind}: returns features of {tuple(y.shape[1:])}, not of {expected}")
+    return y
 
 
 def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
@@ -98,9 +116,7 @@ def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
     return 1, strides, dilation_rate
 
 
-def convolution_block(
-    v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, affine=True, binary=True, groups=1, name=""
-):
+def convolution_block(v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, affine=True, binary=True, name=""):
     """BatchNorm → sign → binary convolution → ReLU; without the sign and with a float kernel if not `binary`.
 
     # Arguments
@@ -112,23 +128,22 @@ def convolution_block(
         dilation_rate: Distance of the taps of a binary convolution.
         affine: Whether the BatchNorm has a trainable scale and offset.
         binary: Whether input and kernel are binarized.
-        groups: Groups of a float convolution.
         name: Prefix of the layers' names.
 
     # Returns
         Features of shape `(height / strides, width / strides, filters)`.
     """
-    with v.block("binary" if binary else "float", x, filters, kernel_size, strides, dilation_rate, groups, name=name):
+    with v.block("binary" if binary else "float", x, filters, kernel_size, strides, dilation_rate, name=name):
         x = v.norm(x, affine, name=f"{name}_norm")
         subsampling, strides, dilation_rate = strides_of(dilation_rate, strides)
-        x = _every(v, x, subsampling, name)
+        x = _subsampled(v, x, subsampling, name)
         if binary:
             return v.conv(x, filters, kernel_size, strides, dilation_rate, kind="xnor", name=f"{name}_conv")
-        x = v.conv(x, filters, kernel_size, strides, groups=groups, kind="float", name=f"{name}_conv")
+        x = v.conv(x, filters, kernel_size, strides, kind="float", name=f"{name}_conv")
         return v.relu(x, name=f"{name}_relu")
 
 
-def _every(v, x, subsampling, name):
+def _subsampled(v, x, subsampling, name):
     return v.pool("max_pool", x, 1, subsampling, name=f"{name}_subsample") if subsampling > 1 else x
 
 
@@ -153,7 +168,7 @@ def pool_block(v, kind, x, kernel_size, strides=1, name=None):
 
 
 def sum_block(v, terms, name):
-    """The sum of features that no operation of an edge puts out."""
+    """A sum outside of the nodes of a cell, e.g. of a shortcut around it; it takes time of its own."""
     with v.block("add", terms[0], terms[0].shape[-1], name=name):
         return v.add(terms, name=name)
 
@@ -298,7 +313,7 @@ def group_convolution(
     with v.block(kind, x, filters, kernel_size, strides, dilation_rate, groups, name=name):
         y = v.norm(x, affine, name=f"{name}_norm")
         subsampling, own, dilation_rate = strides_of(dilation_rate, strides)
-        y = _every(v, y, subsampling, name)
+        y = _subsampled(v, y, subsampling, name)
         options = {"groups": groups, "kind": _CONVOLUTION[form], "name": f"{name}_conv"}
         y = v.prelu(v.conv(y, filters, kernel_size, own, dilation_rate, **options), name=f"{name}_prelu")
         y = v.shuffle(y, name=f"{name}_shuffle")
@@ -404,7 +419,7 @@ KINDS = {
 
 
 def _sized(function, **options):
-    """A function that builds a block of the given sizes."""
+    """A function that builds a block with all of its sizes."""
 
     def build(v, x, block, name):
         sizes = {"kernel_size": block.kernel_size, "strides": block.strides, "dilation_rate": block.dilation_rate}
@@ -414,7 +429,7 @@ def _sized(function, **options):
 
 
 def _only(function, *names, **options):
-    """The same for a function that takes some of the sizes."""
+    """A function that builds a block with those of its sizes that `names` lists."""
 
     def build(v, x, block, name):
         return function(v, x, block.filters, **{key: getattr(block, key) for key in names}, name=name, **options)
@@ -426,6 +441,8 @@ def _pool_of(kind):
     return lambda v, x, block, name: pool_block(v, kind, x, block.kernel_size, block.strides, name)
 
 
+# How the names of the kinds begin whose kernels are not binary.
+FLOATS = ("float", "real_", "dense")
 # How the block of each kind is built alone, for profiling.
 BLOCKS = {
     "binary": _only(convolution_block, "kernel_size", "strides", "dilation_rate"),
@@ -446,3 +463,57 @@ BLOCKS = {
     "concat": lambda v, x, block, name: v.concat([x] * (block.filters // block.inputs), name=name),
     "dense": lambda v, x, block, name: v.classifier(x, block.filters),
 }
+
+
+def block_builder(kind: str) -> Callable:
+    """How a block of a kind is built alone: a function of an interpreter, features, a `counting.Block`, and a name."""
+    own = OPERATIONS.get(kind)
+    if own and own.build:
+        return lambda v, x, block, name: own.build(v, x, block.filters, block.strides, name)
+    return BLOCKS[kind]
+
+
+def register(name: str, build, kernel_size=1) -> Operation:
+    """Makes an operation known by its name, in place of an earlier one of your own, so that templates may list it.
+
+    ```python
+    from larq_nas import blocks
+
+
+    def pair(v, x, filters, strides, name):
+        x = v.conv(x, filters, (1, 3), strides, kind="xnor", name=f"{name}_row")
+        return v.conv(v.norm(x, name=f"{name}_norm"), filters, (3, 1), kind="xnor", name=f"{name}_column")
+
+
+    blocks.register("pair", pair, kernel_size=3)
+    ```
+
+    # Arguments
+        name: Name of the operation, and of its kind in latency tables.
+        build: A function of an interpreter of the layer verbs, input features, the channels of the output, strides (1
+            or 2), and a prefix of the layers' names. It returns features of so many channels, smaller by the strides.
+        kernel_size: Height and width of its window, by which latency tables fit times that were not measured.
+
+    # Returns
+        The `Operation`.
+
+    # Raises
+        ValueError: If larq_nas has an operation or a kind of block of this name, or the name or the size is none.
+    """
+    registry.check_name(name)
+    own = name in OPERATIONS and OPERATIONS[name].build
+    if not own and (name in OPERATIONS or name in KINDS or name in BLOCKS):
+        raise ValueError(f"operation {name} is one of larq_nas; choose another name")
+    if name.startswith(FLOATS) or name.endswith("pool"):
+        raise ValueError(f"operation {name}: must not begin with {', '.join(FLOATS)} nor end with pool")
+    if not isinstance(kernel_size, int) or kernel_size < 1:
+        raise ValueError(f"operation {name}: kernel_size={kernel_size!r} is no positive integer")
+    OPERATIONS[name] = Operation(name, kernel_size, build=build)
+    return OPERATIONS[name]
+
+
+def unregister(name: str):
+    """Forgets an operation of your own."""
+    if not OPERATIONS[name].build:
+        raise ValueError(f"operation {name} is one of larq_nas")
+    del OPERATIONS[name]

@@ -4,10 +4,11 @@
 """
 
 import contextlib
+import math
 
 import tensorflow as tf
 
-from larq_nas import grouped, operations
+from larq_nas import blocks, counting, grouped, operations
 from larq_nas.drop_path import DropPath
 from larq_nas.grouped_edges import GroupedEdges
 from larq_nas.macro import CellWidths, SkippableAggregation, WidthMask
@@ -29,14 +30,14 @@ class Builder:
         self._with_drop_path = with_drop_path
 
     def stage(self, number: int):
-        """Says of which stage the following layers are, which matters to who counts."""
+        """Says of which stage the following layers are; `counting.Counter` uses that."""
 
-    def choice(self, cell, edge, candidate):
+    def choice(self, cell: str, edge: int, candidate: int):
         """Layers of a candidate operation."""
         return contextlib.nullcontext()
 
-    def block(self, kind, x, filters, *sizes, name="", **more_sizes):
-        """Layers that a device computes together, which matters to who counts."""
+    def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
+        """Layers that a device computes together; `counting.Counter` uses that."""
         return contextlib.nullcontext()
 
     def norm(self, x, affine=True, *, name):
@@ -44,19 +45,32 @@ class Builder:
         return operations.batch_normalization(affine, name)(x)
 
     def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
-        """A convolution.
+        """A convolution of a kind.
+
+        | kind | input | kernel | besides |
+        |---|---|---|---|
+        | `"xnor"` | sign | sign, a scale for each filter | ReLU, pads with ones |
+        | `"layer_scaled"` | sign | sign, one scale | pads with ones |
+        | `"scaled"` | sign | sign, a learnt scale for each filter | pads with ones |
+        | `"step"` | 0 or a learnt α | standardized sign | pads with zeros |
+        | `"activations"` | sign | float | pads with ones |
+        | `"float"`, `"real"` | float | float | pads with zeros |
 
         # Arguments
             x: Input tensor.
             filters: Output channels.
-            kernel_size: Height and width of the kernel.
+            kernel_size: Height and width of the kernel, one number or two.
             strides: Strides.
             dilation_rate: Distance of the taps.
             kind: A key of `CONVOLUTIONS`.
             name: Name of the layer.
-            options: `groups`, `padding`, `use_bias`, `activation`, and for `"layer_scaled"` `mask`: what happens to the
-                signs before the convolution. A kind takes those that it needs.
+            options: Those that `counting.CONVOLUTIONS` lists for the kind. `mask` is what happens to the signs before
+                the convolution.
+
+        # Raises
+            ValueError: If the kind is unknown or does not take an option.
         """
+        counting.check_convolution(kind, dilation_rate, options)
         return CONVOLUTIONS[kind](x, filters, kernel_size, strides, dilation_rate, name=name, **options)
 
     def prelu(self, x, *, name):
@@ -113,6 +127,11 @@ class Builder:
         """Features side by side."""
         return layers.Concatenate(name=name)(terms)
 
+    def either(self, alternatives):
+        """What one of several candidate operations puts out; a network is built with one."""
+        (x,) = alternatives
+        return x
+
     def relu(self, x, *, name):
         """ReLU."""
         return layers.ReLU(name=name)(x)
@@ -158,7 +177,8 @@ class Builder:
 
 
 def _float(x, filters, kernel_size, strides, dilation_rate, *, use_bias=False, groups=1, name):
-    fan_in = kernel_size**2 * x.shape[-1] if use_bias else 1
+    taps = kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
+    fan_in = taps * x.shape[-1] if use_bias else 1
     return operations.float_conv(filters, kernel_size, strides, use_bias, fan_in, groups, name=name)(x)
 
 
@@ -206,4 +226,19 @@ def _grouped_edges(state, choice, candidates, count, filters, strides, *, groups
     return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
 
 
-SHARED_EDGES = {"mixed": _mixed_edges, "residual": _residual_edges, "grouped": _grouped_edges}
+def _one_by_one(state, choice, candidates, count, filters, strides, *, name, **options):
+    v, outputs = Builder(), []
+    for edge in range(count):
+        names = {operation: f"{name}_edge{edge}_{operation}" for operation in candidates}
+        sizes = state, filters, strides
+        terms = [blocks.apply(v, operation, *sizes, layer_name=own, **options) for operation, own in names.items()]
+        outputs.append(v.aggregate(terms, choice[edge], name=f"{name}_edge{edge}_mixed"))
+    return outputs
+
+
+SHARED_EDGES = {
+    "one_by_one": _one_by_one,
+    "mixed": _mixed_edges,
+    "residual": _residual_edges,
+    "grouped": _grouped_edges,
+}

@@ -90,7 +90,7 @@ class Widths(NamedTuple):
 
 
 def masked(v, x, widths: Widths | None):
-    """The channels of the widths that are searched; all channels if none are."""
+    """`x` with its channels weighted by the searched widths; `x` itself if none are searched."""
     return v.mask(x, widths.candidates, widths.choice) if widths else x
 
 
@@ -187,18 +187,19 @@ class Edges:
         v: The interpreter of verbs.
         cell: The topology.
         filters: Channels of each node.
-        shared: The kind of layer that computes all edges of a supernet that leave a state, one of
-            `building.SHARED_EDGES`.
-        choice: See `bnas`.
-        options: What such a layer, and each operation of a final network, takes besides.
-        search_options: What only such a layer takes.
+        shared: How all edges of a supernet that leave a state are computed, one of `building.SHARED_EDGES`; by default
+            each operation of each edge by itself.
+        choice: For each state, the choice weights of the edges that leave it, of shape `(edges, candidates)`; `None`
+            where each operation is applied by itself: in a final network, and where a network is counted.
+        options: Keywords for the layer of `shared` and for `blocks.apply`.
+        search_options: Keywords for the layer of `shared` only.
         widths: The `Widths` of the nodes, if they are searched.
     """
 
     v: object
     cell: Cell
     filters: int
-    shared: str
+    shared: str = "one_by_one"
     choice: object = None
     options: dict = dataclasses.field(default_factory=dict)
     search_options: dict = dataclasses.field(default_factory=dict)
@@ -243,14 +244,16 @@ class Edges:
             sizes = candidates, len(rows), self.filters, strides
             options = {"name": name, **self.options, **self.search_options}
             return self.v.shared_edges(self.shared, state, self.choice[source], *sizes, **options)
-        outputs = []
-        for row in rows:
-            for index, operation in enumerate(self.cell.edges[row].operations):
-                with self.v.choice(self.cell.name, row, index):
-                    options = {"layer_name": f"{name}_edge{row}", **self.options}
-                    output = blocks.apply(self.v, operation, state, self.filters, strides, **options)
-            outputs.append(output)
-        return outputs
+        return [self._candidates(state, row, strides, f"{name}_edge{row}") for row in rows]
+
+    def _candidates(self, state, row, strides, name):
+        """What the edge `row` puts out, whichever of its operations it has."""
+        alternatives = []
+        for index, operation in enumerate(self.cell.edges[row].operations):
+            with self.v.choice(self.cell.name, row, index):
+                options = {"layer_name": name, **self.options}
+                alternatives.append(blocks.apply(self.v, operation, state, self.filters, strides, **options))
+        return self.v.either(alternatives)
 
 
 def rows_of(cell: Cell, source: int) -> list[int]:

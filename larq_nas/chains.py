@@ -16,6 +16,11 @@ from larq_nas import blocks
 
 # Behind which convolutions of VGG-11 a 2x2 pool stands.
 POOLED = (0, 1, 3, 5, 7)
+# Template -> the names of its widths.
+WIDTHS = {
+    "vgg11": tuple(f"conv{index}" for index in range(8)),
+    "resnet18": ("stem", *(f"block{index}" for index in range(8)), "stage1", "stage2", "stage3"),
+}
 # How often a network halves its images, and how often more if they are large.
 HALVINGS = {"vgg11": (5, 0), "resnet18": (3, 2)}
 

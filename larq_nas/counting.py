@@ -27,6 +27,10 @@ from larq_nas.architecture import Architecture
 WORD = 32
 
 
+class CostError(ValueError):
+    """A network cannot be counted."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Block:
     """An operation as a device computes it, with what belongs to it: normalization, sign, activation, sum.
@@ -144,20 +148,28 @@ class Features(NamedTuple):
     # Arguments
         height, width: Integers.
         channels: An integer, or a tensor where costs are to be differentiable in the widths.
+        constant: Whether they are the same for every image.
     """
 
     height: int
     width: int
     channels: int
+    constant: bool = False
 
     @property
     def shape(self):
         """As a Keras tensor has it, the number of images being unknown."""
-        return None, *self
+        return None, self.height, self.width, self.channels
 
     def halved(self, strides=2) -> "Features":
         """Features of so many times fewer rows and columns, rounded up."""
-        return self._replace(height=-(-self.height // strides), width=-(-self.width // strides))
+        if strides == 1:
+            return self
+        return Features(-(-self.height // strides), -(-self.width // strides), self.channels, self.constant)
+
+
+class _Counted(Exception):
+    """Everything that matters has been counted."""
 
 
 class Counter:
@@ -165,10 +177,13 @@ class Counter:
 
     `rows` holds pairs of a `Row` and the operation that it belongs to: `None`, or the name of a cell and the indices of
     an edge and of a candidate. `stages` holds for each of them the number of the stage.
+
+    # Arguments
+        until: The number of the stage behind which nothing matters: there `_Counted` is raised.
     """
 
-    def __init__(self):
-        self.rows, self.stages = [], []
+    def __init__(self, until=None):
+        self.rows, self.stages, self._until = [], [], until
         self._stage, self._choice, self._in_block = 0, None, False
 
     def _add(self, row):
@@ -178,6 +193,8 @@ class Counter:
     def stage(self, number: int):
         """Says of which stage the following layers are."""
         self._stage = number
+        if self._until is not None and number > self._until:
+            raise _Counted
 
     @contextlib.contextmanager
     def choice(self, cell: str, edge: int, candidate: int):
@@ -218,23 +235,25 @@ class Counter:
         groups=1,
         padding="same",
         use_bias=False,
-        activation=None,
-        mask=None,
+        **options,
     ):
         """A convolution of one of the `CONVOLUTIONS`."""
+        given = {"groups": groups > 1, "padding": padding != "same", "use_bias": use_bias, **options}
+        check_convolution(kind, dilation_rate, {key for key, value in given.items() if value or key in options})
+        taps = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
         if padding == "same":
-            y = x.halved(strides)
+            height, width, *_ = x.halved(strides)
         else:
-            y = Features(*((side - kernel_size) // strides + 1 for side in x[:2]), filters)
+            height, width = ((side - size) // strides + 1 for side, size in zip(x[:2], taps, strict=True))
         # The number of channels may be a tensor, which a division would round.
         channels = x.channels // groups if groups > 1 else x.channels
-        scaled = CONVOLUTIONS[kind]
+        binary, more, _ = CONVOLUTIONS[kind]
         bias = filters if use_bias else 0
-        params, stored = scaled(filters) if scaled else (0, 0)
-        kernel, binary = (kernel_size, kernel_size, channels, filters), scaled is not None
-        row = Row(name, "convolution", kernel, y.height * y.width, binary, binary, bias + params, bias + stored)
+        params, stored = more(filters)
+        kernel = *taps, channels, filters
+        row = Row(name, "convolution", kernel, height * width, binary, binary, bias + params, bias + stored)
         self._add(row)
-        return y._replace(channels=filters)
+        return Features(height, width, filters, x.constant)
 
     def prelu(self, x, *, name):
         """PReLU with a slope for each channel."""
@@ -254,7 +273,7 @@ class Counter:
 
     def zeros(self, x, strides=1, *, name):
         """Zeros."""
-        return x.halved(strides)
+        return x.halved(strides)._replace(constant=True)
 
     def every_second(self, x, first, *, name):
         """Every second pixel of every second row."""
@@ -270,11 +289,19 @@ class Counter:
 
     def add(self, terms, *, name):
         """A sum."""
-        return terms[0]
+        _check_sizes_are_equal(terms, name, channels=True)
+        alive = (term for term in terms if not term.constant)
+        return next(alive, terms[0])
 
     def concat(self, terms, *, name):
         """Features side by side."""
-        return terms[0]._replace(channels=sum(term.channels for term in terms))
+        _check_sizes_are_equal(terms, name)
+        channels, constant = sum(term.channels for term in terms), all(term.constant for term in terms)
+        return terms[0]._replace(channels=channels, constant=constant)
+
+    def either(self, alternatives):
+        """What one of several candidate operations puts out; constant only if it is constant for all of them."""
+        return min(alternatives, key=lambda x: x.constant)
 
     def relu(self, x, *, name):
         """ReLU."""
@@ -289,20 +316,58 @@ class Counter:
         return x
 
 
-# The kinds of convolutions -> a function from their filters to what is trained beside the kernel and the bias, and what
-# inference needs beside them; `None` for kinds whose kernels are float.
+def _check_sizes_are_equal(terms, name, channels=False):
+    # Tensors cannot be compared here.
+    channels = channels and all(isinstance(term.channels, int) for term in terms)
+    sizes = {(term.height, term.width, term.channels if channels else None) for term in terms}
+    if len(sizes) > 1:
+        raise ValueError(f"{name}: features of different sizes, {', '.join(str(tuple(term[:3])) for term in terms)}")
+
+
+class Convolution(NamedTuple):
+    """A kind of convolution.
+
+    # Arguments
+        binary: Whether kernel and input are ±1.
+        more: A function from the filters to how many numbers are trained beside the kernel and the bias, and how many
+            inference needs beside them.
+        options: What it takes: `"dilation_rate"`, `"groups"`, `"padding"`, `"use_bias"`, `"activation"`, `"mask"`.
+    """
+
+    binary: bool
+    more: Callable
+    options: tuple
+
+
+def _nothing(filters):
+    return 0, 0
+
+
+def _scale_of_kernel(filters):
+    # For each filter; where the layer has one scale, it is written so often.
+    return 0, filters
+
+
 CONVOLUTIONS = {
-    "float": None,
-    "real": None,
-    "activations": None,
-    # A scale for each filter or, written so often, for all; the training derives it from the kernel.
-    "xnor": lambda filters: (0, filters),
-    "layer_scaled": lambda filters: (0, filters),
-    # A learnt scale for each filter.
-    "scaled": lambda filters: (filters, filters),
-    # A scale for each filter, and the learnt step of the inputs.
-    "step": lambda filters: (1, filters + 1),
+    "float": Convolution(False, _nothing, ("groups", "use_bias")),
+    "real": Convolution(False, _nothing, ("dilation_rate", "groups")),
+    "activations": Convolution(False, _nothing, ("dilation_rate", "groups")),
+    "xnor": Convolution(True, _scale_of_kernel, ("dilation_rate",)),
+    "layer_scaled": Convolution(True, _scale_of_kernel, ("padding", "activation", "mask")),
+    "scaled": Convolution(True, lambda filters: (filters, filters), ("dilation_rate", "groups")),
+    # Besides the scales, the learnt step of the inputs.
+    "step": Convolution(True, lambda filters: (1, filters + 1), ()),
 }
+
+
+def check_convolution(kind: str, dilation_rate: int, options):
+    """Raises `ValueError` if there is no such kind of convolution, or it does not take an option."""
+    if kind not in CONVOLUTIONS:
+        raise ValueError(f"kind={kind!r}: accepted are {', '.join(CONVOLUTIONS)}")
+    accepted = CONVOLUTIONS[kind].options
+    for name in [*options, *["dilation_rate"] * (dilation_rate > 1)]:
+        if name not in accepted:
+            raise ValueError(f"kind={kind!r}: takes no {name}; accepted are {', '.join(accepted) or 'no options'}")
 
 
 class Segment(NamedTuple):
@@ -334,7 +399,7 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
     """
     templates.check(space, input_shape, classes)
     stages = space.stages
-    if all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
+    if not space.kind.open_stages or all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
         return [Segment({}, lambda: rows(space, input_shape, classes))]
     names = templates.width_name, templates.depth_name
     found = []
@@ -347,11 +412,15 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
 
 
 def _rows_of_stage(space, input_shape, classes, number, width, depth, following=None):
-    stages = [dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in space.stages]
+    # Of the others, those cells are enough that a network must have.
+    stages = [dataclasses.replace(s, widths=s.widths[:1], depths=(min(s.depths),)) for s in space.stages]
     stages[number] = dataclasses.replace(stages[number], widths=(width,), depths=(depth,))
     if following is not None:
         stages[number + 1] = dataclasses.replace(stages[number + 1], widths=(following,))
-    counter = count(dataclasses.replace(space, stages=tuple(stages)), input_shape, classes)
+    last = number == len(stages) - 1
+    counter = Counter(None if last else number)
+    with contextlib.suppress(_Counted):
+        _count(counter, dataclasses.replace(space, stages=tuple(stages)), input_shape, classes)
     return [row for row, stage in zip(counter.rows, counter.stages, strict=True) if stage == number]
 
 
@@ -375,11 +444,11 @@ def rows(architecture: Architecture, input_shape, classes: int, widths: dict | N
     """
     templates.check(architecture, input_shape, classes)
     stages = [dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in architecture.stages]
-    return count(dataclasses.replace(architecture, stages=tuple(stages)), input_shape, classes, widths).rows
-
-
-def count(architecture, input_shape, classes, widths=None) -> Counter:
     counter = Counter()
+    _count(counter, dataclasses.replace(architecture, stages=tuple(stages)), input_shape, classes, widths)
+    return counter.rows
+
+
+def _count(counter, architecture, input_shape, classes, widths=None):
     x = templates.features(counter, architecture, Features(*input_shape), widths=widths)
     counter.classifier(x, classes)
-    return counter

@@ -21,13 +21,12 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import nnls
 
-from larq_nas import costs, counting
+from larq_nas import costs, counting, expected_costs
 from larq_nas.architecture import Architecture
+from larq_nas.blocks import FLOATS
 from larq_nas.counting import WORD, Block
 
 SCHEMA = 1
-# How the kinds of operations begin whose kernels are not binary.
-FLOATS = ("float", "real_", "dense")
 # Kinds of operations that are a binary convolution with what belongs to it.
 BINARY = ("binary", "residual", "step", "preprocess")
 # The longest time of an operation that is believed: a day.
@@ -222,7 +221,7 @@ class Limit:
 
     def expected(self, probabilities: dict):
         """The expected milliseconds, given the probabilities of all choices. Differentiable."""
-        found = costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
+        found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
         return tf.cast(found, tf.float32) + self.table.overhead
 
     def factor(self, probabilities: dict):

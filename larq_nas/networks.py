@@ -12,8 +12,8 @@ inputs: for every searched cell, by its name, the weights with which candidate o
 
 import tensorflow as tf
 
-from larq_nas import blocks, cells, mixed, quiet, templates
-from larq_nas.architecture import CHAINS, Architecture, Cell, sequence
+from larq_nas import blocks, cells, mixed, quiet, registry, templates
+from larq_nas.architecture import Architecture, Cell, sequence
 from larq_nas.building import Builder
 from larq_nas.quantizers import FloatKernel
 from larq_nas.templates import LARGE_IMAGE, NetworkError
@@ -66,16 +66,15 @@ def build(
         for name, choice in choices.items()
     }
     templates.check_architecture(architecture, images.shape[1] >= LARGE_IMAGE)
-    if architecture.template in CHAINS:
-        options = {"binary": binary}
-        if drop_path:
-            raise NetworkError(
-                f"drop_path: is for networks of cells, not for {architecture.template}; use --drop_path=0"
-            )
-    elif binary:
-        options = {"normalize": True} if normalize and choices else {}
-    else:
-        raise NetworkError(f"binary=False: only {', '.join(CHAINS)} can be float, not {architecture.template}")
+    template = architecture.kind
+    if drop_path and template.widths:
+        raise NetworkError(f"drop_path: is for networks of cells, not for {template.name}; use --drop_path=0")
+    options = {"normalize": True} if normalize and choices and template.normalize else {}
+    if not binary:
+        options["binary"] = False
+        if not template.full_precision:
+            known = ", ".join(name for name, other in registry.templates().items() if other.full_precision)
+            raise NetworkError(f"binary=False: only {known} can be float, not {template.name}")
     x = templates.features(Builder(drop_path), architecture, images, by_state, **options)
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
 

@@ -175,7 +175,7 @@ def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
     # Arguments
         name: `"sgd"` or `"adam"`, which has no use for the momentum.
         learning_rate: A number or a schedule.
-        momentum: Likewise.
+        momentum: A number or a schedule.
         weight_decay: Added to the gradient of every weight, times the weight.
         clip_norm: Largest global norm of the gradients; 0 for any.
 

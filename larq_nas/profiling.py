@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.blocks import BLOCKS
+from larq_nas import blocks
 from larq_nas.building import Builder
 from larq_nas.converters import tflite
 from larq_nas.counting import Block
@@ -45,14 +45,16 @@ def network(block: Block) -> tuple:
         A Keras model, and how often the operation is in it.
     """
     images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
-    v, build = Builder(), BLOCKS[block.kind]
+    v, build = Builder(), blocks.block_builder(block.kind)
+    # An own operation has the name of its kind, and stands on edges.
+    summed = block.kind in SUMMED or block.kind in blocks.OPERATIONS
     keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
     if keeps:
         # What comes first in both networks is no convolution, which would take in what stands behind it.
         x = start = _Shift()(images)
         for copy in range(COPIES):
             y = build(v, x, block, f"copy{copy}")
-            x = layers.Add()([y, start]) if block.kind in SUMMED else y
+            x = layers.Add()([y, start]) if summed else y
         count = COPIES
     else:
         count = 1 if block.kind in SINGLE else COPIES

@@ -133,7 +133,11 @@ class Supernet(tf.keras.Model):
                 # Before the branch, so that both halves may use them.
                 mixed.binarize(self.network)
                 warm = self.epoch >= self.strategy.warmup_epochs
-                tf.cond(warm, lambda: (self._architecture_step(*architecture_batch), None)[1], lambda: None)
+
+                def architecture_step():
+                    self._architecture_step(*architecture_batch)
+
+                tf.cond(warm, architecture_step, lambda: None)
             else:
                 self._architecture_step(*architecture_batch)
             self._weights_step(*weights_batch)

@@ -4,12 +4,14 @@ Each is a function of an interpreter of the layer verbs: `networks.build` passes
 `counting.rows` one that counts. This module does not import TensorFlow.
 """
 
+import dataclasses
 import functools
 import numbers
 from collections.abc import Iterable
 
 from larq_nas import blocks, cells, chains
-from larq_nas.architecture import CHAINS, Architecture, sequence
+from larq_nas.architecture import Architecture, sequence
+from larq_nas.registry import BUILT_IN, Template
 
 # From this height on, images enter through a stem that shrinks them eightfold.
 LARGE_IMAGE, STEM_HALVINGS = 128, 3
@@ -34,16 +36,15 @@ def features(v, architecture: Architecture, images, choices=None, *, widths=None
     # Returns
         Features.
     """
-    choices = choices or {}
-    if architecture.template in CHAINS:
-        return _chain(v, architecture, images, choices, widths, **options)
-    return TEMPLATES[architecture.template](v, architecture, images, choices, **options)
+    if widths is not None:
+        options["widths"] = widths
+    return architecture.kind.network(v, architecture, images, choices or {}, **options)
 
 
 def halvings(architecture: Architecture) -> tuple:
     """How often a network halves its images, and how often the stem of large images halves them before."""
-    if architecture.template in CHAINS:
-        return chains.HALVINGS[architecture.template]
+    if architecture.kind.halvings is not None:
+        return architecture.kind.halvings
     return sum(stage.reduction is not None for stage in architecture.stages), STEM_HALVINGS
 
 
@@ -61,15 +62,10 @@ def check_architecture(architecture: Architecture, large: bool):
         architecture: A genotype or a space.
         large: Whether images are large.
     """
-    if architecture.template in CHAINS:
-        return
-    if architecture.template.startswith("bars"):
-        check_stem(architecture, large)
-        check_layout(architecture)
-        return
-    check_sizes(architecture, large)
-    if architecture.template.startswith("bats"):
-        check_bats(architecture)
+    if architecture.kind.check is not None:
+        architecture.kind.check(architecture, large)
+    elif architecture.kind.inputs:
+        check_sizes(architecture, large)
 
 
 def check_shape(input_shape, halvings, stem_halvings):
@@ -123,11 +119,18 @@ def check_stem(architecture: Architecture, large: bool):
         )
 
 
-def check_bats(architecture: Architecture):
-    """Raises `NetworkError` if the channels of a stage cannot be shuffled."""
+def check_bats(architecture: Architecture, large: bool):
+    """Raises `NetworkError` as `check_sizes` does, or if the channels of a stage cannot be shuffled."""
+    check_sizes(architecture, large)
     for index, stage in enumerate(architecture.stages):
         if stage.widths[0] % blocks.SHUFFLE:
             raise NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {blocks.SHUFFLE}")
+
+
+def check_bars(architecture: Architecture, large: bool):
+    """Raises `NetworkError` as `check_stem` and `check_layout` do."""
+    check_stem(architecture, large)
+    check_layout(architecture)
 
 
 def check_layout(architecture: Architecture):
@@ -375,16 +378,6 @@ def bars_cells(architecture: Architecture, widths, depths):
     return reductions[0], groups
 
 
-TEMPLATES = {
-    "bnas": _bnas,
-    "bars": _bars,
-    "bars_no_shortcut": functools.partial(_bars, skip=False),
-    "bats": _bats,
-    "bats_float_preprocess": functools.partial(_bats, preprocess_form="real"),
-    "bats_real": functools.partial(_bats, form="real", preprocess_form="real"),
-}
-
-
 # --- networks without cells ----------------------------------------------------------------------------------
 
 
@@ -397,3 +390,77 @@ def _chain(v, architecture, images, choices, widths=None, binary=True):
     }
     layers = chains.Layers(v, filters, masks, binary)
     return chains.BODIES[architecture.template](layers, images, images.shape[1] >= LARGE_IMAGE)
+
+
+# --- all templates -------------------------------------------------------------------------------------------
+
+BNAS = Template(
+    "bnas",
+    "bnas",
+    _bnas,
+    inputs=2,
+    operations=(
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "bin_dil_conv_3x3",
+        "bin_dil_conv_5x5",
+        "bin_conv_3x3",
+        "bin_conv_5x5",
+    ),
+    check=check_sizes,
+    normalize=True,
+)
+BARS = Template(
+    "bars",
+    "bars",
+    _bars,
+    inputs=1,
+    operations=("none", "shortcut", "residual_bin_conv_3x3"),
+    open_stages=True,
+    check=check_bars,
+)
+BATS = Template(
+    "bats",
+    "bats",
+    _bats,
+    inputs=2,
+    operations=(
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip",
+        "group_conv_3x3",
+        "group_conv_5x5",
+        "dil_group_conv_3x3",
+        "dil_group_conv_5x5",
+    ),
+    grouped=True,
+    check=check_bats,
+    normalize=True,
+)
+
+
+def _variant(template, name, binary=True, **options):
+    return dataclasses.replace(
+        template, name=name, binary=binary, network=functools.partial(template.network, **options)
+    )
+
+
+def _chain_template(name):
+    sizes = {"widths": chains.WIDTHS[name], "halvings": chains.HALVINGS[name]}
+    return Template(name, "dms", _chain, full_precision=True, **sizes)
+
+
+for _template in (
+    BNAS,
+    BARS,
+    # Without the shortcuts around its cells, to show what they do.
+    _variant(BARS, "bars_no_shortcut", skip=False),
+    BATS,
+    # With float preprocessing of the cells' inputs, and without anything binary.
+    _variant(BATS, "bats_float_preprocess", preprocess_form="real"),
+    _variant(BATS, "bats_real", binary=False, form="real", preprocess_form="real"),
+    *map(_chain_template, chains.WIDTHS),
+):
+    BUILT_IN[_template.name] = _template

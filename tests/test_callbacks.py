@@ -9,7 +9,7 @@ from rich.console import Console
 
 from larq_nas import callbacks, runs, training
 from larq_nas.architecture import Architecture
-from larq_nas.cells import DropPath
+from larq_nas.drop_path import DropPath
 from larq_nas.methods import bnas
 
 

@@ -199,7 +199,10 @@ def test_costs_of_the_zoo(directory):
             ["train", "--genotype=bireal_resnet18", "--full_precision"],
             "of vgg11 and resnet18, and bireal_resnet18 is none",
         ),
-        (["train", "--genotype=vgg11", "--drop_path=0.1"], "and vgg11 is none; use --drop_path=0"),
+        (
+            ["train", "--genotype=vgg11", "--drop_path=0.1"],
+            "--drop_path: is for networks of cells, and vgg11 is none; use --drop_path=0",
+        ),
         (
             ["train", "--genotype=bars.json", "--filters=4"],
             "--filters: is for networks of bnas and bats, and bars.json is none",

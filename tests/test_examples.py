@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+EXTENDING = pathlib.Path(__file__).parents[1] / "docs" / "extending.md"
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
@@ -27,7 +28,22 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "architecture", "macro", "networks", "quantizers", "datasets", "zoo", "converters.tflite"]
+    "name",
+    [
+        *[
+            "",
+            "architecture",
+            "blocks",
+            "counting",
+            "expected_costs",
+            "macro",
+            "networks",
+            "quantizers",
+            "datasets",
+            "zoo",
+        ],
+        "converters.tflite",
+    ],
 )
 def test_the_example_of_a_module_runs(name, tmp_path):
     module = importlib.import_module(f"larq_nas.{name}".rstrip("."))
@@ -35,6 +51,20 @@ def test_the_example_of_a_module_runs(name, tmp_path):
     if "tflite" in name:
         block = "import larq_nas\nmodel = larq_nas.zoo.bnas_a(input_shape=(8, 8, 3))\n" + block
     exec(block, {"path": tmp_path / "model.tflite"})
+
+
+def test_own_operations_and_templates_are_made_as_described():
+    from larq_nas import blocks, costs, registry
+
+    names = {}
+    try:
+        for block in _blocks(EXTENDING.read_text(encoding="utf-8")):
+            exec(block, names)
+        counted = costs.count(names["genotype"], (32, 32, 3), 10)
+        assert counted.binary_macs == costs.count(names["model"]).binary_macs > 0
+    finally:
+        registry.unregister("toy")
+        blocks.unregister("pair")
 
 
 @pytest.mark.slow

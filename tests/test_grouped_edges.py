@@ -3,12 +3,12 @@ import pytest
 import tensorflow as tf
 
 from larq_nas import blocks, grouped_edges, mixed, operations
-from larq_nas.architecture import TEMPLATE_OPERATIONS
 from larq_nas.building import Builder
+from larq_nas.methods import bats
 
 pytestmark = pytest.mark.onednn
 
-OPERATIONS = TEMPLATE_OPERATIONS["bats"]
+OPERATIONS = bats.OPERATIONS
 EDGES = 3
 
 

@@ -378,6 +378,13 @@ def test_zoo_lists_all_models_without_tensorflow(light):
     assert all(float(row[2]) > 0 for row in rows)
 
 
+@pytest.mark.parametrize("words", [["costs", "--genotype=bars_c"], ["zoo", "--costs", "--pattern=bars_c"]])
+def test_genotypes_are_counted_without_tensorflow(light, words):
+    result = light(*words)
+    assert result.returncode == 0 and result.stderr == ""
+    assert "10,909,338" in result.stdout
+
+
 def test_zoo_lists_what_a_pattern_matches(cli):
     rows = cli("zoo", "--pattern=bnas_[ab]").stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == ["bnas_a", "bnas_b"]

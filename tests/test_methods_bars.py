@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, optimizers, supernet, templates
+from larq_nas import costs, expected_costs, optimizers, supernet, templates
 from larq_nas.methods import bars
 
 pytestmark = pytest.mark.onednn
@@ -83,7 +83,7 @@ def test_capacity_costs_nothing_below_the_budget(cost, exponent, factor):
 def test_the_loss_of_the_architecture_is_that_of_the_paper(epoch):
     space = bars.space(8)
     counted = (space, (32, 32, 3), 10)
-    budget = float(costs.expected(space, _uniform(space)).biops) / 2
+    budget = float(expected_costs.expected(space, _uniform(space)).biops) / 2
     strategy = bars.Strategy(epochs=10, warmup_epochs=0, budget=budget, counted=counted, entropy_weight=0.5)
     logits = {name: tf.zeros(shape) for name, shape in templates.choice_shapes(space).items()}
     entropy = 50 * math.log(3) + 6 * math.log(4)

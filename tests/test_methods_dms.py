@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from larq_nas import costs, networks, optimizers, templates, zoo
-from larq_nas.architecture import CHAINS, Architecture, ArchitectureError
+from larq_nas import chains, costs, networks, optimizers, templates, zoo
+from larq_nas.architecture import Architecture, ArchitectureError
 from larq_nas.methods import bars, dms
 
 pytestmark = pytest.mark.onednn
@@ -77,7 +77,7 @@ def test_the_scale_falls_by_the_same_factor_to_that_of_the_last_round():
 def test_sizes_of_uniform_widths_are_those_of_the_paper(backbone, factor, sizes):
     base = dms.space(backbone, factor)
     for ratio, size in enumerate(sizes, start=1):
-        widths = dict(zip(CHAINS[backbone], dms.base_widths(base) * ratio, strict=True))
+        widths = dict(zip(chains.WIDTHS[backbone], dms.base_widths(base) * ratio, strict=True))
         assert dms.megabytes(base, widths, (32, 32, 3), 10) * 2**20 == size
 
 
@@ -93,7 +93,7 @@ def test_memory_is_differentiable_in_the_ratios():
 
 @pytest.mark.parametrize("backbone", ["vgg11", "resnet18"])
 def test_costs_without_building_are_those_of_the_network_and_binary_convolutions_are_all_but_the_first(backbone):
-    genotype = dms.derive(dms.space(backbone), np.linspace(0.4, 2, len(CHAINS[backbone])))
+    genotype = dms.derive(dms.space(backbone), np.linspace(0.4, 2, len(chains.WIDTHS[backbone])))
     assert Architecture.from_json(genotype.to_json()) == genotype
     for shape in ((32, 32, 3), (40, 72, 1), (128, 160, 3)):
         model = networks.build(genotype, shape, 7)
@@ -149,7 +149,7 @@ def test_channels_that_no_candidate_has_do_not_matter():
     model, filters = _supernet([24, 48, 64, 64, 128, 128, 128, 128])
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
     before = model(images, training=True)
-    widest = dict(zip(CHAINS["vgg11"], filters.max(axis=1), strict=True))
+    widest = dict(zip(chains.WIDTHS["vgg11"], filters.max(axis=1), strict=True))
     for variable in model.network.trainable_variables:
         name = variable.name.partition("_")[0]
         if "norm" in variable.name:

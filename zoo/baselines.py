@@ -7,7 +7,7 @@ pixels on, ResNets have the stem of their ImageNet form, and `num_classes` is 10
 
 import dataclasses
 
-from larq_nas.architecture import CHAINS
+from larq_nas import chains
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 # Of the default network each.
@@ -44,7 +44,7 @@ class Baseline:
         # Returns
             An `Architecture`, or `None`.
         """
-        if self.name not in CHAINS:
+        if self.name not in chains.WIDTHS:
             return None
         from larq_nas import templates
         from larq_nas.methods import dms

@@ -6,9 +6,9 @@ import pathlib
 
 from absl import logging
 
-from larq_nas import fingerprints, reachability, runs, zoo
+from larq_nas import chains, fingerprints, reachability, runs, templates, zoo
 from larq_nas import flags as definitions
-from larq_nas.architecture import BATS, CHAINS, Architecture, ArchitectureError
+from larq_nas.architecture import Architecture, ArchitectureError
 
 
 class CommandError(ValueError):
@@ -120,7 +120,13 @@ def kept_genotype(run):
 
 def check_reachable(architecture, name):
     """Refuses a genotype of whose images nothing reaches the classifier; `name` says which it is."""
-    if isinstance(architecture, Architecture) and not reachability.reaches_classifier(architecture):
+    if not isinstance(architecture, Architecture):
+        return
+    try:
+        reached = reachability.reaches_classifier(architecture)
+    except templates.NetworkError as error:
+        raise CommandError(f"{name}: {error}") from None
+    if not reached:
         raise CommandError(
             f"{name}: no image reaches the classifier, since each path through the cells has a `none`; search again, "
             "e.g. with another --seed or more --epochs"
@@ -129,12 +135,12 @@ def check_reachable(architecture, name):
 
 def load_backbone(name):
     """What DMS starts from: the name of a network without cells, or a genotype."""
-    if name in CHAINS:
+    if name in chains.WIDTHS:
         return name
     if name not in zoo.GENOTYPES and not pathlib.Path(name).exists():
         raise CommandError(
-            f"--backbone={name}: accepted are {', '.join(CHAINS)}, a genotype.json of bars, and the name of one of the "
-            "zoo"
+            f"--backbone={name}: accepted are {', '.join(chains.WIDTHS)}, a genotype.json of bars, and the name of one "
+            "of the zoo"
         )
     genotype = load_genotype(name)
     check_reachable(genotype, f"--backbone={name}")
@@ -152,7 +158,8 @@ def check_precision(architecture, settings):
     import tensorflow as tf
 
     if (
-        architecture.template in BATS
+        isinstance(architecture, Architecture)
+        and architecture.kind.grouped
         and settings.precision == "mixed_float16"
         and not tf.config.list_physical_devices("GPU")
     ):

@@ -119,7 +119,7 @@ def _genotype_size(settings):
 
 
 def _bnas(settings):
-    """The space of a search, and a function that makes its strategy from the images' shape and number of classes."""
+    """The space of a search with BNAS, and a function that makes its strategy from the images' shape and classes."""
     from larq_nas.methods import bnas
 
     strategy = bnas.Strategy(
@@ -135,7 +135,7 @@ def _bnas(settings):
 
 
 def _bars(settings):
-    """Likewise."""
+    """The space of a search with BARS, and a function that makes its strategy from the images' shape and classes."""
     from larq_nas.methods import bars
 
     names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")
@@ -175,7 +175,7 @@ def _bars(settings):
 
 
 def _dms(settings):
-    """Likewise; the space is the base network."""
+    """The base network of a DMS search, and a function that makes its strategy from the images' shape and classes."""
     from larq_nas.methods import dms
 
     if settings.epochs % settings.rounds:
@@ -201,7 +201,7 @@ def _dms(settings):
 
 
 def _bats(settings):
-    """Likewise."""
+    """The space of a search with BATS, and a function that makes its strategy from the images' shape and classes."""
     from larq_nas.methods import bats
 
     space = bats.space(

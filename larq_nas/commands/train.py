@@ -3,8 +3,7 @@
 import math
 import shutil
 
-from larq_nas import runs, zoo
-from larq_nas.architecture import BATS, CHAINS, TEMPLATES
+from larq_nas import chains, registry, runs, zoo
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
@@ -27,7 +26,8 @@ def train(settings, flags: dict):
     check_precision(architecture, settings)
     check_reachable(architecture, f"--genotype={settings.genotype}")
     staged = len(settings.stages) > 1
-    if staged and (architecture.template == "bats_real" or settings.full_precision):
+    template = registry.templates().get(architecture.template)
+    if staged and (settings.full_precision or template and not template.binary):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
     data = load_images(settings)
@@ -84,23 +84,23 @@ def _scaled(architecture, settings):
     """The genotype of a training at the asked size, after a check of what it is asked for."""
     from larq_nas.methods import bats, bnas
 
+    template = registry.templates().get(architecture.template)
+    method = template and template.method
     of_bats = {"groups": settings.groups, "channels_per_group": settings.channels_per_group}
-    chains = {"full_precision": settings.full_precision, "initial_weights": settings.initial_weights}
-    with_cells = tuple(template for template in TEMPLATES if template not in CHAINS)
-    for accepted, flags, none in (
-        (("bnas", *BATS), {"filters": settings.filters, "layers": settings.layers}, ""),
-        (BATS, {**of_bats, "auxiliary_weight": settings.auxiliary_weight}, ""),
-        (tuple(CHAINS), chains, ""),
-        (with_cells, {"drop_path": settings.drop_path}, "; use --drop_path=0"),
+    of_chains = {"full_precision": settings.full_precision, "initial_weights": settings.initial_weights}
+    for networks, accepted, flags, none in (
+        ("bnas and bats", method in ("bnas", "bats"), {"filters": settings.filters, "layers": settings.layers}, ""),
+        ("bats", method == "bats", {**of_bats, "auxiliary_weight": settings.auxiliary_weight}, ""),
+        (" and ".join(chains.WIDTHS), template and template.full_precision, of_chains, ""),
+        ("cells", template and template.inputs, {"drop_path": settings.drop_path}, "; use --drop_path=0"),
     ):
         for name, value in flags.items():
-            if value and architecture.template not in accepted:
-                methods = " and ".join(dict.fromkeys(template.partition("_")[0] for template in accepted))
-                raise CommandError(f"--{name}: is for networks of {methods}, and {settings.genotype} is none{none}")
+            if value and not accepted:
+                raise CommandError(f"--{name}: is for networks of {networks}, and {settings.genotype} is none{none}")
     if isinstance(architecture, zoo.Baseline):
         return architecture
     try:
-        if architecture.template in BATS:
+        if architecture.kind.grouped:
             return bats.scale(architecture, settings.filters, settings.layers, **group_options(settings))
         return bnas.scale(architecture, settings.filters, settings.layers)
     except ValueError as error:

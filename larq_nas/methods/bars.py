@@ -20,11 +20,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, latency, templates
-from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs, expected_costs, latency, templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
-OPERATIONS = TEMPLATE_OPERATIONS["bars"]
+OPERATIONS = templates.BARS.operations
 NODES, STAGES, WIDTHS = 4, 3, 4
 
 
@@ -231,10 +231,10 @@ class Strategy:
         total = tf.add_n([tf.reduce_sum(entropy(values)) for values in probabilities.values()])
         return loss + self.entropy_weight_at(epoch) * total
 
-    def expected(self, probabilities: dict) -> costs.Expected:
+    def expected(self, probabilities: dict) -> expected_costs.Expected:
         """The expected costs of a genotype of the space that counts."""
         counted, input_shape, classes = self.counted
-        return costs.expected(counted, probabilities, input_shape, classes)
+        return expected_costs.expected(counted, probabilities, input_shape, classes)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """What is logged of an epoch.

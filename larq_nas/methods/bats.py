@@ -23,12 +23,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import latency
-from larq_nas.architecture import BATS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
+from larq_nas import latency, templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
 from larq_nas.blocks import SHUFFLE
 from larq_nas.counting import WORD
 
-OPERATIONS = TEMPLATE_OPERATIONS["bats"]
+OPERATIONS = templates.BATS.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 GROUPS = 12
 
@@ -71,7 +71,7 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
     # Returns
         An architecture of the given size.
     """
-    if architecture.template not in BATS:
+    if not architecture.kind.grouped:
         raise ValueError(f"only networks of bats can be scaled, not one of {architecture.template}")
     if filters is layers is groups is channels_per_group is None:
         return architecture

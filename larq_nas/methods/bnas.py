@@ -18,10 +18,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import latency
-from larq_nas.architecture import TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, thirds
+from larq_nas import latency, templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
 
-OPERATIONS = TEMPLATE_OPERATIONS["bnas"]
+OPERATIONS = templates.BNAS.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 

@@ -20,11 +20,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, counting, latency, supernet, templates
-from larq_nas.architecture import CHAINS, TEMPLATE_OPERATIONS, Architecture, Cell, Edge, Node, Stage
+from larq_nas import chains, costs, counting, expected_costs, latency, supernet, templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.sampling import gumbel_softmax
 
-# Filters of the networks for CIFAR-10, a quarter of those for ImageNet, by the order of `CHAINS`.
+# Filters of the networks for CIFAR-10, a quarter of those for ImageNet, in the order of `chains.WIDTHS`.
 BASES = {
     "vgg11": (16, 32, 64, 64, 128, 128, 128, 128),
     "resnet18": (16, *(16, 16, 32, 32, 64, 64, 128, 128), 32, 64, 128),
@@ -53,16 +53,16 @@ def space(backbone, factor=1) -> Architecture:
           share is searched; here it is.
     """
     if isinstance(backbone, Architecture):
-        chain, decided = backbone.template in CHAINS, backbone.decided
-        if not decided or not (chain or backbone.template.startswith("bars")):
+        decided = backbone.decided
+        if not decided or backbone.kind.method not in ("bars", "dms"):
             found = f"a genotype of {backbone.template}" if decided else "a space"
-            raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(CHAINS)}")
+            raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(chains.WIDTHS)}")
         base = with_widths(backbone, base_widths(backbone)[:, np.newaxis] * factor)
         templates.check_layout(opened(base, [1] * len(base.stages)))
         return base
     if backbone not in BASES:
         raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}, or a genotype of bars")
-    widths = zip(CHAINS[backbone], BASES[backbone], strict=True)
+    widths = zip(chains.WIDTHS[backbone], BASES[backbone], strict=True)
     return Architecture(backbone, (), tuple(Stage(name, (width * factor,), (1,)) for name, width in widths))
 
 
@@ -105,7 +105,7 @@ def opened(base: Architecture, room) -> Architecture:
         room: The largest width in units, for each stage.
     """
     widths = [range(unit, unit * size + 1, unit) for unit, size in zip(units(base), room, strict=True)]
-    names = TEMPLATE_OPERATIONS.get(base.template)
+    names = base.kind.operations
 
     def with_all(node):
         return Node(tuple(Edge(edge.source, names) for edge in node.edges), node.keep)
@@ -163,7 +163,7 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
     """The size of a network, differentiable in its widths.
 
     # Arguments
-        base: A genotype of a template of `CHAINS`.
+        base: A genotype of a template without cells.
         widths: Numbers of filters by the name of the width, integers or tensors.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
@@ -321,7 +321,7 @@ class Candidates(tf.Module):
         super().__init__()
         self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
         self.room, count = None, len(base.stages)
-        names = TEMPLATE_OPERATIONS.get(base.template, ())
+        names = base.kind.operations
         indices = {cell.name: [names.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
         self.decided = {name: tf.one_hot(values, len(names)) for name, values in indices.items()}
         self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
@@ -357,7 +357,7 @@ class Candidates(tf.Module):
     def memory(self, mean):
         """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
         if self.base.cells:
-            return tf.cast(costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
+            return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
         return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
 
     def _expectation(self, mean):
@@ -376,7 +376,7 @@ class Candidates(tf.Module):
         """Milliseconds at the mean ratios; with cells, what is expected of the candidates."""
         table = self.strategy.limit.table
         if self.base.cells:
-            return tf.cast(costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
+            return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
         widths = self._widths(mean)
         rows = counting.rows(self.base, self.input_shape, self.classes, widths)
         return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)

@@ -1,0 +1,252 @@
+"""A template and an operation that this file defines: they need no edit anywhere else."""
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import (
+    blocks,
+    building,
+    cells,
+    costs,
+    counting,
+    estimates,
+    expected_costs,
+    latency,
+    networks,
+    optimizers,
+    profiling,
+    reachability,
+    registry,
+    supernet,
+)
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.building import Builder
+from larq_nas.converters import tflite
+
+
+def pair(v, x, filters, strides, name):
+    """A binary 1x3 convolution, then a binary 3x1 convolution."""
+    x = v.norm(x, name=f"{name}_norm0")
+    x = v.conv(x, filters, (1, 3), strides, kind="xnor", name=f"{name}_row")
+    x = v.norm(x, name=f"{name}_norm1")
+    return v.conv(x, filters, (3, 1), kind="xnor", name=f"{name}_column")
+
+
+def network(v, architecture, images, choices):
+    """A stem, then cells of one input, which halve the images where a stage begins."""
+    stages = architecture.stages
+    x = blocks.float_block(v, images, stages[0].widths[0], 3, name="stem")
+    for index, stage in enumerate(stages):
+        name = f"cell{index}"
+        edges = cells.Edges(v, architecture.cell(stage.cell), stage.widths[0], choice=choices.get(stage.cell))
+        x = edges.nodes([x], 1 if index == 0 else 2, name)
+        x = blocks.convolution_block(v, x, stages[min(index + 1, len(stages) - 1)].widths[0], name=f"{name}_out")
+    return x
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    blocks.register("pair", pair, kernel_size=3)
+    names = "none", "max_pool_3x3", "pair"
+    template = registry.Template("toy", "toy", network, inputs=1, operations=names, halvings=(1, 0))
+    registry.register(template)
+    yield
+    registry.unregister("toy")
+    blocks.unregister("pair")
+
+
+@pytest.fixture(scope="module")
+def space(_registered):
+    names = registry.templates()["toy"].operations
+    nodes = Node((Edge(0, names),), 1), Node((Edge(0, names), Edge(1, names)), 2)
+    return Architecture("toy", (Cell("normal", nodes),), (Stage("normal", (8,), (1,)), Stage("normal", (8,), (1,))))
+
+
+class Strategy:
+    """Softmax of the logits; the most probable operation of each edge."""
+
+    normalize, warmup_epochs, batch_statistics = False, 0, False
+
+    def choice_weights(self, logits, epoch, random=tf.random):
+        return {name: tf.nn.softmax(values) for name, values in logits.items()}
+
+    def evaluation_weights(self, logits, epoch):
+        return self.choice_weights(logits, epoch)
+
+    def architecture_loss(self, loss, logits, epoch):
+        return loss
+
+    def figures(self, space, probabilities, epoch):
+        return {}
+
+    def derive(self, space, probabilities):
+        found = []
+        for cell in space.cells:
+            best, nodes = iter(np.argmax(probabilities[cell.name], axis=1)), []
+            for node in cell.nodes:
+                edges = tuple(Edge(edge.source, (edge.operations[next(best)],)) for edge in node.edges)
+                nodes.append(Node(edges, len(edges)))
+            found.append(Cell(cell.name, tuple(nodes)))
+        return dataclasses.replace(space, cells=tuple(found))
+
+
+@pytest.fixture(scope="module")
+def searched(space):
+    tf.keras.utils.set_random_seed(0)
+    model = supernet.Supernet(Strategy(), space, (8, 8, 3), 3)
+    # The label is whether a column is bright, which a pool or a convolution sees.
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype(np.float32)
+    batch = images, np.arange(32) % 3
+    data = tf.data.Dataset.from_tensors((batch, batch)).repeat(4)
+    model.compile(
+        optimizer=optimizers.SGD(0.01),
+        architecture_optimizer=optimizers.Adam(0.01),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    before = {variable.name: variable.numpy() for variable in model.network.trainable_variables}
+    logits = model.logits["normal"].numpy()
+    estimate = estimates.measure(model, data, 32)
+    model.fit(data, verbose=0)
+    return model, before, logits, estimate
+
+
+def test_it_is_searched(searched):
+    model, before, logits, estimate = searched
+    assert estimate.seconds_per_step > 0
+    assert np.abs(model.logits["normal"].numpy() - logits).min() > 1e-4
+    for variable in model.network.trainable_variables:
+        assert np.any(variable.numpy() != before[variable.name]), variable.name
+    genotype = model.genotype()
+    assert genotype.decided and Architecture.from_json(genotype.to_json()) == genotype
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_counted_as_it_is_built(space, seed):
+    genotype = space.sample(seed)
+    counted, built = costs.count(genotype, (9, 8, 3), 3), costs.count(networks.build(genotype, (9, 8, 3), 3))
+    assert {row.name: row for row in counted.rows} == {row.name: row for row in built.rows}
+    even = {cell.name: np.full((len(cell.edges), 3), 1 / 3) for cell in space.cells}
+    assert float(expected_costs.expected(space, even, (9, 8, 3), 3).binary_macs) > 0
+
+
+def test_it_is_profiled_and_timed(space):
+    found = {block.kind: block for block in latency.blocks(space, (8, 8, 3), 3)}
+    assert {"pair", "max_pool", "float", "binary", "dense", "concat"} == set(found)
+    model, copies = profiling.network(found["pair"])
+    rows = [row for row in costs.count(model).rows if row.binary]
+    assert len(rows) == 2 * copies and {row.kernel[:2] for row in rows} == {(1, 3), (3, 1)}
+    table = latency.Table(dict.fromkeys(latency.blocks(space, (8, 8, 3), 3), 1.0))
+    genotype = space.sample(0)
+    assert table.predict(genotype, (8, 8, 3), 3) == sum(
+        1.0 for row, _ in counting.rows(genotype, (8, 8, 3), 3) if row.block
+    )
+
+
+def test_it_is_trained_and_converted_and_packed(searched, space):
+    everywhere = dataclasses.replace(space, cells=tuple(_of_pairs(cell) for cell in space.cells))
+    assert reachability.reaches_classifier(everywhere)
+    model = networks.build(everywhere, (8, 8, 3), 3)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype(np.float32)
+    losses = model.fit(images, np.arange(32) % 3, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    report = tflite.convert(model, samples=images[:8]).report
+    assert report.all_packed and len(report.binary_convolutions) == 2 * 3 * 2 + 2
+
+
+def _of_pairs(cell):
+    nodes = (Node(tuple(Edge(edge.source, ("pair",)) for edge in node.edges), len(node.edges)) for node in cell.nodes)
+    return Cell(cell.name, tuple(nodes))
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel_size", "said"),
+    [
+        ("residual", 3, "is one of larq_nas"),
+        ("bin_conv_3x3", 3, "is one of larq_nas"),
+        ("concat", 3, "is one of larq_nas"),
+        ("my_pool", 3, "nor end with pool"),
+        ("float_pair", 3, "must not begin with float"),
+        ("a b", 3, "is no name"),
+        ("mine", (1, 3), "is no positive integer"),
+    ],
+)
+def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
+    with pytest.raises(ValueError, match=said):
+        blocks.register(name, pair, kernel_size)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "bnas"}, "is one of larq_nas"),
+        ({"operations": "pair"}, "is not a list of names"),
+        ({"inputs": 0}, "has cells that read inputs, or widths"),
+        ({"widths": ("stem",)}, "has cells that read inputs, or widths"),
+        ({"name": "Toy"}, "is no name"),
+    ],
+)
+def test_a_template_that_cannot_be_is_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        registry.register(
+            registry.Template(**{"name": "own", "method": "own", "network": network, "inputs": 1} | options)
+        )
+
+
+def test_an_operation_that_is_not_known_is_named(space):
+    registry.register(dataclasses.replace(registry.templates()["toy"], name="lost", operations=("lost_operation",)))
+    try:
+        nodes = (Node((Edge(0, ("lost_operation",)),), 1),)
+        genotype = Architecture("lost", (Cell("normal", nodes),), (Stage("normal", (8,), (1,)),))
+        for function in (costs.count, networks.build):
+            with pytest.raises(ValueError, match="operation lost_operation: is not known; blocks.register"):
+                function(genotype, (8, 8, 3), 3)
+    finally:
+        registry.unregister("lost")
+
+
+def test_an_operation_of_other_sizes_than_it_was_asked_for_is_named(space):
+    blocks.register("narrow", lambda v, x, filters, strides, name: v.conv(x, 2, 3, kind="xnor", name=name))
+    registry.register(dataclasses.replace(registry.templates()["toy"], name="wrong", operations=("narrow",)))
+    try:
+        cells_of = tuple(Cell(cell.name, (Node((Edge(0, ("narrow",)),), 1),)) for cell in space.cells)
+        genotype = dataclasses.replace(space, template="wrong", cells=cells_of)
+        for function in (costs.count, networks.build):
+            with pytest.raises(
+                ValueError, match=r"operation narrow: returns features of \(8, 8, 2\), not of \(8, 8, 8\)"
+            ):
+                function(genotype, (8, 8, 3), 3)
+    finally:
+        registry.unregister("wrong")
+        blocks.unregister("narrow")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "xnor", "groups": 2}, "kind='xnor': takes no groups; accepted are dilation_rate"),
+        ({"kind": "step", "dilation_rate": 2}, "kind='step': takes no dilation_rate; accepted are no options"),
+        ({"kind": "float", "dilation_rate": 2}, "kind='float': takes no dilation_rate"),
+        ({"kind": "binary"}, "kind='binary': accepted are float"),
+    ],
+)
+@pytest.mark.parametrize("builds", [True, False])
+def test_both_interpreters_refuse_alike_what_a_convolution_does_not_take(options, said, builds):
+    v = Builder() if builds else counting.Counter()
+    x = tf.keras.layers.Input((8, 8, 4)) if builds else counting.Features(8, 8, 4)
+    with pytest.raises(ValueError, match=said):
+        v.conv(x, 4, 3, name="x", **options)
+
+
+def test_both_interpreters_have_the_same_verbs():
+    assert set(building.CONVOLUTIONS) == set(counting.CONVOLUTIONS)
+    for name, verb in vars(counting.Counter).items():
+        if name.startswith("_") or name == "conv":
+            continue
+        # Compared by what the callers see.
+        assert inspect.signature(verb) == inspect.signature(getattr(Builder, name)), name
