@@ -104,9 +104,9 @@ print(*larq_nas.flags.recipes("train"), sum(larq_nas.zoo.genotype(m).decided for
     assert parameters == "5578252"
     assert all(site / "larq_nas" in pathlib.Path(place).parents for place in places) and len(places) == 5
     assert (
-        found == "bars_cifar10 bars_imagenet bars_quickstart bats_cifar10 bats_imagenet bats_images "
+        found == "bars_cifar10 bars_imagenet bars_images bars_quickstart bats_cifar10 bats_imagenet bats_images "
         "bats_quickstart bats_real_cifar10 bats_real_images bats_real_quickstart bnas_cifar10 bnas_imagenet "
-        "cifar10_cpu dms_cifar10 dms_cifar10_float dms_imagenet dms_quickstart images quickstart 21"
+        "cifar10_cpu dms_cifar10 dms_cifar10_float dms_imagenet dms_images dms_quickstart images quickstart 21"
     )
 
 

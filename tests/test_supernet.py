@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from reference import PerEdge, kernels
 
-from larq_nas import mixed, optimizers, supernet
+from larq_nas import building, mixed, optimizers, supernet
 from larq_nas.methods import bnas
 
 pytestmark = pytest.mark.onednn
@@ -34,7 +34,7 @@ def _batches(count=3, size=8):
 def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch):
     shared = _supernet()
     with monkeypatch.context() as patch:
-        patch.setattr(mixed, "MixedEdges", PerEdge)
+        patch.setattr(building, "MixedEdges", PerEdge)
         plain = _supernet(seed=1)
     pairs = [
         (layer, plain.network.get_layer(layer.name))
