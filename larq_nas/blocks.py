@@ -37,7 +37,7 @@ class Operation:
     """What a candidate operation computes.
 
     # Arguments
-        kind: A key of `KINDS`, which says how the operation is built.
+        kind: A key of `KINDS`, which says how the operation is built; its name, if it is one of your own.
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
         build: How it is built, if `register` has made it known; see there.
@@ -418,16 +418,6 @@ KINDS = {
 # --- blocks that take time -----------------------------------------------------------------------------------
 
 
-def _sized(function, **options):
-    """A function that builds a block with all of its sizes."""
-
-    def build(v, x, block, name):
-        sizes = {"kernel_size": block.kernel_size, "strides": block.strides, "dilation_rate": block.dilation_rate}
-        return function(v, x, block.filters, **sizes, groups=block.groups, name=name, **options)
-
-    return build
-
-
 def _only(function, *names, **options):
     """A function that builds a block with those of its sizes that `names` lists."""
 
@@ -441,6 +431,7 @@ def _pool_of(kind):
     return lambda v, x, block, name: pool_block(v, kind, x, block.kernel_size, block.strides, name)
 
 
+_SIZES = "kernel_size", "strides", "dilation_rate", "groups"
 # How the names of the kinds begin whose kernels are not binary.
 FLOATS = ("float", "real_", "dense")
 # How the block of each kind is built alone, for profiling.
@@ -450,8 +441,8 @@ BLOCKS = {
     "residual": _only(residual_block, "kernel_size", "strides"),
     "halves": _only(shortcut_of_halves),
     "step": _only(step_block, "kernel_size", "strides"),
-    "group_convolution": _sized(group_convolution),
-    "real_group_convolution": _sized(group_convolution, form="real"),
+    "group_convolution": _only(group_convolution, *_SIZES),
+    "real_group_convolution": _only(group_convolution, *_SIZES, form="real"),
     "preprocess": _only(preprocess),
     "real_preprocess": _only(preprocess, form="real"),
     "factorized_reduce": _only(factorized_reduce),

@@ -214,7 +214,7 @@ def operation_costs(space: Architecture, input_shape, classes: int, table) -> di
         For each cell by name, an array of shape `(edges, operations)`.
     """
     found = {cell.name: np.zeros((len(cell.edges), len(cell.edges[0].operations))) for cell in space.cells}
-    for choices, _, chosen in tables(space, tuple(input_shape), classes, table):
+    for choices, _, chosen in tables(space, input_shape, classes, table):
         for name, values in chosen.items():
             found[name] += values[(0,) * len(choices)][-1]
     return found

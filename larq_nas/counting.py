@@ -36,7 +36,7 @@ class Block:
     """An operation as a device computes it, with what belongs to it: normalization, sign, activation, sum.
 
     # Arguments
-        kind: A key of `blocks.BLOCKS`.
+        kind: A key of `blocks.BLOCKS`, or the name of an operation of your own.
         inputs: Channels of its input.
         filters: Channels of its output.
         height, width: Of its output.
@@ -168,22 +168,15 @@ class Features(NamedTuple):
         return Features(-(-self.height // strides), -(-self.width // strides), self.channels, self.constant)
 
 
-class _Counted(Exception):
-    """Everything that matters has been counted."""
-
-
 class Counter:
     """The interpreter of the layer verbs that counts.
 
     `rows` holds pairs of a `Row` and the operation that it belongs to: `None`, or the name of a cell and the indices of
     an edge and of a candidate. `stages` holds for each of them the number of the stage.
-
-    # Arguments
-        until: The number of the stage behind which nothing matters: there `_Counted` is raised.
     """
 
-    def __init__(self, until=None):
-        self.rows, self.stages, self._until = [], [], until
+    def __init__(self):
+        self.rows, self.stages = [], []
         self._stage, self._choice, self._in_block = 0, None, False
 
     def _add(self, row):
@@ -193,8 +186,6 @@ class Counter:
     def stage(self, number: int):
         """Says of which stage the following layers are."""
         self._stage = number
-        if self._until is not None and number > self._until:
-            raise _Counted
 
     @contextlib.contextmanager
     def choice(self, cell: str, edge: int, candidate: int):
@@ -222,33 +213,19 @@ class Counter:
         self._add(Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels))
         return x
 
-    def conv(
-        self,
-        x,
-        filters,
-        kernel_size,
-        strides=1,
-        dilation_rate=1,
-        *,
-        kind,
-        name,
-        groups=1,
-        padding="same",
-        use_bias=False,
-        **options,
-    ):
+    def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
         """A convolution of one of the `CONVOLUTIONS`."""
-        given = {"groups": groups > 1, "padding": padding != "same", "use_bias": use_bias, **options}
-        check_convolution(kind, dilation_rate, {key for key, value in given.items() if value or key in options})
+        check_convolution(kind, dilation_rate, options)
+        groups = options.get("groups", 1)
         taps = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        if padding == "same":
+        if options.get("padding", "same") == "same":
             height, width, *_ = x.halved(strides)
         else:
             height, width = ((side - size) // strides + 1 for side, size in zip(x[:2], taps, strict=True))
         # The number of channels may be a tensor, which a division would round.
         channels = x.channels // groups if groups > 1 else x.channels
         binary, more, _ = CONVOLUTIONS[kind]
-        bias = filters if use_bias else 0
+        bias = filters if options.get("use_bias") else 0
         params, stored = more(filters)
         kernel = *taps, channels, filters
         row = Row(name, "convolution", kernel, height * width, binary, binary, bias + params, bias + stored)
@@ -401,10 +378,9 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
     stages = space.stages
     if not space.kind.open_stages or all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
         return [Segment({}, lambda: rows(space, input_shape, classes))]
-    names = templates.width_name, templates.depth_name
     found = []
     for number, stage in enumerate(stages):
-        choices = dict(zip([name(number) for name in names], (stage.widths, stage.depths), strict=True))
+        choices = {templates.width_name(number): stage.widths, templates.depth_name(number): stage.depths}
         for later in stages[number + 1 : number + 2]:
             choices[templates.width_name(number + 1)] = later.widths
         found.append(Segment(choices, functools.partial(_rows_of_stage, space, input_shape, classes, number)))
@@ -412,15 +388,11 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
 
 
 def _rows_of_stage(space, input_shape, classes, number, width, depth, following=None):
-    # Of the others, those cells are enough that a network must have.
-    stages = [dataclasses.replace(s, widths=s.widths[:1], depths=(min(s.depths),)) for s in space.stages]
+    stages = list(_decided(space).stages)
     stages[number] = dataclasses.replace(stages[number], widths=(width,), depths=(depth,))
     if following is not None:
         stages[number + 1] = dataclasses.replace(stages[number + 1], widths=(following,))
-    last = number == len(stages) - 1
-    counter = Counter(None if last else number)
-    with contextlib.suppress(_Counted):
-        _count(counter, dataclasses.replace(space, stages=tuple(stages)), input_shape, classes)
+    counter = _count(dataclasses.replace(space, stages=tuple(stages)), input_shape, classes)
     return [row for row, stage in zip(counter.rows, counter.stages, strict=True) if stage == number]
 
 
@@ -443,12 +415,18 @@ def rows(architecture: Architecture, input_shape, classes: int, widths: dict | N
         NetworkError: If the network cannot be built at this shape.
     """
     templates.check(architecture, input_shape, classes)
-    stages = [dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in architecture.stages]
+    return _count(_decided(architecture), input_shape, classes, widths).rows
+
+
+def _decided(architecture):
+    """The architecture with the first candidates of its widths and depths."""
+    stages = (dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in architecture.stages)
+    return dataclasses.replace(architecture, stages=tuple(stages))
+
+
+def _count(architecture, input_shape, classes, widths=None):
+    """A `Counter` of a network whose widths and depths are decided."""
     counter = Counter()
-    _count(counter, dataclasses.replace(architecture, stages=tuple(stages)), input_shape, classes, widths)
-    return counter.rows
-
-
-def _count(counter, architecture, input_shape, classes, widths=None):
     x = templates.features(counter, architecture, Features(*input_shape), widths=widths)
     counter.classifier(x, classes)
+    return counter

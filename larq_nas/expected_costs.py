@@ -81,7 +81,7 @@ def expected_ms(space: Architecture, probabilities: dict, input_shape, classes: 
 
 
 def _expected(space, probabilities, input_shape, classes, edge_probabilities, latencies=None):
-    parts = tables(space, tuple(input_shape), classes, latencies)
+    parts = tables(space, input_shape, classes, latencies)
     shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
     operations = {
         name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
