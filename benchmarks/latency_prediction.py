@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from larq_nas import benchmark, latency, networks, templates, zoo
+from larq_nas import latency, networks, templates, timing, zoo
 from larq_nas.__main__ import load_tensorflow
 from larq_nas.methods import bars, bnas
 
@@ -50,9 +50,9 @@ def main():
     given = arguments.table and latency.Table.load(arguments.table)
     columns = ["operations"] + ["table", "fit of the table"] * bool(given)
     errors = {name: [] for name in columns}
-    options = benchmark.Options(runs=arguments.runs)
+    options = timing.Options(runs=arguments.runs)
     print(f"| network | measured ms | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}")
-    with benchmark.open_device("host") as device:
+    with timing.open_device("host") as device:
         for name, genotype in genotypes(arguments.random):
             content = tflite.to_flatbuffer(profiling.with_statistics(networks.build(genotype)))
             *_, own = profiling.measure(latency.blocks(genotype, (32, 32, 3), 10), device, options)

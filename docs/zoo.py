@@ -14,9 +14,9 @@ import sys
 import numpy as np
 
 import larq_nas
-from larq_nas import benchmark, runs
+from larq_nas import runs, timing
 from larq_nas.__main__ import load_tensorflow
-from larq_nas.benchmark import Options
+from larq_nas.timing import Options
 
 HERE = pathlib.Path(__file__).parent
 REPORTS = HERE / "reports"
@@ -85,7 +85,7 @@ def convert(name):
         worst.append(_compare(expected, model.predict(noisy, verbose=0)))
     differences, agreements = zip(*worst, strict=True)
     compared["Keras_noise"] = max(differences), min(agreements)
-    with benchmark.open_device("host") as device:
+    with timing.open_device("host") as device:
         measured = device.measure(conversion.bytes, OPTIONS)
     report = dataclasses.replace(conversion.report, differences=compared).to_dict()
     # A row for each operator would be most of the file.

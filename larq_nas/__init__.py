@@ -10,76 +10,41 @@ Submodules load on first use, so that `import larq_nas` itself does not import T
 """
 
 import importlib
+import importlib.util
 import os
 import platform
 import sys
 
 __version__ = "0.1.0"
 
-_SUBMODULES = {
-    "architecture",
-    "augmentations",
-    "backups",
-    "benchmark",
-    "benchmark_program",
-    "bitwidths",
+# Public names that are no modules -> the module of each.
+_NAMES = {
+    "Architecture": "larq_nas.architecture",
+    "SearchConfig": "larq_nas.configs",
+    "Strategy": "larq_nas.strategy",
+    **dict.fromkeys(("benchmark", "convert", "evaluate", "search", "train"), "larq_nas.api"),
+}
+_MODULES = (
     "blocks",
-    "building",
-    "callbacks",
-    "cells",
-    "chains",
-    "class_weights",
     "converters",
-    "convolutions",
     "costs",
-    "counting",
     "datasets",
-    "devices",
-    "drop_path",
-    "estimates",
-    "expected_costs",
-    "fingerprints",
-    "flags",
-    "folders",
-    "grouped",
-    "grouped_edges",
     "latency",
-    "locks",
-    "macro",
     "methods",
-    "mixed",
-    "model_costs",
     "networks",
-    "operations",
-    "optimizers",
-    "pixels",
-    "precision",
-    "profiling",
-    "quantizers",
-    "quiet",
-    "reachability",
-    "recipes",
     "registry",
-    "residual",
-    "rounds",
-    "runs",
-    "sampling",
-    "sources",
-    "steps",
     "supernet",
-    "templates",
-    "training",
-    "versions",
     "zoo",
-}
-# These work without TensorFlow.
+)
+# These modules work without TensorFlow.
 _LIGHT = {
+    "api",
     "architecture",
-    "benchmark",
     "benchmark_program",
     "blocks",
     "cells",
     "chains",
+    "configs",
     "converters",
     "costs",
     "counting",
@@ -88,15 +53,19 @@ _LIGHT = {
     "flags",
     "locks",
     "methods",
+    "options",
     "quiet",
     "reachability",
     "registry",
     "runs",
+    "tables",
+    "tasks",
     "templates",
+    "timing",
     "versions",
     "zoo",
 }
-__all__ = sorted(_SUBMODULES)
+__all__ = sorted([*_NAMES, *_MODULES])
 
 
 def _use_keras_2():
@@ -128,12 +97,15 @@ _use_onednn()
 
 
 def __getattr__(name):
-    if name in _SUBMODULES:
-        if name not in _LIGHT:
-            importlib.import_module("larq_nas.versions").check_tensorflow()
-        return importlib.import_module(f"larq_nas.{name}")
-    raise AttributeError(f"module 'larq_nas' has no attribute '{name}'")
+    module = _NAMES.get(name)
+    if module is not None:
+        return getattr(importlib.import_module(module), name)
+    if name.startswith("_") or importlib.util.find_spec(f"larq_nas.{name}") is None:
+        raise AttributeError(f"module 'larq_nas' has no attribute '{name}'")
+    if name not in _LIGHT:
+        importlib.import_module("larq_nas.versions").check_tensorflow()
+    return importlib.import_module(f"larq_nas.{name}")
 
 
 def __dir__():
-    return sorted([*globals(), *_SUBMODULES])
+    return sorted([*globals(), *__all__])

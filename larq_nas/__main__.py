@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import logging
 import os
 import re
 import select
@@ -11,11 +12,10 @@ import sys
 import threading
 import traceback
 
-from absl import flags, logging
+from absl import logging as absl_logging
 
-from larq_nas import chains, locks, quiet, versions, zoo
-from larq_nas import flags as definitions
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas import configs, flags, quiet, versions, zoo
+from larq_nas.options import OptionError
 
 COMMANDS = {
     "search": "search an architecture for binary networks",
@@ -26,11 +26,9 @@ COMMANDS = {
     "costs": "count operations, parameters and bytes of a genotype's network",
     "zoo": "list the networks of the zoo",
 }
-# These write to --run_dir, one at a time.
-LOCKED = ("search", "train", "convert", "benchmark")
-# On two cores, operations on so many images are faster side by side, one thread each, than split in two; larger ones
-# are not (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured.
-SMALL_BATCH = 32
+# On at most so many cores, operations on so many images are faster side by side, one thread each, than split; larger
+# ones are not (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured: TensorFlow decides there.
+FEW_CORES, SMALL_BATCH = 2, 32
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
@@ -71,16 +69,10 @@ def main(argv) -> int:
         hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
         _say(f"unknown command {command!r}; {hint}")
         return EXIT_UNKNOWN_COMMAND
-    settings, names = definitions.define(command)
     if any(word in ("--help", "-h", "--helpshort", "--helpfull") for word in words):
-        print(_command_usage(command, settings, names))
-        return 0
-    try:
-        recipe = _parse(command, words, settings)
-    except (flags.Error, UnicodeDecodeError) as error:
-        _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
-        return EXIT_BAD_FLAGS
-    return _call(command, settings, names, recipe)
+        words = [word for word in words if word.startswith("--") and "help" not in word]
+        return _with_errors_of_flags(command, lambda: print(flags.usage(command, words, COMMANDS[command])) or 0)
+    return _with_errors_of_flags(command, lambda: _call(command, flags.parse(command, words)))
 
 
 def load_tensorflow(batch_size: int | None = None):
@@ -95,63 +87,99 @@ def load_tensorflow(batch_size: int | None = None):
         The module.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if os.cpu_count() == 2 and batch_size is not None and batch_size <= SMALL_BATCH:
+    if _cores() <= FEW_CORES and batch_size is not None and batch_size <= SMALL_BATCH:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     with quiet.stderr():
         import tensorflow
     return tensorflow
 
 
-def _call(command, settings, names, recipe):
+def _cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _with_errors_of_flags(command, function):
+    """The exit code that a function returns, or that of bad flags, which are named in one line."""
     try:
-        if recipe:
-            print(f"recipe {recipe}; choose another with --flagfile")
-        held = locks.hold(settings.run_dir) if command in LOCKED else contextlib.nullcontext()
-        with _termination_as_interruption(), held:
-            _run_command(command, settings, names)
+        return function()
+    except (flags.Error, OptionError, UnicodeDecodeError) as error:
+        _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
+        return EXIT_BAD_FLAGS
+
+
+def _call(command, line):
+    config = line.config
+    try:
+        if line.recipe:
+            print(f"recipe {line.recipe}; choose another with --flagfile")
+        with _termination_as_interruption(), _shown(line.verbosity):
+            _run_command(command, config, line.verbosity)
     except KeyboardInterrupt:
-        again = " without --overwrite" if "overwrite" in names and settings.overwrite else ""
-        unit = "round" if "method" in settings and settings.method == "dms" else "epoch"
-        goes_on = f"; the same command{again} goes on after the last finished {unit}" if "overwrite" in names else ""
+        goes_on = ""
+        if isinstance(config, configs.RunConfig):
+            again = " without --overwrite" if config.overwrite else ""
+            goes_on = f"; the same command{again} goes on after the last finished {config.unit}"
         _say(f"{command}: interrupted{goes_on}")
         return EXIT_FAILED
     # Rich ends a process whose output nobody reads any more.
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) or isinstance(error, BrokenPipeError) and _output_is_closed():
             # Nobody reads what such a command only shows; other commands are not done.
-            return EXIT_FAILED if "run_dir" in names else 0
-        if settings.verbosity > 0:
+            return EXIT_FAILED if hasattr(config, "run_dir") else 0
+        if (line.verbosity or 0) > 0:
             traceback.print_exc()
         _say(f"{command}: {_one_line(error)}")
         return EXIT_FAILED
     return 0
 
 
-def _run_command(command, settings, names):
+def _run_command(command, config, verbosity):
     from larq_nas import commands
 
-    if not settings["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)
-    if not _is_light(command, settings):
+    if verbosity is None:
+        absl_logging.set_verbosity(absl_logging.ERROR)
+    if not _is_light(command, config):
         versions.check_tensorflow()
         # Its warnings speak of TensorFlow's own insides.
-        load_tensorflow(getattr(settings, "batch_size", None)).get_logger().setLevel("ERROR")
+        load_tensorflow(getattr(config, "batch_size", None)).get_logger().setLevel("ERROR")
     function = commands.list_zoo if command == "zoo" else getattr(commands, command)
-    foreign = definitions.foreign(settings)
-    function(settings, {name: getattr(settings, name) for name in names if name not in foreign})
+    function(config)
 
 
-def _is_light(command, settings):
+class _Printer(logging.Handler):
+    """Prints the messages of the library on stdout, whatever stdout is meanwhile."""
+
+    def emit(self, record):
+        print(record.getMessage(), flush=True)
+
+
+@contextlib.contextmanager
+def _shown(verbosity):
+    """Prints what the library logs."""
+    logger, handler = logging.getLogger("larq_nas"), _Printer()
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO if verbosity is None else logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+def _is_light(command, config):
     """Whether a command does without TensorFlow."""
     if command == "zoo":
-        return not settings.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(settings.pattern))
+        return not config.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(config.pattern))
     if command == "costs":
-        return settings.genotype not in zoo.VARIANTS or settings.genotype in zoo.GENOTYPES
+        return config.genotype not in zoo.VARIANTS or config.genotype in zoo.GENOTYPES
     # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
-    from larq_nas import commands
+    from larq_nas.tasks.benchmark import zoo_name
 
     return (
-        command == "benchmark" and not settings.profile_operations and not any(map(commands.zoo_name, settings.models))
+        command == "benchmark" and isinstance(config, configs.BenchmarkConfig) and not any(map(zoo_name, config.models))
     )
 
 
@@ -195,115 +223,10 @@ def _one_line(error):
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 
 
-def _parse(command, words, settings):
-    """Reads the words of a command; the name of the recipe that is taken since they name none, or `None`."""
-    words = list(words)
-    for index, word in reversed(list(enumerate(words[:-1]))):
-        if word.lstrip("-") == "flagfile" and word.startswith("-"):
-            words[index : index + 2] = [f"{word}={words[index + 1]}"]
-    words = [_find_recipe(command, word, _method(command, words)) for word in words]
-    _read(command, words, settings)
-    default = None
-    if not any(word.startswith(("--flagfile", "-flagfile")) for word in words):
-        default = _default_recipe(command, settings, _method(command, words))
-    if default is not None:
-        for name in list(settings):
-            settings[name].unparse()
-        _read(command, [f"--flagfile={definitions.recipe_path(command, default)}", *words], settings)
-    if "steps" in settings:
-        _fit_to_epochs(command, settings, {word.lstrip("-").partition("=")[0] for word in words})
-    definitions.expand_paths(settings)
-    return default
-
-
-def _fit_to_epochs(command, settings, given):
-    """Lets a number of epochs on the command line win over the length that a recipe has."""
-    if "epochs" not in given:
-        return
-    if "steps" not in given:
-        settings["steps"].unparse()
-    if command == "search" and "warmup_epochs" not in given and settings.warmup_epochs:
-        settings["warmup_epochs"].value = min(settings.warmup_epochs, settings.epochs // 3)
-
-
-def _read(command, words, settings):
-    rest = settings([f"larq_nas {command}", *words])[1:]
-    if rest:
-        raise flags.Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
-    for name in definitions.foreign(settings):
-        if settings[name].present:
-            raise flags.Error(f"--{name} is no flag of --method={settings.method}")
-
-
-def _method(command, words):
-    """The method to which the words of a command belong, as far as they say so: the beginning of its recipes' names."""
-    given = [word.partition("=")[2] for word in words if word.lstrip("-").startswith(("method=", "genotype="))]
-    if command == "train" and given:
-        return _method_of_genotype(given[-1])
-    real = [word for word in words if word.lstrip("-").partition("=")[0] in ("binarize", "nobinarize")][-1:]
-    real = real and (real[0].startswith(("--no", "-no")) or real[0].lower().endswith(("=false", "=f", "=0")))
-    return f"{given[-1]}_real" if given and real else given[-1] if given else "bnas"
-
-
-def _method_of_genotype(name):
-    template, other = name, "bars"  # The authors of BARS trained the zoo's other networks, too.
-    if name not in zoo.VARIANTS:
-        other = "bnas"
-        with contextlib.suppress(ArchitectureError):
-            template = Architecture.load(os.path.expanduser(name)).template
-    if template in chains.WIDTHS:
-        return "dms"
-    if template == "bats_real" or template.startswith("bats_real_"):
-        return "bats_real"
-    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), other)
-
-
-def _default_recipe(command, settings, method):
-    if command not in ("search", "train"):
-        return None
-    dataset = settings.dataset.partition(":")[0]
-    if dataset == "cifar10" and method == "bnas":
-        return None  # The defaults are its recipe.
-    known = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstart"}
-    name = known.get(dataset, "images")
-    names = (f"{method}_{name}", name, f"{method}_cifar10")
-    return next((recipe for recipe in names if recipe in definitions.recipes(command)), None)
-
-
-def _find_recipe(command, word, method):
-    prefix, equals, name = word.partition("=")
-    if prefix.lstrip("-") != "flagfile" or not equals or os.path.isfile(os.path.expanduser(name)):
-        return word
-    for recipe in (f"{method}_{name}", f"{method.removesuffix('_real')}_{name}", name):
-        if recipe in definitions.recipes(command):
-            return f"--flagfile={definitions.recipe_path(command, recipe)}"
-    known = ", ".join(definitions.recipes(command)) or "none"
-    raise flags.Error(f"--flagfile={name}: no such file, and no recipe of {command} (recipes: {known})")
-
-
 def _usage():
     lines = ["usage: larq_nas COMMAND [--flag=value ...]", ""]
     lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
     return "\n".join([*lines, "", "larq_nas COMMAND --help lists the flags of a command."])
-
-
-def _command_usage(command, settings, names):
-    lines = [f"usage: larq_nas {command} [--flag=value ...]", "", f"{COMMANDS[command]}", ""]
-    for name in names:
-        flag = settings[name]
-        value = "" if flag.default is None else f" (default: {flag.default_as_str.strip(chr(39))})"
-        choices = getattr(flag.parser, "enum_values", None)
-        accepted = f" <{'|'.join(choices)}>" if choices else ""
-        lines.append(f"  --{name}{accepted}: {flag.help.split('>: ')[-1]}{value}")
-    lines.append("  --verbosity: 0 shows what is being done, 1 the traceback of an error, too")
-    recipes = definitions.recipes(command)
-    if recipes:
-        lines.append(
-            "\nThe defaults shown are those of BNAS for cifar10. Without --flagfile, the recipe METHOD_cifar10 or "
-            "METHOD_imagenet is taken for these data sets if the command has it, and a quickstart for others."
-        )
-        lines.append(f"  --flagfile: a file of flags, or one of the recipes {', '.join(recipes)}")
-    return "\n".join(lines)
 
 
 def _say(line):

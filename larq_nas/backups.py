@@ -1,5 +1,6 @@
 """The state of a training after each epoch, from which an interrupted one goes on."""
 
+import logging
 import pathlib
 import re
 import shutil
@@ -9,6 +10,8 @@ import weakref
 import tensorflow as tf
 
 from larq_nas import runs
+
+logger = logging.getLogger(__name__)
 
 # How many are kept: if the newest is broken, the one before it is of use.
 KEPT = 2
@@ -52,7 +55,7 @@ class Backup(tf.keras.callbacks.Callback):
                 errors[prefix] = error
                 continue
             for broken in errors:
-                print(f"{broken}: broken; going on after epoch {epoch + 1}")
+                logger.warning("%s: broken; going on after epoch %d", broken, epoch + 1)
             return epoch + 1
         for broken, error in errors.items():
             raise runs.RunError(

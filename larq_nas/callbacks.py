@@ -1,11 +1,15 @@
 """Keras callbacks of searches and trainings."""
 
+import logging
+
 import tensorflow as tf
 from rich.console import Console
 from rich.live import Live
 
 from larq_nas import runs
 from larq_nas.drop_path import DropPath
+
+logger = logging.getLogger(__name__)
 
 
 class LinearDropPath(tf.keras.callbacks.Callback):
@@ -63,12 +67,12 @@ class FiniteLoss(tf.keras.callbacks.Callback):
 
 
 class Progress(tf.keras.callbacks.Callback):
-    """One line that follows the training, and one that stays for each epoch.
+    """Logs a line for each epoch, and follows the steps in a line of a terminal where such lines are shown.
 
     # Arguments
         epochs: Number of epochs.
         steps: Steps in an epoch.
-        console: A `rich` console; a live line appears only on a terminal.
+        console: A `rich` console.
         traced: Whether the training step has been traced before.
     """
 
@@ -79,11 +83,11 @@ class Progress(tf.keras.callbacks.Callback):
         self.epoch, self.operations, self.live = 0, "", None
 
     def on_train_begin(self, logs=None):
-        if self.console.is_terminal:
+        if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
             self.live = Live(self.begin, console=self.console, transient=True)
             self.live.start()
         else:
-            self.console.print(self.begin)
+            logger.info(self.begin)
 
     def on_train_end(self, logs=None):
         self.close()
@@ -104,7 +108,7 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._count_operations()
-        self.console.print(f"{self._head()} {self._figures(logs)}", highlight=False)
+        logger.info("%s %s", self._head(), self._figures(logs))
 
     def _count_operations(self):
         if hasattr(self.model, "genotype"):

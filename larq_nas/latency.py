@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import nnls
 
-from larq_nas import costs, counting, expected_costs
+from larq_nas import costs, counting, expected_costs, limits
 from larq_nas.architecture import Architecture
 from larq_nas.blocks import FLOATS
 from larq_nas.counting import WORD, Block
@@ -224,13 +224,10 @@ class Limit:
         found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
         return tf.cast(found, tf.float32) + self.table.overhead
 
-    def factor(self, probabilities: dict):
-        """By what the loss of the architecture is multiplied: 1 within the limit, above it the excess.
-
-        # References
-            - [BARS](https://arxiv.org/abs/2011.10804), equation 7, with milliseconds in place of operations
-        """
-        return tf.maximum(self.expected(probabilities) / self.most, 1.0)
+    @property
+    def penalty(self) -> limits.Penalty:
+        """How the loss of the architecture grows above the limit."""
+        return limits.Penalty(self.expected, self.most)
 
     def ms(self, genotype: Architecture) -> float:
         """The predicted milliseconds of a genotype."""
@@ -266,12 +263,10 @@ class Limit:
                 f"{self.ms(found):.6g} ms"
             )
         # Beyond this strength, exponentials would vanish.
-        low, high = 0.0, 600 / max(values.max() for values in excess.values())
+        high = 600 / max(values.max() for values in excess.values())
         if self.ms(at(high)) <= self.most:
-            for _ in range(40):
-                middle = (low + high) / 2
-                low, high = (middle, high) if self.ms(at(middle)) > self.most else (low, middle)
-            found = at(high)
+            _, strength = limits.crossing(lambda x: self.ms(at(x)) <= self.most, 0.0, high)
+            found = at(strength)
         return found
 
     def _excess(self):

@@ -97,8 +97,8 @@ def measure(blocks, device, options, known: Table | None = None):
 
     # Arguments
         blocks: What to measure.
-        device: What `benchmark.open_device` gives.
-        options: A `benchmark.Options`.
+        device: What `timing.open_device` gives.
+        options: A `timing.Options`.
         known: A table of the same device and options; what is in it is not measured again.
 
     # Returns

@@ -42,7 +42,7 @@ class Supernet(tf.keras.Model):
     through the other). Each step computes the gradients that it uses and no others.
 
     # Arguments
-        strategy: The `Strategy` of a module of `larq_nas.methods`.
+        strategy: The `strategy.Strategy` of a method.
         space: The search space.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
@@ -97,7 +97,7 @@ class Supernet(tf.keras.Model):
         return self.strategy.derive(self.space, self._values(), **options)
 
     def candidates(self, seed: int) -> list:
-        """The genotypes of which `loss_of` is to tell the best, where the strategy draws several."""
+        """The genotypes of which `loss_of` is to tell the best, if the strategy draws some."""
         return self.strategy.candidates(self.space, self._values(), seed)
 
     def _values(self):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
 import pathlib
 
@@ -22,6 +23,8 @@ from larq_nas import (
     supernet,
 )
 from larq_nas.architecture import Architecture
+
+logger = logging.getLogger(__name__)
 
 
 def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=()):
@@ -72,7 +75,7 @@ def resume_epoch(run: runs.Run) -> int:
     return max((epoch + 1 for epoch in backups.epochs(run.backup)), default=0)
 
 
-def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, settings) -> Architecture:
+def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
     """Searches a space and leaves `genotype.json` in the run directory.
 
     The genotype is that of the epoch with the best accuracy on the half of the training split on which the
@@ -80,35 +83,36 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     from before the best epoch.) Where the strategy samples, it is the sample with the lowest loss there in the end.
 
     # Arguments
-        strategy: The `Strategy` of a method.
+        strategy: The `strategy.Strategy` of a method.
         space: The space.
         data: The data set; its test split is not used.
         run: The run directory.
-        settings: The flags of the command `search`.
+        config: The configuration of the search.
 
     # Returns
         The genotype.
     """
-    tf.keras.utils.set_random_seed(settings.seed)
-    steps = math.ceil(data.half_sizes[0] / settings.batch_size)
-    model = _supernet(strategy, space, data, settings, steps)
-    validation_steps = math.ceil(data.half_sizes[1] / settings.batch_size)
-    print("compiling and timing the training step", flush=True)
-    expected = estimates.measure(model, _search_batches(data, settings, steps, 0), settings.batch_size)
-    print(expected.line(steps, validation_steps), flush=True)
-    validation = datasets.evaluation_batches(data, data.halves[1], settings.batch_size)
+    tf.keras.utils.set_random_seed(config.seed)
+    steps = math.ceil(data.half_sizes[0] / config.batch_size)
+    model = _supernet(strategy, space, data, config, steps)
+    validation_steps = math.ceil(data.half_sizes[1] / config.batch_size)
+    logger.info("compiling and timing the training step")
+    expected = estimates.measure(model, _search_batches(data, config, steps, 0), config.batch_size)
+    logger.info(expected.line(steps, validation_steps))
+    validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
     rows = fit(
         model,
-        lambda first_epoch: _search_batches(data, settings, steps, first_epoch),
+        lambda first_epoch: _search_batches(data, config, steps, first_epoch),
         run,
-        epochs=settings.epochs,
+        epochs=config.epochs,
         steps_per_epoch=steps,
         validation=validation,
         extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
     )
     provenance = {**run.provenance(), "examples": data.half_sizes}
-    if hasattr(strategy, "candidates"):
-        _best_candidate(model, validation, run, settings.seed, provenance)
+    candidates = model.candidates(config.seed)
+    if candidates:
+        _best_candidate(candidates, model, validation, run, provenance)
     else:
         # Until the end of the warm-up, the logits are as they were drawn.
         _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
@@ -128,8 +132,8 @@ def write_genotype(genotype: Architecture, provenance: dict, path):
     runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
 
 
-def _best_candidate(model, validation, run, seed, provenance):
-    candidates, losses = model.candidates(seed), {}
+def _best_candidate(candidates, model, validation, run, provenance):
+    losses = {}
     for candidate in candidates:
         text = candidate.genotype.to_json()
         if text not in losses:
@@ -138,7 +142,7 @@ def _best_candidate(model, validation, run, seed, provenance):
         figures["validation_loss"] = losses[text]
         over = " (over budget)" if figures.get("over_budget") else ""
         over += "" if figures.get("accepted", True) else " (not what was asked for, but the nearest that was found)"
-        print(
+        logger.info(
             f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
             f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
         )
@@ -148,51 +152,49 @@ def _best_candidate(model, validation, run, seed, provenance):
     write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 
 
-def _supernet(strategy, space, data, settings, steps):
+def _supernet(strategy, space, data, config, steps):
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
     first = optimizers.scaled_rate(
-        settings.optimizer, settings.learning_rate, settings.batch_size, settings.reference_batch_size
+        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
     )
-    rate = optimizers.EpochCosine(first, settings.final_learning_rate, settings.epochs, steps)
-    compile_supernet(model, rate, settings, data.class_weights)
+    rate = optimizers.EpochCosine(first, config.final_learning_rate, config.epochs, steps)
+    compile_supernet(model, rate, config, data.class_weights)
     return model
 
 
-def compile_supernet(model: supernet.Supernet, rate, settings, weights_of_classes=None):
+def compile_supernet(model: supernet.Supernet, rate, config, weights_of_classes=None):
     """Compiles a supernet with the optimizers of a search.
 
     # Arguments
         model: The supernet.
         rate: Learning rate of the weights, or its schedule.
-        settings: The flags of the command `search`.
+        config: The configuration of the search.
         weights_of_classes: A weight for each class in the loss; `None` if all count alike.
     """
     model.compile(
-        optimizer=optimizers.make(
-            settings.optimizer, rate, settings.momentum, settings.weight_decay, settings.clip_norm
-        ),
+        optimizer=optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
         architecture_optimizer=optimizers.Adam(
-            settings.architecture_learning_rate,
+            config.architecture_learning_rate,
             beta_1=0.5,
             epsilon=1e-8,
-            l2=settings.architecture_weight_decay,
+            l2=config.architecture_weight_decay,
         ),
         loss=class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), weights_of_classes),
         metrics=["accuracy"],
     )
 
 
-def _search_batches(data, settings, steps, first_epoch):
+def _search_batches(data, config, steps, first_epoch):
     halves = [
         datasets.training_batches(
             data,
             examples,
             size,
-            settings.batch_size,
-            epochs=settings.epochs,
+            config.batch_size,
+            epochs=config.epochs,
             first_epoch=first_epoch,
-            seed=2 * settings.seed + half,
-            augmentation=settings.augmentation,
+            seed=2 * config.seed + half,
+            augmentation=config.augmentation,
             steps=steps,
         )
         for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
@@ -263,7 +265,7 @@ def _begin_with(model, path, twin):
             variable.assign(values[variable.name])
 
 
-def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, settings, first=None, build=None):
+def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, config, first=None, build=None):
     """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
 
     In two stages, the first trains the network with binary activations and float kernels, in the directory
@@ -274,32 +276,32 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
         data: The data set.
         run: The run directory.
         recipe: A `recipes.Recipe`.
-        settings: The flags of the command `train`.
+        config: The configuration of the training.
         first: The `recipes.Recipe` of the first of two stages; `None` for one stage.
         build: A function of the images' shape and the number of classes that makes a network without a genotype.
 
     # Returns
         The trained network.
     """
-    tf.keras.utils.set_random_seed(settings.seed)
+    tf.keras.utils.set_random_seed(config.seed)
     classes = len(data.class_names)
-    options = {"drop_path": settings.drop_path > 0, "binary": not settings.full_precision}
+    options = {"drop_path": config.drop_path > 0, "binary": not config.full_precision}
     if architecture is None:
         network = build(data.image_shape, classes)
     else:
         network = networks.build(architecture, data.image_shape, classes, **options)
     before = first and runs.Run(run.path / "activations")
     begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
-    if settings.initial_weights and not begun:
+    if config.initial_weights and not begun:
         _begin_with(
-            network, settings.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
+            network, config.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
         )
     if before and not resume_epoch(run):
         if not before.weights.exists():
-            print("stage activations: binary activations, float kernels")
+            logger.info("stage activations: binary activations, float kernels")
             activations = networks.with_float_kernels(network)
             activations.set_weights(network.get_weights())
-            _train(activations, architecture, data, before, first, settings)
+            _train(activations, architecture, data, before, first, config)
         try:
             network.load_weights(before.weights)
         except (ValueError, OSError, KeyError, RuntimeError) as error:
@@ -309,19 +311,19 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
         for layer in network.layers:
             if isinstance(layer, grouped.ScaledConv2D):
                 layer.binarize()
-        print("stage weights: binary kernels, too")
-    _train(network, architecture, data, run, recipe, settings)
+        logger.info("stage weights: binary kernels, too")
+    _train(network, architecture, data, run, recipe, config)
     return network
 
 
-def _train(network, architecture, data, run, recipe, settings):
+def _train(network, architecture, data, run, recipe, config):
     """Trains a network and leaves its files in the run directory."""
     # A second classifier is drawn now: alike, whatever this process did before.
-    tf.keras.utils.set_random_seed(settings.seed)
+    tf.keras.utils.set_random_seed(config.seed)
     classes, model = len(data.class_names), network
-    if recipe.clip_norm or settings.auxiliary_weight:
-        options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": settings.auxiliary_weight}
-        if settings.auxiliary_weight:
+    if recipe.clip_norm or config.auxiliary_weight:
+        options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": config.auxiliary_weight}
+        if config.auxiliary_weight:
             options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, classes)
         model = TrainedModel(network.input, network.output, **options)
     loss = class_weights.weighted(recipe.loss(classes), data.class_weights)
@@ -333,14 +335,14 @@ def _train(network, architecture, data, run, recipe, settings):
             data,
             data.train,
             data.train_size,
-            settings.batch_size,
+            config.batch_size,
             epochs=recipe.epochs,
             first_epoch=first_epoch,
-            seed=settings.seed,
-            augmentation=settings.augmentation,
+            seed=config.seed,
+            augmentation=config.augmentation,
         )
 
-    extra = [callbacks.LinearDropPath(settings.drop_path, recipe.epochs)] if settings.drop_path else []
+    extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
     rows = fit(
         model,
         batches,
@@ -349,9 +351,9 @@ def _train(network, architecture, data, run, recipe, settings):
         steps_per_epoch=recipe.steps_per_epoch,
         extra=extra,
     )
-    test = datasets.evaluation_batches(data, data.test, settings.batch_size)
+    test = datasets.evaluation_batches(data, data.test, config.batch_size)
     _, accuracy = model.evaluate(test, verbose=0)
     runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
-    # The last: who finds weights finds a finished training.
+    # Written last, so that its presence means that the training has finished.
     with runs.atomic(run.weights) as temporary:
         network.save_weights(temporary)

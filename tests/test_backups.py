@@ -52,7 +52,7 @@ BREAK = {
 
 @pytest.mark.parametrize("how", BREAK)
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-def test_a_broken_backup_gives_way_to_the_one_before_or_is_named(tmp_path, capsys, suffix, how):
+def test_a_broken_backup_gives_way_to_the_one_before_or_is_named(tmp_path, caplog, suffix, how):
     leave(tmp_path)
 
     def harm(epoch):
@@ -63,7 +63,7 @@ def test_a_broken_backup_gives_way_to_the_one_before_or_is_named(tmp_path, capsy
     model = make()
     assert backups.Backup(tmp_path).restore(model) == 2
     assert all((value == 2).all() for value in model.get_weights())
-    assert f"{tmp_path}/epoch-0002: broken; going on after epoch 2" in capsys.readouterr().out
+    assert f"{tmp_path}/epoch-0002: broken; going on after epoch 2" in caplog.text
     harm(1)
     with pytest.raises(runs.RunError, match="epoch-0002: broken .*--overwrite"):
         backups.Backup(tmp_path).restore(make())

@@ -1,4 +1,6 @@
+import contextlib
 import io
+import logging
 import re
 import types
 
@@ -115,8 +117,22 @@ class Searching(tf.keras.Sequential):
 def show(model, epochs=2, **options):
     console = Console(file=io.StringIO(), soft_wrap=True, **options)
     progress = callbacks.Progress(epochs, 3, console)
-    model.fit(small_batches(), epochs=epochs, verbose=0, callbacks=[progress])
+    with logged(console.file):
+        model.fit(small_batches(), epochs=epochs, verbose=0, callbacks=[progress])
     return console.file.getvalue()
+
+
+@contextlib.contextmanager
+def logged(file):
+    """Writes what is logged to a file, as the command line does to stdout."""
+    logger, handler = logging.getLogger("larq_nas"), logging.StreamHandler(file)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def test_progress_leaves_a_line_per_epoch_with_the_figures_of_a_search():
@@ -156,12 +172,13 @@ def test_progress_follows_the_steps_on_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=200)
     progress = callbacks.Progress(2, 3, console)
     progress.set_model(types.SimpleNamespace(genotype=lambda: Searching.GENOTYPE))
-    progress.on_train_begin()
-    progress.on_epoch_begin(1)
-    progress.on_train_batch_end(1, {"loss": 0.5, "entropy": 1.25})
-    # Rich would do so by and by.
-    progress.live.refresh()
-    progress.on_train_end()
+    with logged(console.file):
+        progress.on_train_begin()
+        progress.on_epoch_begin(1)
+        progress.on_train_batch_end(1, {"loss": 0.5, "entropy": 1.25})
+        # Rich would do so by and by.
+        progress.live.refresh()
+        progress.on_train_end()
     assert re.search(r"epoch 2/2 step 2/3 loss 0\.5000 entropy 1\.2500 normal \w+:\d+ ", console.file.getvalue())
 
 
@@ -175,7 +192,7 @@ def test_progress_leaves_epochs_and_the_cursor_on_a_terminal():
 def test_an_error_in_a_training_gives_the_terminal_back(tmp_path, monkeypatch, broken):
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     monkeypatch.setattr(callbacks, "Console", lambda **options: console)
-    with pytest.raises(FloatingPointError):
+    with logged(console.file), pytest.raises(FloatingPointError):
         training.fit(
             small_model(), lambda epoch: small_batches(broken), runs.Run(tmp_path), epochs=1, steps_per_epoch=3
         )

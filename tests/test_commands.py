@@ -15,9 +15,9 @@ from reference import bars_architecture
 from larq_nas import __main__ as main
 from larq_nas import runs, zoo
 from larq_nas.architecture import Architecture
-from larq_nas.commands import common
-from larq_nas.commands.search import _warn_of_collapse
 from larq_nas.methods import bnas, dms
+from larq_nas.tasks import trained
+from larq_nas.tasks.search import _warn_of_collapse
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 
@@ -287,7 +287,7 @@ def test_an_evaluation_that_cannot_be_written_is_shown(directory, tmp_path, monk
 
     monkeypatch.setattr(runs, "write", refuse)
     assert main.main(["evaluate", f"--run_dir={tmp_path}/train", "--max_examples=20"]) == 0
-    result, note = capsys.readouterr().out.splitlines()
+    note, result = capsys.readouterr().out.splitlines()
     assert json.loads(result)["examples"] == 20
     assert "evaluation.json: could not be written (Read-only file system)" in note
 
@@ -374,7 +374,7 @@ def test_a_run_knows_a_network_without_a_genotype_by_its_name(tmp_path, name):
     runs.write(run.dataset, {"image_shape": [8, 8, 1], "class_names": ["ant", "bee", "cat"]})
     model = network.build((8, 8, 1), 3)
     model.save_weights(run.weights)
-    loaded, _ = common.load_trained(run)
+    loaded, _ = trained.load_trained(run)
     assert loaded.name == name and loaded.output_shape == (None, 3)
     assert all((a == b).all() for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
 
@@ -410,15 +410,15 @@ def test_a_resnet_made_by_hand_is_trained_in_two_stages_converted_and_evaluated(
     assert json.loads((tmp_path / "runs/train/evaluation.json").read_text())["agreement"] > 0.9
 
 
-def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(capsys):
+def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(caplog):
     genotype = zoo.genotype("bnas_d")
     _warn_of_collapse(genotype)
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
     edge = dataclasses.replace(genotype.cells[0].edges[0], operations=("max_pool_3x3",))
     nodes = tuple(
         dataclasses.replace(n, edges=(edge, dataclasses.replace(edge, source=1))) for n in genotype.cells[0].nodes
     )
     cells = (dataclasses.replace(genotype.cells[0], nodes=nodes), genotype.cells[1])
     _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert "collapsed" in line and "(normal: max_pool_3x3:8)" in line

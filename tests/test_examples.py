@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import pathlib
 import re
 
@@ -20,7 +21,7 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     blocks = _blocks(README.read_text(encoding="utf-8"))
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         # A smaller image makes the same network faster.
         exec(block.replace("zoo.bnas_a()", "zoo.bnas_a(input_shape=(8, 8, 3))"), names)
@@ -37,7 +38,9 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
             "counting",
             "expected_costs",
             "macro",
+            "methods",
             "networks",
+            "options",
             "quantizers",
             "datasets",
             "zoo",
@@ -53,16 +56,20 @@ def test_the_example_of_a_module_runs(name, tmp_path):
     exec(block, {"path": tmp_path / "model.tflite"})
 
 
-def test_own_operations_and_templates_are_made_as_described():
-    from larq_nas import blocks, costs, registry
+def test_own_operations_templates_and_methods_are_made_as_described(tmp_path, monkeypatch):
+    from larq_nas import blocks, costs, methods, registry
 
+    monkeypatch.chdir(tmp_path)
     names = {}
     try:
         for block in _blocks(EXTENDING.read_text(encoding="utf-8")):
             exec(block, names)
         counted = costs.count(names["genotype"], (32, 32, 3), 10)
         assert counted.binary_macs == costs.count(names["model"]).binary_macs > 0
+        report = json.loads((tmp_path / "runs/toy/model.report.json").read_text(encoding="utf-8"))
+        assert report["all_packed"] and report["operators"]["LceBconv2d"] == 2 * 3 * 2 + 2
     finally:
+        methods.unregister("toy")
         registry.unregister("toy")
         blocks.unregister("pair")
 

@@ -3,13 +3,13 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 from absl import flags as absl_flags
 
 from larq_nas import __main__ as main
 from larq_nas import flags, methods, zoo
+from larq_nas.flags import recipe_files
 from larq_nas.methods import bars, dms
 
 # Runs a command line, and fails where it loaded what makes an answer slow.
@@ -21,19 +21,21 @@ heavy = {"tensorflow", "keras", "tf_keras", "larq", "larq_compute_engine", "tens
 assert not heavy, heavy
 sys.exit(code)
 """
-# Runs a command line whose command does something else.
+# Runs a command line whose task does something else.
 FAKE = """
-import json, logging, sys, types
+import dataclasses, json, logging, sys, types
 from larq_nas.__main__ import main
-def command(settings, flags):
+from larq_nas.tasks import search, train
+def task(config):
     {body}
-fake = types.ModuleType("larq_nas.commands")
-fake.search = fake.train = command
+search._search = train._train = task
 tensorflow = types.ModuleType("tensorflow")
 tensorflow.get_logger = logging.getLogger
-sys.modules["larq_nas.commands"], sys.modules["tensorflow"] = fake, tensorflow
+sys.modules["tensorflow"] = tensorflow
 sys.exit(main(sys.argv[1:]))
 """
+# Prints the configuration.
+SHOW = "print(json.dumps({'method': getattr(config, 'method', None), **dataclasses.asdict(config)}))"
 
 
 def in_words(value):
@@ -57,12 +59,13 @@ def light(tmp_path):
 
 @pytest.fixture
 def received(tmp_path):
-    """The flags with which a command is called."""
+    """The configuration with which a task is called."""
 
     def received(*words):
-        result = python(tmp_path, "-c", FAKE.format(body="print(json.dumps(flags))"), *words)
+        result = python(tmp_path, "-c", FAKE.replace("{body}", SHOW), *words)
         assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout.splitlines()[-1])
+        # The last line is the artefact.
+        return json.loads(result.stdout.splitlines()[-2])
 
     return received
 
@@ -70,7 +73,7 @@ def received(tmp_path):
 def fails(result, code, *fragments):
     """One line on stderr, nothing on stdout but the name of the recipe."""
     assert result.returncode == code, result.stderr
-    assert result.stdout in ("", "recipe quickstart; choose another with --flagfile\n")
+    assert result.stdout in ("", "recipe bnas_quickstart; choose another with --flagfile\n")
     assert result.stderr.startswith("larq_nas: ") and result.stderr.count("\n") == 1, result.stderr
     for fragment in fragments:
         assert fragment in result.stderr
@@ -105,7 +108,7 @@ def test_help_of_a_command_comes_without_tensorflow(light, command, word):
 
 def test_help_shows_defaults_choices_and_only_methods_that_exist(cli):
     text = cli("search", "--help").stdout
-    assert f"--method <{'|'.join(methods.METHODS)}>: " in text
+    assert f"--method <{'|'.join(methods.names())}>: " in text
     assert "--batch_size: examples per step (default: 64)" in text
     assert "--augmentation <none|crop|crop_flip|crop_flip_cutout|imagenet>: " in text
     assert "--genotype: " in cli("train", "--help").stdout
@@ -134,7 +137,7 @@ def test_unknown_command_suggests_one(cli, word, hint):
         (["search", "--genotype=bnas_a"], ["'genotype'"]),
         (
             ["search", "--flagfile=quikstart"],
-            ["quikstart", "bnas_cifar10, cifar10_cpu, dms_cifar10", "dms_quickstart, images, quickstart"],
+            ["quikstart", "bnas_cifar10, bnas_cifar10_cpu, bnas_images", "dms_images, dms_quickstart)"],
         ),
         (["zoo", "--flagfile=quickstart"], ["no recipe of zoo", "none"]),
         (["zoo", "bnas_a"], ["unexpected 'bnas_a'", "--name=value"]),
@@ -144,7 +147,7 @@ def test_unknown_command_suggests_one(cli, word, hint):
         (["search", "--epochs=many"], ["--epochs=many"]),
         (["search", "--epochs"], ["epochs"]),
         (["search", "--learning_rate=-1"], ["--learning_rate=-1"]),
-        (["search", "--method=darts"], ["--method=darts", "|".join(methods.METHODS)]),
+        (["search", "--method=darts"], ["--method=darts", "|".join(methods.names())]),
         (["train"], ["--genotype"]),
         (["train", "--genotype=bats", "--stages=weights,activations"], ["--stages", "activations,weights or weights"]),
         (["search", "--method=bats", "--groups=many"], ["--groups=many", "give a number, or lce"]),
@@ -172,11 +175,11 @@ def test_bad_flag_file_is_refused_in_one_line(cli, tmp_path, content):
 @pytest.mark.parametrize(
     ("words", "recipe"),
     [
-        (["search"], "quickstart"),
-        (["search", "--dataset=folder:cats"], "images"),
+        (["search"], "bnas_quickstart"),
+        (["search", "--dataset=folder:cats"], "bnas_images"),
         (["search", "--dataset=cifar10"], "bnas_cifar10"),
         (["search", "--dataset=cifar10:3.0.2"], "bnas_cifar10"),
-        (["train", "--genotype=bnas_a"], "quickstart"),
+        (["train", "--genotype=bnas_a"], "bnas_quickstart"),
         (["train", "--genotype=bnas_a", "--dataset=cifar10"], "bnas_cifar10"),
         (["train", "--genotype=bnas_d", "--dataset=imagenet2012"], "bnas_imagenet"),
         (["train", "--genotype=bnas_d", "--dataset=imagenet2012:5.1.0"], "bnas_imagenet"),
@@ -217,7 +220,7 @@ def test_training_takes_the_recipe_of_the_genotype(received, tmp_path):
     (tmp_path / "mine.json").write_text(dms.space("resnet18").to_json())
     found = received("train", "--genotype=mine.json", "--dataset=cifar10")
     assert found == received("train", "--flagfile=dms_cifar10", "--genotype=mine.json")
-    assert found["milestones"] == ["140", "220", "260"]
+    assert found["milestones"] == [140, 220, 260]
 
 
 @pytest.mark.parametrize(
@@ -441,8 +444,8 @@ def test_the_later_of_two_flag_files_wins(received, tmp_path):
 @pytest.mark.parametrize(
     ("command", "method", "dataset", "recipe"),
     [
-        ("search", "bnas", "digits", "quickstart"),
-        ("search", "bnas", "folder:photos", "images"),
+        ("search", "bnas", "digits", "bnas_quickstart"),
+        ("search", "bnas", "folder:photos", "bnas_images"),
         ("search", "bars", "mnist", "bars_images"),
         ("search", "bats_real", "folder:photos", "bats_real_images"),
         ("search", "dms", "digits", "dms_quickstart"),
@@ -455,7 +458,7 @@ def test_the_later_of_two_flag_files_wins(received, tmp_path):
     ],
 )
 def test_the_recipe_follows_from_method_and_images(command, method, dataset, recipe):
-    assert main._default_recipe(command, types.SimpleNamespace(dataset=dataset), method) == recipe
+    assert recipe_files.default(command, dataset, method) == recipe
 
 
 @pytest.mark.parametrize(
@@ -468,19 +471,18 @@ def test_the_recipe_follows_from_method_and_images(command, method, dataset, rec
     ],
 )
 def test_epochs_on_the_command_line_win_over_the_steps_of_a_recipe(words, steps):
-    settings, _ = flags.define("search")
-    main._parse("search", ["--dataset=folder:photos", *words], settings)
-    assert settings.steps == steps and settings.epochs == (3 if "--epochs=3" in words else 12)
+    config = flags.parse("search", ["--dataset=folder:photos", *words]).config
+    assert config.steps == steps and config.epochs == (3 if "--epochs=3" in words else 12)
     # A recipe's warm-up is for its own length.
-    assert settings.warmup_epochs == (1 if "--epochs=3" in words else 4)
+    assert config.warmup_epochs == (1 if "--epochs=3" in words else 4)
 
 
 @pytest.mark.parametrize(
-    ("cores", "batch_size", "threads"), [(2, 32, "1"), (2, 33, None), (2, None, None), (4, 16, None)]
+    ("cores", "batch_size", "threads"), [(2, 32, "1"), (1, 16, "1"), (2, 33, None), (2, None, None), (4, 16, None)]
 )
-def test_small_batches_take_one_thread_for_an_operation_on_two_cores(cores, batch_size, threads, monkeypatch):
+def test_small_batches_take_one_thread_for_an_operation_on_few_cores(cores, batch_size, threads, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(main, "_cores", lambda: cores)
     main.load_tensorflow(batch_size)
     assert os.environ.get("TF_NUM_INTRAOP_THREADS") == threads

@@ -1,6 +1,5 @@
 """A run and its data: what the commands say when images have come, gone, or changed their names."""
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -11,8 +10,10 @@ import pytest
 from PIL import Image
 
 from larq_nas import datasets, fingerprints, runs
-from larq_nas.commands import common
+from larq_nas.configs import TrainConfig
 from larq_nas.methods import bnas
+from larq_nas.tasks import data
+from larq_nas.tasks.errors import TaskError
 
 
 def run(directory, *words, code=0):
@@ -44,27 +45,28 @@ class User:
         self.before = self.run.dataset.read_text(encoding="utf-8")
 
     def start(self, **changed):
-        flags = {"dataset": f"folder:{self.folder}", "data_dir": None, "image_size": None, "train_examples": None}
-        flags |= {"channels": None, "augmentation": "crop", "class_weights": None, **changed}
-        settings = argparse.Namespace(**flags, overwrite=False)
-        given = {k: v for k, v in flags.items() if v is not None}
-        return common.start_run(self.run, "train", settings, given, common.load_images(settings))
+        flags = {"dataset": f"folder:{self.folder}", "augmentation": "crop", **changed}
+        config = TrainConfig(genotype="bnas_a", **flags)
+        return data.start_run(self.run, "train", config, data.load_images(config))
 
     def evaluated(self):
-        return common.load_same_classes(self.run, None)
+        return data.load_same_classes(self.run, None)
 
 
 @pytest.fixture
-def user(tmp_path):
-    return User(tmp_path)
+def user(tmp_path, caplog):
+    caplog.set_level("INFO", "larq_nas")
+    user = User(tmp_path)
+    caplog.clear()
+    return user
 
 
-def test_a_run_goes_on_with_the_same_data(user, capsys):
+def test_a_run_goes_on_with_the_same_data(user, caplog):
     (user.folder / "Thumbs.db").write_bytes(b"x")
     (user.folder / "ants/._0.png").write_bytes(b"x")
     user.start()
     user.evaluated()
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert "45 images of 3 classes, read as RGB" in printed and "changed" not in printed
     assert user.run.dataset.read_text(encoding="utf-8") == user.before
 
@@ -80,35 +82,35 @@ def test_a_run_goes_on_with_the_same_data(user, capsys):
 def test_classes_that_have_changed_are_named_and_nothing_is_overwritten(user, change, said):
     change(user.folder)
     for command in (user.start, user.evaluated):
-        with pytest.raises(common.CommandError, match=said):
+        with pytest.raises(TaskError, match=said):
             command()
     assert user.run.dataset.read_text(encoding="utf-8") == user.before
 
 
-def test_files_that_come_and_go_are_counted_and_none_is_tested_that_was_trained_on(user, capsys):
+def test_files_that_come_and_go_are_counted_and_none_is_tested_that_was_trained_on(user, caplog):
     for value in range(45, 60):
         image(user.folder / ("ants", "bees", "cats")[value % 3] / f"{value}.png", value)
     (user.folder / "ants/0.png").unlink()
     path = user.folder / "ants/3.png"
     path.write_bytes(path.read_bytes() + b"more")
     said = "15 files added, 1 file removed, 1 file changed"
-    with pytest.raises(common.CommandError, match=said):
+    with pytest.raises(TaskError, match=said):
         user.start()
     user.evaluated()
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert said in printed and "the test split is another one" in printed
     assert "were trained on" not in printed
     assert user.run.dataset.read_text(encoding="utf-8") == user.before
 
 
-def test_images_of_the_test_split_that_were_trained_on_are_counted(user, capsys):
+def test_images_of_the_test_split_that_were_trained_on_are_counted(user, caplog):
     stored = json.loads(user.before)
     files = stored["origin"]["files"]
     moved = list(files["test"])[:2]
     files["first"] |= {key: files["test"].pop(key) for key in moved}
     runs.write(user.run.dataset, stored)
     user.evaluated()
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert "2 files moved between training and test" in printed and "2 of its images were trained on" in printed
 
 
@@ -116,7 +118,7 @@ def test_a_run_of_an_earlier_version_is_told_apart(user):
     stored = json.loads(user.before)
     del stored["origin"]
     runs.write(user.run.dataset, stored)
-    with pytest.raises(common.CommandError, match="an earlier version"):
+    with pytest.raises(TaskError, match="an earlier version"):
         user.start()
 
 
@@ -139,8 +141,8 @@ def test_random_crops_are_evaluated_on_the_centre_and_the_file_says_so(user):
     shutil.rmtree(user.run.path)
     user.start(image_size=4, augmentation="imagenet")
     assert "take the central image_shape" in json.loads(user.run.dataset.read_text())["resizing"]
-    data, changed = common.load_data(user.run, None)
-    assert data.central_crop and not changed
+    found, changed = data.load_data(user.run, None)
+    assert found.central_crop and not changed
 
 
 TRAIN = ["train", "--genotype=genotype.json", "--filters=2", "--layers=3", "--epochs=1", "--dataset=folder:insects"]

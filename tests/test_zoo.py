@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 import larq_nas
-from larq_nas import costs, zoo
-from larq_nas import flags as definitions
+from larq_nas import configs, costs, zoo
 from larq_nas.converters import tflite
 from larq_nas.methods import dms
 
@@ -72,7 +71,7 @@ def test_genotypes_that_we_found_say_how_and_keep_to_the_published_budget(name):
     assert counts.biops == pytest.approx(biops, rel=0.02)
     assert counts.params == pytest.approx(params, rel=0.02)
     assert counts.flops == pytest.approx(flops, abs=margin)
-    assert definitions.amount(flags["budget"]) == biops and definitions.amount(flags["budget_params"]) == params
+    assert configs.amount(flags["budget"]) == biops and configs.amount(flags["budget_params"]) == params
     assert (flags["method"], flags["dataset"], genotype.provenance["examples"]) == ("bars", "cifar10", [5000, 5000])
     assert {"seed", "epochs", "warmup_epochs", "entropy_weight"} <= set(flags) and "data_dir" not in flags
     assert "tensorflow" in genotype.provenance["packages"]

@@ -1,11 +1,42 @@
-"""The commands: each reads its flags, calls the library, and ends with the path of what it made."""
+"""The commands: each calls the function of its name with a configuration; the last line printed names the artefact."""
 
-from larq_nas.commands.benchmark import benchmark, zoo_name
-from larq_nas.commands.common import CommandError
-from larq_nas.commands.convert import convert
+import json
+import pathlib
+
+from larq_nas import api, configs
 from larq_nas.commands.costs import costs, list_zoo
-from larq_nas.commands.evaluate import evaluate
-from larq_nas.commands.search import search
-from larq_nas.commands.train import train
 
-__all__ = ["CommandError", "benchmark", "convert", "costs", "evaluate", "list_zoo", "search", "train", "zoo_name"]
+__all__ = ["benchmark", "convert", "costs", "evaluate", "list_zoo", "search", "train"]
+
+
+def search(config: configs.SearchConfig):
+    """Searches a space."""
+    api.search(config)
+    print(pathlib.Path(config.run_dir) / "genotype.json")
+
+
+def train(config: configs.TrainConfig):
+    """Trains the network of a genotype or of the zoo."""
+    api.train(config)
+    print(pathlib.Path(config.run_dir) / "weights.h5")
+
+
+def convert(config: configs.ConvertConfig):
+    """Converts a trained network."""
+    api.convert(config)
+    print(pathlib.Path(config.run_dir) / "model.tflite")
+
+
+def evaluate(config: configs.EvaluateConfig):
+    """Prints the test accuracy of a trained network and of its `.tflite`."""
+    print(json.dumps(api.evaluate(config)))
+    file = pathlib.Path(config.run_dir) / "evaluation.json"
+    if file.exists():
+        print(file)
+
+
+def benchmark(config: configs.MeasureConfig):
+    """Times files, or the operations of a search method."""
+    api.benchmark(config)
+    name = "latency" if isinstance(config, configs.ProfileConfig) else "benchmark"
+    print(pathlib.Path(config.run_dir) / f"{name}.json")

@@ -3,22 +3,23 @@
 import dataclasses
 import json
 
-from larq_nas import zoo
-from larq_nas.commands.common import CommandError, load_network, print_costs, print_table
+from larq_nas import configs, tables, zoo
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import load_network
 
 
-def costs(settings, flags: dict):
+def costs(config: configs.CostsConfig):
     """Prints what the network of a genotype or of the zoo costs, layer by layer."""
     from larq_nas import costs
 
-    network = load_network(settings.genotype)
-    variant = zoo.VARIANTS.get(settings.genotype)
-    shape = tuple(int(size) for size in settings.input_shape or (variant.input_shape if variant else (32, 32, 3)))
-    classes = settings.num_classes or (variant.num_classes if variant else 10)
+    network = load_network(config.genotype)
+    variant = zoo.VARIANTS.get(config.genotype)
+    shape = config.input_shape or (variant.input_shape if variant else (32, 32, 3))
+    classes = config.num_classes or (variant.num_classes if variant else 10)
     if isinstance(network, zoo.Baseline):
         network = network.build(shape, classes)
     counts = costs.count(network, shape, classes)
-    if settings.json:
+    if config.json:
         print(json.dumps(counts.to_dict()))
         return
     rows = [
@@ -26,26 +27,27 @@ def costs(settings, flags: dict):
         for row in counts.rows
     ]
     total = ("total", "", counts.binary_macs, counts.float_macs, counts.params, counts.bytes)
-    print_table([("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes"), *rows, total])
-    print_costs(counts)
+    header = ("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes")
+    print(tables.table([header, *rows, total]))
+    print(tables.costs(counts))
 
 
-def list_zoo(settings, flags: dict):
+def list_zoo(config: configs.ZooConfig):
     """Lists the models of the zoo."""
-    names = zoo.list_models(settings.pattern)
+    names = zoo.list_models(config.pattern)
     if not names:
-        raise CommandError(f"--pattern={settings.pattern}: no model; there are {', '.join(zoo.list_models())}")
-    if settings.costs:
-        _list_costs(names, settings.json)
+        raise TaskError(f"--pattern={config.pattern}: no model; there are {', '.join(zoo.list_models())}")
+    if config.costs:
+        _list_costs(names, config.json)
         return
-    if settings.json:
+    if config.json:
         print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
         return
     rows = [("model", "parameters", "MB", "data set", "reported (%)")]
     for name in names:
         variant = zoo.VARIANTS[name]
         rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))
-    print_table(rows)
+    print(tables.table(rows))
 
 
 def _list_costs(names, as_json):
@@ -64,5 +66,5 @@ def _list_costs(names, as_json):
         image = "x".join(map(str, zoo.VARIANTS[name].input_shape))
         equivalent = round(counts.equivalent_ops)
         rows.append((name, image, counts.flops, counts.biops, equivalent, counts.params, counts.bytes))
-    print_table(rows)
+    print(tables.table(rows))
     print("FLOPs and BiOps are two for each multiply-accumulate; equivalent ops are FLOPs + BiOps / 32")

@@ -1,19 +1,120 @@
-"""The search methods: a module each, which holds the whole of its paper."""
+"""The search methods: those of larq_nas, a package each, and your own.
 
+A method is a subclass of `configs.SearchConfig`: it says which space is searched and how. `register` makes it known by
+a name, by which `larq_nas search --method=NAME` finds it; its fields are the flags of the search.
+
+```python
+import dataclasses
+
+from larq_nas import methods
+from larq_nas.methods import bnas
+
+
+@methods.register("wide_bnas")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WideBnasConfig(bnas.BnasConfig):
+    def space(self):
+        return bnas.space(self.layers, 2 * self.filters)
+
+
+methods.get("wide_bnas") is WideBnasConfig  # True
+methods.unregister("wide_bnas")
+```
+
+A package that is installed makes its methods known without a call, by the entry point group `larq_nas.methods`:
+
+```
+[options.entry_points]
+larq_nas.methods =
+    mine = my_package.my_module:MyConfig
+```
+"""
+
+import functools
 import importlib
+from importlib import metadata
 
-METHODS = ("bnas", "bars", "dms", "bats")
+from larq_nas import registry
+from larq_nas.configs import SearchConfig
+from larq_nas.options import OptionError
+
+ENTRY_POINTS = "larq_nas.methods"
+# Name -> the class of its configuration, of which the package is the name.
+_BUILT_IN = {"bnas": "BnasConfig", "bars": "BarsConfig", "dms": "DmsConfig", "bats": "BatsConfig"}
+_OWN = {}
 
 
-def get(name: str):
-    """The module of a method.
+class MethodError(OptionError):
+    """A method is not known, or cannot be registered."""
+
+
+def names() -> tuple[str, ...]:
+    """The names of all methods."""
+    return tuple(dict.fromkeys([*_BUILT_IN, *_installed(), *_OWN]))
+
+
+@functools.cache
+def get(name: str) -> type[SearchConfig]:
+    """The class of the configurations of a method.
 
     # Arguments
-        name: One of `METHODS`.
+        name: One of `names()`.
 
     # Raises
-        ValueError: If there is no such method.
+        MethodError: If there is no such method.
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; accepted: {', '.join(METHODS)}")
-    return importlib.import_module(f"larq_nas.methods.{name}")
+    if name in _BUILT_IN:
+        return _named(name, getattr(importlib.import_module(f"larq_nas.methods.{name}.config"), _BUILT_IN[name]))
+    if name in _OWN:
+        return _OWN[name]
+    if name in _installed():
+        return _named(name, _load(_installed()[name]))
+    raise MethodError(f"unknown method {name!r}; accepted: {', '.join(names())}")
+
+
+def register(name: str):
+    """A decorator of a class that makes a method of it, in place of an earlier one of your own.
+
+    # Arguments
+        name: The name of the method.
+
+    # Raises
+        MethodError: If larq_nas has a method of this name, or the class is not a subclass of `SearchConfig`.
+    """
+    registry.check_name(name)
+    if name in _BUILT_IN:
+        raise MethodError(f"method {name} is one of larq_nas; choose another name")
+
+    def known(config):
+        _OWN[name] = _named(name, config)
+        get.cache_clear()
+        return config
+
+    return known
+
+
+def unregister(name: str):
+    """Forgets a method of your own."""
+    del _OWN[name]
+    get.cache_clear()
+
+
+def _load(point):
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise MethodError(f"method {point.name}: {point.value} cannot be loaded ({error})") from None
+
+
+def _named(name, config):
+    if not (isinstance(config, type) and issubclass(config, SearchConfig)):
+        raise MethodError(f"method {name}: {config!r} is not a subclass of larq_nas.SearchConfig")
+    config.method = name
+    return config
+
+
+@functools.cache
+def _installed():
+    """The methods that installed packages declare: name to entry point."""
+    found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    return {name: point for name, point in found.items() if name not in _BUILT_IN}

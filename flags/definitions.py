@@ -1,0 +1,76 @@
+"""The absl flags of a class of configurations: a flag for each field."""
+
+import copy
+import dataclasses
+import os
+
+from absl import flags as absl_flags
+from absl import logging  # noqa: F401 (defines --verbosity)
+
+from larq_nas import options
+
+
+def define(config: type) -> absl_flags.FlagValues:
+    """Defines the flags of a class of configurations.
+
+    # Arguments
+        config: A subclass of `options.Config`.
+
+    # Returns
+        A new `absl.flags.FlagValues`, to be called with the words of a command line. absl's own `--verbosity` is there
+        beside the flags of the fields.
+    """
+    values = absl_flags.FlagValues()
+    for field in dataclasses.fields(config):
+        _define(config, field, values)
+    # It sets the level of absl's logging, and keeps what an earlier command line said.
+    verbosity = copy.deepcopy(absl_flags.FLAGS["verbosity"])
+    verbosity.unparse()
+    absl_flags.DEFINE_flag(verbosity, values)
+    return values
+
+
+def _define(config, field, values):
+    option, kind = field.metadata["option"], options.kind_of(config, field.name)
+    missing = field.default is dataclasses.MISSING
+    common = {"flag_values": values, "required": missing}
+    name, default, text = field.name, None if missing else field.default, option.help
+    bounds = {"lower_bound": option.least, "upper_bound": option.most}
+    if option.accepted_choices:
+        absl_flags.DEFINE_enum(name, default, option.accepted_choices, text, **common)
+    elif kind.several:
+        absl_flags.DEFINE_list(name, None if default is None else list(map(str, default)), text, **common)
+    elif kind.type is bool:
+        absl_flags.DEFINE_bool(name, default, text, **common)
+    elif kind.type is int:
+        absl_flags.DEFINE_integer(name, default, text, **bounds, **common)
+    elif kind.type is float:
+        absl_flags.DEFINE_float(name, default, text, **bounds, **common)
+    else:
+        absl_flags.DEFINE_string(name, default, text, **common)
+    if option.check is not None:
+        absl_flags.register_validator(
+            name, lambda value: _is_accepted(value, option, kind), option.accepted, flag_values=values
+        )
+
+
+def _is_accepted(value, option, kind):
+    try:
+        return value is None or option.check(_converted(value, kind))
+    except ValueError:
+        return False
+
+
+def _converted(value, kind):
+    return tuple(map(kind.type, value)) if kind.several and value is not None else value
+
+
+def read(config: type, values: absl_flags.FlagValues) -> dict:
+    """The values of flags that were parsed, as the fields of a class of configurations have them."""
+    found = {}
+    for name, option in options.options(config).items():
+        value = _converted(values[name].value, options.kind_of(config, name))
+        if option.is_path and value is not None:
+            value = tuple(map(os.path.expanduser, value)) if isinstance(value, tuple) else os.path.expanduser(value)
+        found[name] = value
+    return found

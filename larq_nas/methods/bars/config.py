@@ -1,0 +1,114 @@
+"""The configuration of a search by BARS."""
+
+import dataclasses
+import logging
+import typing
+
+from larq_nas.architecture import Architecture
+from larq_nas.configs import CellSearchConfig, amount, is_amount, shape_option
+from larq_nas.methods.bars.search_space import scale, share_of_range, space
+from larq_nas.options import OptionError, changed_default, option
+
+logger = logging.getLogger(__name__)
+
+
+def is_budget(text: str) -> bool:
+    """Whether a text means a positive number, or a share of at most 100 %."""
+    share = text[:-1] if text.endswith("%") else None
+    return is_amount(text) if share is None else share.isdecimal() and 0 < int(share) <= 100
+
+
+def _amount(name, help):
+    return option(None, help, check=is_amount, accepted=f"give a positive number, e.g. --{name}=2096M or 2.77M")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BarsConfig(CellSearchConfig):
+    """A search by BARS. The defaults are those of the published search on CIFAR-10, as far as it is public."""
+
+    heading: typing.ClassVar[str] = "bars"
+
+    filters: int = changed_default(CellSearchConfig, "filters", 56)
+    batch_size: int = changed_default(CellSearchConfig, "batch_size", 256)
+    learning_rate: float = changed_default(CellSearchConfig, "learning_rate", 0.01)
+    final_learning_rate: float = changed_default(CellSearchConfig, "final_learning_rate", 0.0001)
+    clip_norm: float = changed_default(CellSearchConfig, "clip_norm", 5.0)
+    warmup_epochs: int = changed_default(CellSearchConfig, "warmup_epochs", 5)
+    cells_per_stage: int = option(3, "most cells of a stage beside reductions", least=1)
+    shared_cells: bool = option(False, "one cell for all stages and one for all reductions")
+    width_search: bool = option(True, "search the width of each stage")
+    depth_search: bool = option(True, "search the depth of each stage")
+    cell_shortcut: bool = option(True, "a shortcut around each cell")
+    gumbel: bool = option(True, "sample choices, in place of mixing candidates")
+    temperature: float = option(5.0, "temperature of the samples at first", least=1e-6)
+    final_temperature: float = option(0.1, "temperature in the last epoch", least=1e-6)
+    entropy_weight: float = option(
+        0.01, "weight of the entropy in the last epoch; at first the negative of it", least=0
+    )
+    capacity_exponent: float = option(1.0, "power of the excess over the budget; 0: no budget", least=0)
+    samples: int = option(8, "genotypes to draw in the end; 0: take the most probable", least=0)
+    budget: str | None = option(
+        None,
+        "binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M, or a share of the way from "
+        "the smallest network of the space to the largest, e.g. 40%",
+        check=is_budget,
+        accepted="give a positive number, e.g. --budget=2096M, or 40%",
+    )
+    budget_params: str | None = _amount(
+        "budget_params", "draw only genotypes with so many parameters and --budget binary operations"
+    )
+    budget_flops: str | None = _amount("budget_flops", "draw only genotypes with so many float operations")
+    budget_tolerance: float = option(0.02, "by how much of these budgets they may differ", least=0)
+    budget_shape: tuple[int, ...] | None = shape_option(
+        "budget_shape", None, "the shape of the images for which costs count; that of the data set by default"
+    )
+    budget_classes: int | None = option(
+        None, "the number of classes for which costs count; that of the data set by default", least=1
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.budget is None and (self.budget_params or self.budget_flops) and self.max_latency_ms is None:
+            raise OptionError("--budget_params, --budget_flops: need --budget, too")
+        if self.max_latency_ms is not None and not self.samples:
+            raise OptionError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
+
+    def space(self) -> Architecture:
+        names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")
+        return space(self.filters, **{name: getattr(self, name) for name in names})
+
+    def strategy(self, space: Architecture, input_shape, num_classes: int):
+        from larq_nas.methods.bars.strategy import Strategy
+
+        counted = scale(space, self.genotype_filters or self.filters), input_shape, num_classes
+        budgets = self._budgets(counted)
+        names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
+        return Strategy(
+            **{name: getattr(self, name) for name in names},
+            capacity_exponent=self.capacity_exponent,
+            budget=budgets.get("biops"),
+            accepted=budgets if len(budgets) > 1 else {},
+            tolerance=self.budget_tolerance,
+            counted=counted,
+            limit=self.limit(*counted),
+        )
+
+    def _budgets(self, counted):
+        """The budgets as numbers, by what they count."""
+        texts = {"biops": self.budget, "params": self.budget_params, "flops": self.budget_flops}
+        texts = {name: text for name, text in texts.items() if text}
+        if self.max_latency_ms is not None:
+            if texts:
+                logger.info("--max_latency_ms takes the place of the budget")
+            return {}
+        found = {}
+        for name, text in texts.items():
+            if text.endswith("%"):
+                found[name] = share_of_range(counted[0], float(text[:-1]) / 100, *counted[1:])
+                logger.info("budget: %s binary operations", f"{found[name]:,.0f}")
+            else:
+                found[name] = amount(text)
+        return found
+
+    def counted_images(self, input_shape, num_classes: int) -> tuple:
+        return self.budget_shape or input_shape, self.budget_classes or num_classes

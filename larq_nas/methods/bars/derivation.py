@@ -1,0 +1,96 @@
+"""Genotypes of BARS: choices that are drawn, changed and decided."""
+
+import dataclasses
+
+import numpy as np
+
+from larq_nas import templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node
+
+
+def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
+    """The same choices, one to three of which are drawn again."""
+    again = draw(probabilities, generator)
+    for name in generator.choice(list(indices), generator.integers(1, 4)):
+        values = indices[name]
+        place = np.arange(np.size(values)).reshape(np.shape(values)) == generator.integers(np.size(values))
+        indices = {**indices, name: np.where(place, again[name], values)}
+    return indices
+
+
+def connected(space: Architecture, indices: dict, probabilities: dict) -> dict:
+    """The same choices without nodes that only add "none".
+
+    Such a node gets the most probable other operation on its edge from the cell's input. Else a genotype might spend
+    its budget on convolutions of zeros.
+
+    # Arguments
+        space: The space.
+        indices: The choices, as `draw` returns them.
+        probabilities: For each choice by name, those of its candidates.
+    """
+    for cell in space.cells:
+        if cell.name not in indices:
+            continue
+        chosen, row = np.array(indices[cell.name]), 0
+        for node in cell.nodes:
+            names = [edge.operations[chosen[row + index]] for index, edge in enumerate(node.edges)]
+            if all(name == "none" for name in names):
+                operations, likely = node.edges[0].operations, np.array(probabilities[cell.name][row], np.float64)
+                others = [index for index, name in enumerate(operations) if name != "none"]
+                chosen[row] = max(others, key=likely.__getitem__) if others else chosen[row]
+            row += len(node.edges)
+        indices = {**indices, cell.name: chosen}
+    return indices
+
+
+def log_likelihood(probabilities: dict, indices: dict) -> float:
+    """The logarithm of the probability that `draw` returns these indices."""
+    chosen = (np.take_along_axis(p, np.expand_dims(indices[name], -1), axis=-1) for name, p in probabilities.items())
+    return sum(np.sum(np.log(np.maximum(values, np.finfo(np.float32).tiny))) for values in chosen)
+
+
+def most_probable(probabilities: dict) -> dict:
+    """The most probable choices, as indices of candidates by the name of the choice."""
+    return {name: np.argmax(values, axis=-1) for name, values in probabilities.items()}
+
+
+def draw(probabilities: dict, generator: np.random.Generator) -> dict:
+    """Draws all choices independently.
+
+    # Arguments
+        probabilities: For each choice by name, an array of shape `(..., candidates)`.
+        generator: A random generator.
+
+    # Returns
+        For each choice by name the indices of the candidates, an array of shape `(...)`.
+    """
+    indices = {}
+    for name, values in probabilities.items():
+        steps = np.cumsum(np.asarray(values, np.float64), axis=-1)
+        uniform = generator.random(steps.shape[:-1])[..., np.newaxis] * steps[..., -1:]
+        indices[name] = np.sum(uniform >= steps, axis=-1)
+    return indices
+
+
+def decide(space: Architecture, indices: dict) -> Architecture:
+    """The genotype of a space with the given candidates; `indices` are as `draw` returns them."""
+    cells = []
+    for cell in space.cells:
+        rows = iter(np.zeros(len(cell.edges), int) if cell.name not in indices else indices[cell.name])
+        nodes = (
+            Node(tuple(Edge(edge.source, (edge.operations[next(rows)],)) for edge in node.edges), node.keep)
+            for node in cell.nodes
+        )
+        cells.append(Cell(cell.name, tuple(nodes)))
+    stages = []
+    for number, stage in enumerate(space.stages):
+        width, depth = indices.get(templates.width_name(number), 0), indices.get(templates.depth_name(number), 0)
+        stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
+    return Architecture(space.template, tuple(cells), tuple(stages))
+
+
+def one_hot(space: Architecture, indices: dict) -> dict:
+    """Choice weights of a supernet that leave the chosen candidates; `indices` are as `draw` returns them."""
+    shapes = templates.choice_shapes(space)
+    return {name: np.eye(shapes[name][-1], dtype=np.float32)[values] for name, values in indices.items()}

@@ -1,0 +1,95 @@
+"""The search space of BARS, and what its networks cost."""
+
+import dataclasses
+
+import numpy as np
+
+from larq_nas import costs, templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.methods.bars.derivation import decide
+
+OPERATIONS = templates.BARS.operations
+NODES, STAGES, WIDTHS = 4, 3, 4
+
+
+def space(
+    filters=56, cells_per_stage=3, shared_cells=False, width_search=True, depth_search=True, cell_shortcut=True
+) -> Architecture:
+    """The search space: topology, depth and width of three stages, and the topology of the reductions between them.
+
+    # Arguments
+        filters: Most channels of a node in the first stage, a multiple of 4; twice as many after each reduction. The
+            candidate widths are a quarter, a half, three quarters and all of them.
+        cells_per_stage: Most cells of a stage beside reductions. The least is none: the stage is its reduction alone.
+        shared_cells: Whether all stages have the same cell, and all reductions.
+        width_search: Whether widths are searched, or the largest is taken.
+        depth_search: Whether depths are searched, or the largest is taken.
+        cell_shortcut: Whether there is a shortcut around each cell.
+
+    # Returns
+        The space; its `size` counts genotypes.
+
+    # References
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1. Not public are the filters and the cells per stage
+          (here as in the paper's example) and whether all stages have cells of their own (here: yes, as in its text).
+    """
+    if filters < WIDTHS or filters % WIDTHS:
+        raise ValueError(f"filters={filters}: must be a multiple of {WIDTHS}, for widths of a quarter of them")
+    if cells_per_stage < 1:
+        raise ValueError(f"cells_per_stage={cells_per_stage}: must be at least 1")
+    nodes = tuple(
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + 1)), index + 1) for index in range(NODES)
+    )
+    stages = []
+    for index in range(STAGES):
+        widths = tuple((filters << index) * step // WIDTHS for step in range(1, WIDTHS + 1))
+        depths = tuple(range(cells_per_stage + 1))
+        suffix = "" if shared_cells else str(index)
+        stages.append(
+            Stage(
+                f"normal{suffix}",
+                widths if width_search else widths[-1:],
+                depths if depth_search else depths[-1:],
+                f"reduce{suffix}" if index else None,
+            )
+        )
+    names = dict.fromkeys(name for stage in stages for name in (stage.cell, stage.reduction) if name)
+    template = "bars" if cell_shortcut else "bars_no_shortcut"
+    return Architecture(template, tuple(Cell(name, nodes) for name in names), tuple(stages))
+
+
+def scale(architecture: Architecture, filters: int) -> Architecture:
+    """The same cells and depths, with widths in the same proportion to another number of filters.
+
+    # Arguments
+        architecture: A space of `bars`.
+        filters: As for `space`.
+
+    # Returns
+        A space of the given size.
+    """
+    most = max(architecture.stages[0].widths)
+    stages = []
+    for stage in architecture.stages:
+        if any(width * filters % most for width in stage.widths):
+            raise ValueError(f"filters={filters}: the widths {stage.widths} of {most} are no integers of it")
+        stages.append(dataclasses.replace(stage, widths=tuple(width * filters // most for width in stage.widths)))
+    return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
+
+
+def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, int]:
+    """The binary operations of the smallest and of the largest network of a space."""
+    found = []
+    for index in (0, -1):
+        # The first candidate of each choice is the cheapest, the last the most expensive.
+        indices = {
+            name: np.full(shape[:-1], index % shape[-1]) for name, shape in templates.choice_shapes(space).items()
+        }
+        found.append(costs.count(decide(space, indices), input_shape, classes).biops)
+    return tuple(found)
+
+
+def share_of_range(space: Architecture, share: float, input_shape, classes) -> float:
+    """A budget: a share of the way from the smallest network of a space, 0, to the largest, 1, in binary operations."""
+    smallest, largest = binary_operations(space, input_shape, classes)
+    return smallest + share * (largest - smallest)

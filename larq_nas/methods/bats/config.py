@@ -1,0 +1,43 @@
+"""The configuration of a search by BATS."""
+
+import dataclasses
+import typing
+
+from larq_nas.architecture import Architecture
+from larq_nas.configs import ChainedCellSearchConfig, GroupsConfig
+from larq_nas.methods.bats.search_space import scale, space
+from larq_nas.options import changed_default, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
+    """A search by BATS. The defaults are those of the search on CIFAR-10, as far as it is known."""
+
+    heading: typing.ClassVar[str] = "bats"
+
+    filters: int = changed_default(ChainedCellSearchConfig, "filters", 24)
+    optimizer: str = changed_default(ChainedCellSearchConfig, "optimizer", "adam")
+    learning_rate: float = changed_default(ChainedCellSearchConfig, "learning_rate", 0.001)
+    final_learning_rate: float = changed_default(ChainedCellSearchConfig, "final_learning_rate", 0.0)
+    weight_decay: float = changed_default(ChainedCellSearchConfig, "weight_decay", 0.0)
+    clip_norm: float = changed_default(ChainedCellSearchConfig, "clip_norm", 5.0)
+    softmax_temperature: float = option(0.2, "temperature of the weights of operations", least=1e-3)
+    binarize: bool = option(True, "search a binary network; if not, one without any quantizer", profiled=True)
+    binarize_preprocess: bool = option(
+        True, "whether 1x1 convolutions at the entrances of cells are binary, too", profiled=True
+    )
+
+    def space(self) -> Architecture:
+        forms = {"binarize": self.binarize, "binarize_preprocess": self.binarize_preprocess}
+        return space(self.layers, self.filters, **self.group_options, **forms)
+
+    def strategy(self, space: Architecture, input_shape, num_classes: int):
+        from larq_nas.methods.bats.strategy import Strategy
+
+        counted = scale(space, **self.genotype_size)
+        return Strategy(
+            self.softmax_temperature,
+            limit=self.limit(counted, input_shape, num_classes, excluded=("none",)),
+            warmup_epochs=self.warmup_epochs,
+            normalize=self.normalize,
+        )

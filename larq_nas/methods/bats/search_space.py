@@ -1,0 +1,96 @@
+"""The search space of BATS."""
+
+import dataclasses
+
+from larq_nas import templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
+from larq_nas.blocks import SHUFFLE
+from larq_nas.counting import WORD
+
+OPERATIONS = templates.BATS.operations
+NODES, KEPT_EDGES, INPUTS = 4, 2, 2
+GROUPS = 12
+
+
+def space(
+    layers=8, filters=36, groups=None, channels_per_group=None, binarize=True, binarize_preprocess=True
+) -> Architecture:
+    """The search space: a normal and a reduction cell, 8 operations on each of 14 edges, 2 edges kept per node.
+
+    # Arguments
+        layers: Number of cells, at least 3.
+        filters: Channels of a node in the first stage, a multiple of 4; they double at each of the two reductions.
+        groups, channels_per_group: See `groups_of`.
+        binarize: Whether the network is binary; if not, it has no quantizer anywhere.
+        binarize_preprocess: Whether the 1x1 convolutions at the entrances of cells are binary, too. BARS says of BATS
+            that they are not; the library of the first author binarizes them, and the published number of operations
+            fits that.
+
+    # Returns
+        The space; its `size` counts genotypes.
+    """
+    nodes = tuple(
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
+    )
+    template = "bats_real" if not binarize else "bats" if binarize_preprocess else "bats_float_preprocess"
+    cells = Cell("normal", nodes), Cell("reduce", nodes)
+    return scale(Architecture(template, cells, thirds(3, 4)), filters, layers, groups or GROUPS, channels_per_group)
+
+
+def scale(architecture: Architecture, filters=None, layers=None, groups=None, channels_per_group=None) -> Architecture:
+    """The same cells in a network of another size.
+
+    # Arguments
+        architecture: A space or a genotype of `bats`.
+        filters: Channels of a node in the first stage; as they are if `None`.
+        layers: Number of cells, at least 3; as they are if `None`. Cells number `layers // 3` and
+            `2 * layers // 3` are the reductions.
+        groups, channels_per_group: See `groups_of`; if neither is given, the numbers of groups stay.
+
+    # Returns
+        An architecture of the given size.
+    """
+    if not architecture.kind.grouped:
+        raise ValueError(f"only networks of bats can be scaled, not one of {architecture.template}")
+    if filters is layers is groups is channels_per_group is None:
+        return architecture
+    old = new = architecture.stages
+    if filters is not None or layers is not None:
+        present = sum(stage.depths[0] + (stage.reduction is not None) for stage in old)
+        plain = tuple(dataclasses.replace(stage, groups=1) for stage in old)
+        if plain != thirds(max(present, 3), old[0].widths[0]):
+            raise ValueError("filters, layers: only networks whose reductions are at a third and two thirds are scaled")
+        new = thirds(present if layers is None else layers, filters or old[0].widths[0])
+    stages = []
+    for before, stage in zip(old, new, strict=True):
+        if stage.widths[0] % SHUFFLE:
+            raise ValueError(f"filters: {stage.widths[0]} is no multiple of {SHUFFLE}, and channels cannot be shuffled")
+        kept = before.groups if groups is channels_per_group is None else groups
+        stages.append(dataclasses.replace(stage, groups=groups_of(stage.widths[0], kept, channels_per_group)))
+    return Architecture(architecture.template, architecture.cells, tuple(stages))
+
+
+def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
+    """In how many groups convolutions of a number of channels work.
+
+    # Arguments
+        width: Number of channels.
+        groups: Number of groups, or `"lce"` for the most that Larq Compute Engine computes natively: groups of
+            multiples of 32 channels; one group if there are none.
+        channels_per_group: Channels of a group, in place of `groups`.
+
+    # Returns
+        The number of groups.
+
+    # Raises
+        ValueError: If the channels cannot be divided so.
+    """
+    if channels_per_group is not None:
+        if width % channels_per_group:
+            raise ValueError(f"channels_per_group={channels_per_group}: does not divide {width} filters")
+        return width // channels_per_group
+    if groups == "lce":
+        return next((n for n in range(width // WORD, 1, -1) if width % n == 0 and width // n % WORD == 0), 1)
+    if width % groups:
+        raise ValueError(f"groups={groups}: does not divide {width} filters; choose --filters or --groups otherwise")
+    return groups

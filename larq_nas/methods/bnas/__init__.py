@@ -1,0 +1,26 @@
+"""BNAS: learning architectures for binary networks.
+
+A cell-based differentiable search whose three ideas are the *Zeroise* operation, which competes with the others to
+the end, shortcuts between cells, and a *diversity regulariser*, which keeps binary convolutions from being passed
+over early.
+
+```
+larq_nas search --method=bnas --dataset=cifar10     # the published search: 8 cells, 16 filters, 50 epochs
+larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 92.70 % (README of their code: ~92.4 %)
+```
+
+# References
+    - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), Kim, Singh, Choi, ECCV 2020
+"""
+
+import importlib
+
+from larq_nas.methods.bnas.config import BnasConfig
+from larq_nas.methods.bnas.search_space import INPUTS, KEPT_EDGES, NODES, OPERATIONS, scale, space
+
+__all__ = ["BnasConfig", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "scale", "space"]
+
+
+def __getattr__(name):
+    # The rest needs TensorFlow, and loads it.
+    return getattr(importlib.import_module("larq_nas.methods.bnas.strategy"), name)

@@ -1,0 +1,37 @@
+"""The configuration of a search by BNAS."""
+
+import dataclasses
+import typing
+
+from larq_nas.architecture import Architecture
+from larq_nas.configs import ChainedCellSearchConfig
+from larq_nas.methods.bnas.search_space import scale, space
+from larq_nas.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BnasConfig(ChainedCellSearchConfig):
+    """A search by BNAS. The defaults are those of the published search on CIFAR-10."""
+
+    heading: typing.ClassVar[str] = "bnas"
+
+    diversity: float = option(1.0, "strength of the diversity regulariser", least=0)
+    diversity_decay: float = option(7.7, "epochs in which it falls to 1/e", least=1e-6, in_epochs=True)
+    reduce_index_bug: bool = option(
+        False, "count only the last edge of the reduction cell in the regulariser, as the authors' code does"
+    )
+
+    def space(self) -> Architecture:
+        return space(self.layers, self.filters)
+
+    def strategy(self, space: Architecture, input_shape, num_classes: int):
+        from larq_nas.methods.bnas.strategy import Strategy
+
+        return Strategy(
+            self.diversity,
+            self.diversity_decay,
+            self.reduce_index_bug,
+            limit=self.limit(scale(space, **self.genotype_size), input_shape, num_classes),
+            warmup_epochs=self.warmup_epochs,
+            normalize=self.normalize,
+        )

@@ -1,0 +1,48 @@
+"""The search space of BNAS."""
+
+from larq_nas import templates
+from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
+
+OPERATIONS = templates.BNAS.operations
+NODES, KEPT_EDGES, INPUTS = 4, 2, 2
+
+
+def space(layers=8, filters=16) -> Architecture:
+    """The search space: a normal and a reduction cell, 7 operations on each of 14 edges, 2 edges kept per node.
+
+    # Arguments
+        layers: Number of cells, at least 3.
+        filters: Channels of a node in the first stage; they double at each of the two reductions.
+
+    # Returns
+        The space; its `size` counts genotypes.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template)
+    """
+    nodes = tuple(
+        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
+    )
+    return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), thirds(3, 1)), filters, layers)
+
+
+def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
+    """The same cells in a network of another size.
+
+    # Arguments
+        architecture: A space or a genotype of `bnas`.
+        filters: Channels of a node in the first stage; as they are if `None`.
+        layers: Number of cells, at least 3; as they are if `None`. Cells number `layers // 3` and
+            `2 * layers // 3` are the reductions.
+
+    # Returns
+        An architecture of the given size.
+    """
+    if filters is None and layers is None:
+        return architecture
+    if architecture.template != "bnas":
+        raise ValueError(f"only networks of bnas can be scaled, not one of {architecture.template}")
+    if layers is None:
+        layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
+    filters = filters or architecture.stages[0].widths[0]
+    return Architecture(architecture.template, architecture.cells, thirds(layers, filters))

@@ -1,0 +1,86 @@
+"""The configuration of a search by DMS."""
+
+import dataclasses
+import logging
+import typing
+
+import numpy as np
+
+from larq_nas.architecture import Architecture
+from larq_nas.configs import SearchConfig
+from larq_nas.methods.dms.search_space import derive, space
+from larq_nas.options import OptionError, changed_default, option
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DmsConfig(SearchConfig):
+    """A search by DMS. The defaults are those of the published search on CIFAR-10."""
+
+    heading: typing.ClassVar[str] = "dms"
+    unit: typing.ClassVar[str] = "round"
+
+    epochs: int = changed_default(SearchConfig, "epochs", 250)
+    learning_rate: float = changed_default(SearchConfig, "learning_rate", 0.05)
+    final_learning_rate: float = changed_default(SearchConfig, "final_learning_rate", 0.01)
+    weight_decay: float = changed_default(SearchConfig, "weight_decay", 1e-4)
+    architecture_learning_rate: float = changed_default(SearchConfig, "architecture_learning_rate", 0.002)
+    architecture_weight_decay: float = changed_default(SearchConfig, "architecture_weight_decay", 0.0)
+    backbone: str | Architecture = option(
+        "vgg11",
+        "whose widths are searched: vgg11, resnet18, or a genotype of bars",
+        is_path=True,
+        is_genotype=True,
+        profiled=True,
+    )
+    width: int = option(1, "factor of its widths, 4 for the networks of ImageNet", least=1)
+    rounds: int = option(50, "how often the network is rebuilt; divides --epochs", least=1)
+    ratio: float = option(1.5, "mean ratio of all widths to the network's at first", least=0.3)
+    scale: float = option(1.0, "scale of the distributions of the ratios at first", least=0.01)
+    final_scale: float = option(0.3, "that of the last round", least=0.01)
+    memory_target: float | None = option(None, "megabytes (2^20 bytes) above which memory costs", least=0)
+    memory_weight: float = option(0.01, "loss per megabyte above --memory_target", least=0)
+    genotype_megabytes: float | None = option(
+        None,
+        "size of the genotype: the ratios that were found are multiplied by what it takes",
+        least=0,
+    )
+    best_effort: bool = option(True, "keep of the weights what fits when the network is rebuilt")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.epochs % self.rounds:
+            raise OptionError(f"--epochs={self.epochs}: must be a multiple of --rounds={self.rounds}")
+        if self.final_scale > self.scale:
+            raise OptionError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
+
+    @property
+    def epochs_unit(self) -> int:
+        return self.rounds
+
+    def space(self) -> Architecture:
+        return space(self.backbone, self.width)
+
+    def strategy(self, space: Architecture, input_shape, num_classes: int):
+        from larq_nas.methods.dms.strategy import Strategy
+
+        names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
+        options = {name: getattr(self, name) for name in (*names, "genotype_megabytes")}
+        if self.max_latency_ms is not None and (self.memory_target or self.genotype_megabytes):
+            logger.info("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
+            options |= {"memory_target": None, "genotype_megabytes": None}
+        limit = self.limit(derive(space, np.zeros(len(space.stages))), input_shape, num_classes)
+        strategy = Strategy(**options, limit=limit)
+        strategy.check(space, input_shape, num_classes)
+        return strategy
+
+    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+        from larq_nas.methods.dms import rounds
+
+        return rounds.search(strategy, space, data, run, self)
+
+    def profiled_spaces(self) -> list:
+        base = self.space()
+        # What lies between these ratios is fitted.
+        return [derive(base, np.full(len(base.stages), ratio)) for ratio in (0.25, 0.5, 1, 1.5)]

@@ -1,0 +1,186 @@
+"""A search in rounds, as DMS searches: weights, then widths, then another network.
+
+What a round leaves behind is one file in `backup/`, from which an interrupted search goes on; that of the round before
+is kept, too.
+"""
+
+import gc
+import logging
+import math
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import ops
+
+from larq_nas import backups, callbacks, costs, datasets, estimates, runs, training
+from larq_nas.architecture import Architecture
+from larq_nas.methods.dms.search_space import base_widths, room, rounded, size
+from larq_nas.methods.dms.strategy import Strategy
+from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
+
+logger = logging.getLogger(__name__)
+
+
+def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+    """Searches the widths of a network and leaves `genotype.json` in the run directory.
+
+    # Arguments
+        strategy: The strategy.
+        base: The base network.
+        data: The data set; its test split is not used.
+        run: The run directory.
+        config: The `SearchConfig`, of which the training of weights and means is taken.
+
+    # Returns
+        The genotype.
+    """
+    shape, classes = data.image_shape, len(data.class_names)
+    steps = [math.ceil(size / config.batch_size) for size in data.half_sizes]
+    epochs = config.epochs // strategy.rounds
+    state = _load(run, base) or {"round": 0}
+    run.drop_rows(int(state["round"]))
+    known = set(_gradients())
+    model, candidates = None, Candidates(strategy, base, shape, classes)
+    for number in range(int(state["round"]), strategy.rounds):
+        scale = strategy.scale_at(number)
+        mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
+        filters = candidates.begin(mean, scale)
+        space = room(base, filters, state.get("room") if strategy.best_effort else None)
+        if model is None or not strategy.best_effort or tuple(space) != candidates.room:
+            # So that a round starts alike whether the search was interrupted before it or not.
+            tf.keras.utils.set_random_seed(config.seed + number)
+            model = None
+            _forget_graphs(known)
+            model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
+            if number == int(state["round"]):
+                _say_what_it_takes(model, data, config, epochs * steps[0] + steps[1], strategy)
+        row = {"epoch": number, "scale": scale}
+        row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)
+        row |= {f"val_{k}": v for k, v in _fit(model, 1, data, config, 1, steps[1], number, strategy).items()}
+        state = {"round": number + 1, "base": base.to_json(), "room": space, **_values(model)}
+        row |= model.figures()
+        run.append_row(row)
+        _save(run, state)
+        widths = rounded(base, state["mean"])
+        figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
+        logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
+    genotype = strategy.derive(base, state["mean"], shape, classes)
+    counts = costs.count(genotype, shape, classes)
+    result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
+    result |= {"base": base_widths(base).tolist(), "megabytes": float(size(genotype, shape, classes))}
+    provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
+    training.write_genotype(genotype, provenance, run.genotype)
+    return Architecture.load(run.genotype)
+
+
+def _gradients():
+    """Where TensorFlow keeps the gradients of `tf.custom_gradient` for good, and with them their graphs."""
+    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+
+
+def _forget_graphs(known):
+    """Frees the memory of networks that are there no more; gradients of the `known` names stay."""
+    for name in set(_gradients()) - known:
+        if name.startswith("CustomGradient-"):
+            del _gradients()[name]
+    tf.keras.backend.clear_session()
+    # Graphs are circles of objects.
+    gc.collect()
+
+
+def _model(candidates, space, config, period, state, class_weights):
+    """A network with space for the given numbers of filters, with what it can keep of an earlier one."""
+    model = WidthSupernet(candidates, space)
+    cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
+    least = config.final_learning_rate / (config.learning_rate or 1.0)
+    rate = cosine(config.learning_rate, period, 1.0, 1.0, least)
+    training.compile_supernet(model, rate, config, class_weights)
+    if "mean" in state:
+        model.logits["mean"].assign(state["mean"])
+        model.random.state.assign(state["random"])
+        for index, variable in enumerate(model.architecture_optimizer.variables):
+            variable.assign(state[f"optimizer/{index}"])
+        if candidates.strategy.best_effort:
+            groups = (int(state["room"][0]), int(space[0])) if candidates.base.cells else None
+            values = {name.removeprefix("weights/"): value for name, value in state.items()}
+            best_effort(model.network, values, groups)
+    return model
+
+
+def _say_what_it_takes(model, data, config, steps, strategy):
+    logger.info("compiling and timing the training step")
+    expected = estimates.measure(model, _batches(0, data, config, 1, 1, 0, strategy), config.batch_size)
+    # Steps that train means take as long as those that train weights.
+    logger.info(expected.line(steps, unit="round"))
+
+
+def _fit(model, turn, data, config, epochs, steps, number, strategy):
+    """Trains weights or means for some epochs; the figures of the last one."""
+    model.turn.assign(turn)
+    if turn == 0:
+        # Iterations and momentum start again; a learning rate that follows a schedule is set by the next step.
+        for variable in model.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+    batches = _batches(turn, data, config, epochs, steps, number, strategy)
+    history = model.fit(
+        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
+    ).history
+    return {name: history[name][-1] for name in ("loss", "accuracy")}
+
+
+def _batches(turn, data, config, epochs, steps, number, strategy):
+    return datasets.training_batches(
+        data,
+        data.halves[turn],
+        data.half_sizes[turn],
+        config.batch_size,
+        epochs=strategy.rounds * epochs,
+        first_epoch=number * epochs,
+        seed=2 * config.seed + turn,
+        augmentation=config.augmentation,
+        steps=steps,
+    )
+
+
+def _values(model):
+    """Everything of a model that the next round or process needs, as arrays by name."""
+    values = {f"weights/{variable.name}": variable.numpy() for variable in model.network.variables}
+    values |= {f"optimizer/{i}": np.array(v) for i, v in enumerate(model.architecture_optimizer.variables)}
+    return {"mean": model.logits["mean"].numpy(), "random": model.random.state.numpy(), **values}
+
+
+def _save(run, state):
+    with runs.atomic(run.backup / f"round-{state['round']:04}.npz") as temporary, open(temporary, "wb") as file:
+        np.savez(file, **state)
+    for file in _files(run)[backups.KEPT :]:
+        file.unlink()
+
+
+def _files(run):
+    """The backups, the newest first."""
+    return sorted(run.backup.glob("round-*.npz"), reverse=True)
+
+
+def _load(run, base):
+    errors = {}
+    for file in _files(run):
+        try:
+            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                state = dict(stored)
+            same = Architecture.from_json(str(state["base"])) == base
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            errors[file] = error
+            continue
+        if not same:
+            raise runs.RunError(
+                f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
+            )
+        for broken in errors:
+            logger.warning("%s: broken; going on after round %d", broken, int(state["round"]))
+        return state
+    for file, error in errors.items():
+        raise runs.RunError(
+            f"{file}: broken ({error}), and no earlier round is kept that is not; start again with --overwrite"
+        )
+    return None

@@ -1,0 +1,182 @@
+"""The supernet of DMS, whose steps train weights or mean ratios."""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import counting, expected_costs, strategy, supernet, templates
+from larq_nas.architecture import Architecture
+from larq_nas.limits import Penalty
+from larq_nas.methods.dms.search_space import MEGABYTE, base_widths, megabytes, opened, rounded, units, with_widths
+from larq_nas.methods.dms.strategy import LEAST_RATIO, Strategy, cluster, log_probabilities
+from larq_nas.sampling import gumbel_softmax
+
+
+class Candidates(tf.Module, strategy.Strategy):
+    """The strategy of a `WidthSupernet`: the candidates of a round, in variables, so that the next round traces no
+    step again.
+
+    # Arguments
+        strategy: The `Strategy`.
+        base: The base network.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+    """
+
+    def __init__(self, strategy: Strategy, base: Architecture, input_shape, classes):
+        super().__init__()
+        self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
+        self.room, count = None, len(base.stages)
+        names = base.kind.operations
+        indices = {cell.name: [names.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
+        self.decided = {name: tf.one_hot(values, len(names)) for name, values in indices.items()}
+        self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
+        self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
+        self.scale = tf.Variable(1.0, trainable=False)
+
+    def begin(self, mean: np.ndarray, scale: float):
+        """Draws up the candidates and returns their numbers of filters."""
+        ratios, edges = cluster(mean, scale)
+        filters = rounded(self.base, ratios)
+        self.edges.assign(edges)
+        self.filters.assign(filters)
+        self.scale.assign(scale)
+        return filters
+
+    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
+        """Weights of the candidates of each width."""
+        logits = log_probabilities(logits["mean"], self.edges, self.scale)
+        return self._named(gumbel_softmax(logits, self.strategy.temperature, random))
+
+    def evaluation_weights(self, logits: dict, epoch) -> dict:
+        """The same without noise."""
+        return self._named(tf.exp(log_probabilities(logits["mean"], self.edges, self.scale)))
+
+    def _named(self, weights):
+        """Weights of all numbers of filters up to the largest that there is room for, most of them 0."""
+        named = dict(self.decided)
+        places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
+        for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
+            named[templates.width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
+        return named
+
+    def memory(self, mean):
+        """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
+        if self.base.cells:
+            return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
+        return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
+
+    def _expectation(self, mean):
+        """The space of the candidates, and their probabilities."""
+        weights = self.evaluation_weights({"mean": mean}, None)
+        space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
+        for cell in space.cells:
+            weights[cell.name] = tf.ones([len(cell.edges), 1])
+        return space, weights, self.input_shape, self.classes
+
+    def _widths(self, mean):
+        widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
+        return {stage.cell: width for stage, width in zip(self.base.stages, widths, strict=True)}
+
+    def ms(self, mean):
+        """Milliseconds at the mean ratios; with cells, what is expected of the candidates."""
+        table = self.strategy.limit.table
+        if self.base.cells:
+            return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
+        widths = self._widths(mean)
+        rows = counting.rows(self.base, self.input_shape, self.classes, widths)
+        return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
+
+    def architecture_loss(self, loss, logits: dict, epoch):
+        """The loss of the means, given that of the validation batch.
+
+        # References
+            - DMS, equation 7
+        """
+        mean, limit, target = logits["mean"], self.strategy.limit, self.strategy.memory_target
+        if limit:
+            return Penalty(self.ms, limit.most)(loss, mean)
+        if target is None:
+            return loss
+        return Penalty(self.memory, target, weight=self.strategy.memory_weight)(loss, mean)
+
+    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+        """The scale, the megabytes and the mean ratios; `probabilities` holds the latter."""
+        mean = probabilities["mean"]
+        names = [f"stage{i}" if self.base.cells else stage.cell for i, stage in enumerate(self.base.stages)]
+        ratios = {f"ratio/{name}": float(ratio) for name, ratio in zip(names, mean, strict=True)}
+        return {"scale": float(self.scale), "megabytes": float(self.memory(tf.constant(mean))), **ratios}
+
+    def derive(self, space: Architecture, probabilities: dict) -> Architecture:
+        """The genotype of the mean ratios, which `probabilities` holds."""
+        return self.strategy.derive(self.base, probabilities["mean"], self.input_shape, self.classes)
+
+
+class WidthSupernet(supernet.Supernet):
+    """A network with room for many widths, whose steps train weights or, if `turn` is 1, the mean ratios.
+
+    # Arguments
+        candidates: The `Candidates`.
+        room: Filters that there is room for, one number for each width.
+    """
+
+    def __init__(self, candidates: Candidates, room):
+        candidates.room = tuple(map(int, room))
+        space = opened(candidates.base, candidates.room)
+        super().__init__(candidates, space, candidates.input_shape, candidates.classes)
+        self.turn = tf.Variable(0, trainable=False, name="turn")
+
+    def make_logits(self, shapes):
+        ratio = tf.keras.initializers.Constant(self.strategy.strategy.ratio)
+        return {"mean": self.add_weight("mean", (len(self.space.stages),), initializer=ratio)}
+
+    def probabilities(self):
+        """The mean ratios, by the name `mean`."""
+        return {"mean": tf.convert_to_tensor(self.logits["mean"])}
+
+    def train_step(self, data):
+        images, labels = data
+        tf.cond(
+            self.turn == 0,
+            lambda: self._weights_step(images, labels),
+            lambda: self._means_step(images, labels),
+        )
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _means_step(self, images, labels):
+        predictions = self._architecture_step(images, labels)
+        self.compiled_loss(labels, predictions)
+        self.compute_metrics(images, labels, predictions, None)
+        mean = self.logits["mean"]
+        mean.assign(tf.maximum(mean, LEAST_RATIO))
+
+
+def best_effort(network: tf.keras.Model, values: dict, groups=None):
+    """Copies what fits into a network: of each tensor the first entries along every axis.
+
+    # Arguments
+        network: The new network.
+        values: Arrays of the old one's variables by name.
+        groups: If channels come in groups, as with cells: how many there are in a group of the old network, and of the
+            new one. Then the first of each group are copied.
+
+    # References
+        - DMS, equations 9 and 10, the first of which keeps as many entries as the new tensor has
+    """
+    for variable in network.variables:
+        if variable.name in values:
+            old, new = values[variable.name], np.array(variable)
+            places = [_common(*sizes, groups) for sizes in zip(old.shape, new.shape, strict=True)]
+            if places:
+                new[np.ix_(*(to for _, to in places))] = old[np.ix_(*(of for of, _ in places))]
+            variable.assign(new if places else old)
+
+
+def _common(old, new, groups):
+    """The indices along an axis of what is copied, in the old tensor and in the new one."""
+    sizes = groups or (old, new)
+    if old == new or old % sizes[0] or new % sizes[1] or old // sizes[0] != new // sizes[1]:
+        sizes = old, new
+    first = np.arange(min(sizes))
+    return tuple(
+        (np.arange(0, n, size)[:, np.newaxis] + first).ravel() for n, size in zip((old, new), sizes, strict=True)
+    )

@@ -1,0 +1,205 @@
+"""Timing files, or the operations of a search method: `larq_nas benchmark`."""
+
+import dataclasses
+import hashlib
+import logging
+import pathlib
+
+from larq_nas import devices, locks, runs, tables, timing, zoo
+from larq_nas.benchmark_program import BenchmarkError
+from larq_nas.configs import BenchmarkConfig, MeasureConfig, ProfileConfig
+from larq_nas.converters.interpreter import ConversionError
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import meant, with_genotypes
+
+logger = logging.getLogger(__name__)
+
+
+def benchmark(config: BenchmarkConfig) -> dict:
+    """Times files on this machine or on a device; leaves `benchmark.json` and a chart of it.
+
+    # Arguments
+        config: The configuration.
+
+    # Returns
+        What was measured of each file, see `timing.summarize`, by the name of the file.
+    """
+    with locks.hold(config.run_dir):
+        return _benchmark(config)
+
+
+def profile(config: ProfileConfig):
+    """Times the operations of a method; leaves `latency.json`, or adds to it.
+
+    # Arguments
+        config: The configuration, see `configs.profile_config`.
+
+    # Returns
+        A `latency.Table`.
+    """
+    with locks.hold(config.run_dir):
+        return _profile(config)
+
+
+def _options(config: MeasureConfig):
+    names = ("threads", "runs", "warmup_runs", "use_xnnpack", "timeout")
+    return timing.Options(**{name: getattr(config, name) for name in names})
+
+
+def _benchmark(config):
+    options, models = _options(config), _models(config)
+    if config.device == "host":
+        _probe(models)
+    file = pathlib.Path(config.run_dir) / "benchmark.json"
+    chart = file.with_suffix(".png")
+    measured = {name: [] for name in models}
+    try:
+        with timing.open_device(config.device, config.benchmark_binary) as device:
+            # Whatever changes on the device meanwhile meets all files alike.
+            for name in [*models] * config.repeat:
+                content, only_indirect = models[name]
+                # On this machine the kernel is chosen by trying.
+                indirect = only_indirect or (None if config.device == "host" else False)
+                chosen = dataclasses.replace(options, use_indirect_bgemm=indirect)
+                measured[name].append(device.measure(content, chosen))
+                chart.unlink(missing_ok=True)  # Of an earlier benchmark.
+                runs.write(file, _benchmark_dict(models, measured, config.device, options))
+                logger.info("%s: %.3f ms", name, measured[name][-1].latency_ms["mean"])
+    except (devices.DeviceError, BenchmarkError, ConversionError) as error:
+        done = sum(map(len, measured.values()))
+        kept = f"; {done} finished measurements are in {file}" if done else ""
+        raise TaskError(f"{error}{kept}") from None
+    for line in dict.fromkeys(line for rows in measured.values() for row in rows for line in row.warnings):
+        logger.warning("note: %s", line)
+    summaries = {name: timing.summarize(rows) for name, rows in measured.items()}
+    logger.info(_latencies(summaries, {name: len(content) for name, (content, _) in models.items()}, config.repeat))
+    try:
+        with runs.atomic(chart) as temporary:
+            timing.draw(summaries, f"{config.device}, threads: {options.threads}", temporary)
+        logger.info(chart)
+    except ImportError:
+        logger.info("pip install matplotlib gives a chart, too")
+    return summaries
+
+
+def _profile(config):
+    from larq_nas import latency, profiling
+
+    options = _options(config)
+    try:
+        size = config.input_shape or (32, 32, 3), config.num_classes or 10
+        blocks = [block for space in with_genotypes(config).spaces() for block in latency.blocks(space, *size)]
+    except ValueError as error:
+        raise TaskError(str(error)) from None
+    file = pathlib.Path(config.run_dir) / "latency.json"
+    known = latency.Table.load(file) if file.exists() else None
+    if any(block.native_groups for block in blocks):
+        # The only kernel for them, which then computes all other convolutions of a file, too.
+        options = dataclasses.replace(options, use_indirect_bgemm=True)
+    # A longer time-out changes no time.
+    described = {**dataclasses.asdict(options), "device": config.device, "timeout": None}
+    if known and {**known.options, "timeout": None} != described:
+        raise TaskError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
+    blocks = [block for block in dict.fromkeys(blocks) if not known or block not in known.measured]
+    table = known
+    try:
+        if blocks:
+            with timing.open_device(config.device, config.benchmark_binary) as device:
+                for number, table in enumerate(profiling.measure(blocks, device, options, known), 1):
+                    table.options["device"] = config.device
+                    runs.write(file, table.to_json())
+                    block, ms = list(table.measured.items())[-1]
+                    logger.info("%d/%d %s: %.4f ms", number, len(blocks), block, ms)
+    except (devices.DeviceError, BenchmarkError, ConversionError) as error:
+        kept = f"; {file} has {len(table.measured)} operations, and the same command goes on" if table else ""
+        raise TaskError(f"{error}{kept}") from None
+    logger.info("%d operations; %.4f ms for a network without any", len(table.measured), table.overhead)
+    return table
+
+
+def zoo_name(text) -> bool:
+    """Whether a text of `--models` is the name of a network of the zoo: a file or directory of this name wins."""
+    return text in zoo.VARIANTS and not pathlib.Path(text).exists()
+
+
+def _zoo_model(name, config):
+    """Content of the file of a network of the zoo, and whether only LCE's indirect kernel runs it."""
+    from larq_nas.converters import tflite
+
+    variant = zoo.VARIANTS[name]
+    shape, classes = config.input_shape or variant.input_shape, config.num_classes or variant.num_classes
+    size = "x".join(map(str, shape))
+    logger.info("%s: the network of the zoo for images of %s, with untrained weights", name, size)
+    try:
+        conversion = tflite.convert(getattr(zoo, name)(input_shape=shape, num_classes=classes))
+    except ValueError as error:
+        raise TaskError(f"--models={name}: {error}") from None
+    return conversion.bytes, conversion.report.use_indirect_bgemm
+
+
+def _models(config):
+    """Name -> content of a file, and whether only LCE's indirect kernel runs it."""
+    files = {}
+    texts = config.models
+    made = {text: _zoo_model(text, config) for text in dict.fromkeys(texts) if zoo_name(text)}
+    for text in [text for text in texts if text not in made]:
+        path = pathlib.Path(text)
+        path = path / "model.tflite" if path.is_dir() else path
+        files[path.resolve()] = path
+    short = [real.parent.name if real.name == "model.tflite" else real.stem for real in files]
+    short += made
+    models = dict(made)
+    for name, path in zip(short, files.values(), strict=False):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            hint = meant(path.name) if len(path.parts) == 1 and not path.suffix else ""
+            hint = hint and f", and no network of the zoo{hint}"
+            raise TaskError(
+                f"--models={path}: {error.strerror}{hint or '; larq_nas convert writes a model.tflite'}"
+            ) from None
+        if content[4:8] != b"TFL3":
+            raise TaskError(f"--models={path}: not a .tflite file")
+        report = path.with_suffix(".report.json")
+        found = runs.read_json(report) if report.exists() else {}
+        indirect = isinstance(found, dict) and found.get("use_indirect_bgemm") is True
+        models[name if short.count(name) == 1 else str(path)] = (content, indirect)
+    return models
+
+
+def _probe(models):
+    """Refuses files that would end this process."""
+    from larq_nas.converters import interpreter
+
+    for name, (content, _) in models.items():
+        try:
+            interpreter.probe(content)
+        except ConversionError as error:
+            raise TaskError(f"--models={name}: {error}") from None
+
+
+def _benchmark_dict(models, measured, device, options):
+    return {
+        "device": device,
+        "options": dataclasses.asdict(options),
+        "models": [
+            {
+                "name": name,
+                "file_bytes": len(models[name][0]),
+                "sha256": hashlib.sha256(models[name][0]).hexdigest(),
+                "summary": timing.summarize(rows),
+                "measurements": [row.to_dict() for row in rows],
+            }
+            for name, rows in measured.items()
+            if rows
+        ],
+    }
+
+
+def _latencies(summaries, sizes, repeat):
+    rows = [("model", "ms", "fastest", "slowest", *(["spread"] if repeat > 1 else []), "peak MB", "bytes", "kernel")]
+    for name, summary in summaries.items():
+        ms = (summary["ms"], summary["min_ms"], summary["max_ms"], *([summary["spread_ms"]] if repeat > 1 else []))
+        peak = summary["peak_memory_mb"]
+        rows.append((name, *ms, "-" if peak is None else f"{peak:.1f}", sizes[name], summary["kernel"]))
+    return tables.table(rows)

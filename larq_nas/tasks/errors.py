@@ -1,0 +1,5 @@
+"""The error of the tasks."""
+
+
+class TaskError(ValueError):
+    """A task cannot do what its configuration asks for."""

@@ -1,0 +1,88 @@
+"""Measuring the accuracy of a trained network and of its file: `larq_nas evaluate`."""
+
+import logging
+import pathlib
+
+import numpy as np
+
+from larq_nas import runs
+from larq_nas.configs import EvaluateConfig
+from larq_nas.tasks.data import load_same_classes, test_batches
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.trained import load_trained
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig) -> dict:
+    """Measures the test accuracy of a trained network and of its `.tflite`; leaves `evaluation.json`.
+
+    # Arguments
+        config: The configuration.
+
+    # Returns
+        The number of `examples`, the `keras_accuracy` and, if there is a file, the `tflite_accuracy` and the share of
+        examples in which both agree, `agreement`.
+    """
+    from larq_nas.converters import interpreter
+
+    run = runs.Run(config.run_dir)
+    file = pathlib.Path(config.tflite) if config.tflite else run.tflite
+    if config.tflite and not file.is_file():
+        raise TaskError(f"--tflite={file}: no such file")
+    model, _ = load_trained(run)
+    data = load_same_classes(run, config.data_dir)
+    content = file.read_bytes() if file.is_file() else None
+    if content is not None:
+        _check(file, content)
+    right = {"keras": 0, "tflite": 0, "both": 0}
+    examples = 0
+    for images, labels in _chunks(test_batches(data, config.batch_size, config.max_examples)):
+        classes = model.predict(images, config.batch_size, verbose=0).argmax(axis=-1)
+        right["keras"] += np.sum(classes == labels)
+        examples += len(labels)
+        if content is not None:
+            outputs = _classes(interpreter.predict(content, images, config.processes), model, file)
+            right["tflite"] += np.sum(outputs == labels)
+            right["both"] += np.sum(outputs == classes)
+    result = {"examples": examples, "keras_accuracy": float(right["keras"] / examples)}
+    if content is not None:
+        result["tflite_accuracy"] = float(right["tflite"] / examples)
+        result["agreement"] = float(right["both"] / examples)
+    file = run.path / "evaluation.json"
+    try:
+        runs.write(file, result)
+    except OSError as error:
+        logger.warning("%s: could not be written (%s)", file, error.strerror)
+    return result
+
+
+def _check(file, content):
+    from larq_nas.converters import interpreter
+
+    try:
+        interpreter.probe(content)
+    except interpreter.ConversionError as error:
+        raise TaskError(f"{file}: {error}") from None
+
+
+def _classes(outputs, model, file):
+    classes = model.output_shape[-1]
+    if isinstance(outputs, list):
+        raise TaskError(f"{file}: has {len(outputs)} outputs; accepted is one, with a number for each class")
+    if outputs.shape[1:] != (classes,):
+        raise TaskError(f"{file}: its output has the shape {outputs.shape[1:]}; accepted is one of {classes} classes")
+    return outputs.argmax(axis=-1)
+
+
+def _chunks(batches):
+    """Batches put together, up to half a gigabyte each: running a file starts processes each time."""
+    images, labels = [], []
+    for x, y in batches:
+        images.append(x)
+        labels.append(y)
+        if sum(part.nbytes for part in images) > 1 << 29:
+            yield np.concatenate(images), np.concatenate(labels)
+            images, labels = [], []
+    if images:
+        yield np.concatenate(images), np.concatenate(labels)

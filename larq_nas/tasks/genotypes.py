@@ -1,0 +1,65 @@
+"""The networks that configurations name: files, networks of the zoo, architectures."""
+
+import difflib
+import pathlib
+
+from larq_nas import options, reachability, templates, zoo
+from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas.tasks.errors import TaskError
+
+
+def load_network(genotype: str | Architecture):
+    """The genotype of a file or of the zoo, or a `zoo.Baseline`, which may have none."""
+    if isinstance(genotype, Architecture):
+        return _decided(genotype, "genotype")
+    if genotype in zoo.VARIANTS:
+        return zoo.genotype(genotype) if genotype in zoo.GENOTYPES else zoo.Baseline(genotype)
+    if not pathlib.Path(genotype).exists():
+        raise TaskError(f"--genotype={genotype}: no such file, and no network of the zoo{meant(genotype)}")
+    return _decided(Architecture.load(genotype), genotype)
+
+
+def _decided(architecture, name):
+    if not architecture.decided:
+        raise ArchitectureError(f"{name}: is a search space, not a genotype; search it first")
+    return architecture
+
+
+def meant(name) -> str:
+    """The names of the zoo that a wrong name may have meant, or all of them, for the end of an error."""
+    close = difflib.get_close_matches(pathlib.Path(name).stem.lower().replace("-", "_"), zoo.VARIANTS)
+    return f"; did you mean {' or '.join(close)}?" if close else f" ({', '.join(zoo.list_models())})"
+
+
+def with_genotypes(config: options.Config) -> options.Config:
+    """A configuration with architectures in place of the names of genotypes, for the options that take either."""
+    found = {}
+    for name, option in options.options(config).items():
+        value = getattr(config, name)
+        if option.is_genotype and isinstance(value, str) and (value in zoo.GENOTYPES or pathlib.Path(value).exists()):
+            found[name] = load_network(value)
+            check_reachable(found[name], f"--{name}={value}")
+    return config.replace(**found) if found else config
+
+
+def check_reachable(network, name):
+    """Refuses a genotype of whose images nothing reaches the classifier; `name` says which it is."""
+    if not isinstance(network, Architecture):
+        return
+    try:
+        reached = reachability.reaches_classifier(network)
+    except templates.NetworkError as error:
+        raise TaskError(f"{name}: {error}") from None
+    if not reached:
+        raise TaskError(
+            f"{name}: no image reaches the classifier, since each path through the cells has a `none`; search again, "
+            "e.g. with another --seed or more --epochs"
+        )
+
+
+def kept_genotype(run) -> Architecture:
+    """The genotype of a run directory; an error says what to do if it is broken."""
+    try:
+        return Architecture.load(run.genotype)
+    except ArchitectureError as error:
+        raise TaskError(f"{error}; start again with --overwrite, or choose another --run_dir") from None

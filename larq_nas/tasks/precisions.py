@@ -1,0 +1,18 @@
+"""In which precision a network can be trained on this machine."""
+
+from larq_nas.architecture import Architecture
+from larq_nas.configs import FitConfig
+from larq_nas.tasks.errors import TaskError
+
+
+def check_precision(network, config: FitConfig):
+    """Refuses a precision in which a network cannot be trained on this machine."""
+    if not isinstance(network, Architecture) or not network.kind.grouped or config.precision != "mixed_float16":
+        return
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        raise TaskError(
+            "--precision=mixed_float16: on CPUs TensorFlow cannot train grouped convolutions in it; use float32 or "
+            "mixed_bfloat16"
+        )

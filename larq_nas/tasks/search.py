@@ -1,0 +1,103 @@
+"""Searching a space: `larq_nas search`."""
+
+import logging
+import pathlib
+import shutil
+
+from larq_nas import costs, locks, runs, tables
+from larq_nas.architecture import Architecture
+from larq_nas.configs import SearchConfig
+from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
+from larq_nas.tasks.lengths import fitted
+from larq_nas.tasks.precisions import check_precision
+
+logger = logging.getLogger(__name__)
+
+
+def search(config: SearchConfig) -> Architecture:
+    """Searches the space of a method; leaves `genotype.json` in the run directory.
+
+    # Arguments
+        config: The configuration of the method.
+
+    # Returns
+        The genotype.
+    """
+    with locks.hold(config.run_dir):
+        return _search(config)
+
+
+def _search(config):
+    run, whole = runs.Run(config.run_dir), config
+    try:
+        config = with_genotypes(config)
+        # Wrong options are found before the images are read.
+        space = config.space()
+        check_precision(space, config)
+        _check_latency_table(config)
+        data = load_images(config)
+        config = fitted(config, data.half_sizes[0])
+        data = start_run(run, "search", whole, data)
+        _keep_latency_table(run, config)
+        shape, classes = config.counted_images(data.image_shape, len(data.class_names))
+        strategy = config.strategy(space, shape, classes)
+    except ValueError as error:
+        raise TaskError(str(error)) from None
+    if not run.genotype.exists():
+        from larq_nas import precision
+
+        size = "widths without bounds" if space.decided else f"{space.size:.3g} genotypes"
+        logger.info("%s; %s + %s training examples", size, *(f"{half:,}" for half in data.half_sizes))
+        with precision.policy(config.precision):
+            config.search(space, strategy, data, run)
+        shutil.rmtree(run.backup, ignore_errors=True)
+    genotype = kept_genotype(run)
+    logger.info(genotype)
+    _warn_of_collapse(genotype)
+    logger.info(tables.costs(costs.count(genotype, shape, classes)))
+    if strategy.limit:
+        _tell_latency(genotype, strategy.limit)
+    check_reachable(genotype, run.genotype)
+    return genotype
+
+
+def _warn_of_collapse(genotype):
+    """Warns if cells were found that have no convolution."""
+    poor = [cell for cell in genotype.cells if not cell.convolutions]
+    if poor:
+        counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
+        logger.warning(
+            "warning: the search has collapsed to cells without a convolution (%s); search longer, with more images, "
+            "or with another --seed",
+            counts,
+        )
+
+
+def _tell_latency(genotype, limit):
+    predicted, device = limit.ms(genotype), limit.table.device.get("device")
+    logger.info("predicted to take %.3f ms on %s, at most %s asked", predicted, device, limit.most)
+    if predicted > limit.most:
+        logger.warning(
+            "the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more --samples"
+        )
+
+
+def _check_latency_table(config):
+    if config.latency_table is not None:
+        from larq_nas import latency
+
+        latency.Table.load(config.latency_table)
+
+
+def _keep_latency_table(run, config):
+    """Keeps the table of a search beside it, so that it does not go on with another."""
+    if config.latency_table is None:
+        return
+    text, kept = pathlib.Path(config.latency_table).read_text(encoding="utf-8"), run.path / "latency.json"
+    if kept.exists() and kept.read_text(encoding="utf-8") != text:
+        raise TaskError(
+            f"{config.latency_table}: has changed since this search began; choose another --run_dir, or --overwrite"
+        )
+    runs.write(kept, text)

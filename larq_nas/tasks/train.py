@@ -1,0 +1,136 @@
+"""Training a network: `larq_nas train`."""
+
+import dataclasses
+import logging
+import math
+import shutil
+
+from larq_nas import chains, locks, registry, runs, tables, zoo
+from larq_nas.configs import TrainConfig
+from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
+from larq_nas.tasks.lengths import fitted
+from larq_nas.tasks.precisions import check_precision
+from larq_nas.tasks.trained import load_trained
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig):
+    """Trains the network of a genotype or of the zoo; leaves `weights.h5` in the run directory.
+
+    # Arguments
+        config: The configuration.
+
+    # Returns
+        The trained network, a Keras model.
+    """
+    with locks.hold(config.run_dir):
+        return _train(config)
+
+
+def _train(config):
+    from larq_nas import precision, training
+
+    whole, name = config, _name(config)
+    architecture, build = _scaled(load_network(config.genotype), config), None
+    check_precision(architecture, config)
+    check_reachable(architecture, f"--genotype={name}")
+    staged = len(config.stages) > 1
+    template = registry.templates().get(architecture.template)
+    if staged and (config.full_precision or template and not template.binary):
+        raise TaskError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
+    run = runs.Run(config.run_dir)
+    data = load_images(config)
+    # Before anything is written: the images may be too small for the network.
+    counts = _counts(architecture, data, name)
+    config = fitted(config, data.train_size)
+    data = start_run(run, "train", whole, data)
+    if isinstance(architecture, zoo.Baseline):
+        architecture, build = architecture.genotype(data.image_shape), architecture.build
+    if run.genotype.exists() and kept_genotype(run) != architecture:
+        raise TaskError(
+            f"{run.path}: holds a training of another genotype than {name} is now; "
+            "choose another --run_dir, or start again with --overwrite"
+        )
+    if run.weights.exists():
+        network, _ = load_trained(run)
+    else:
+        recipe = _recipe(config, data)
+        if config.activations and not staged:
+            unused = ", ".join(f"--activations_{name}" for name in config.activations)
+            logger.warning("one stage: %s are not used", unused)
+        if architecture is not None:
+            runs.write(run.genotype, architecture.to_json())
+        logger.info(tables.costs(counts))
+        first = recipe.changed(**config.activations) if staged else None
+        with precision.policy(config.precision):
+            network = training.train(architecture, data, run, recipe, config, first, build)
+        for folder in (run.backup, run.path / "activations" / "backup"):
+            shutil.rmtree(folder, ignore_errors=True)
+    metrics = runs.read_json(run.metrics)
+    try:
+        logger.info("test accuracy %.2f%% on %s examples", 100 * metrics["test_accuracy"], _count(metrics))
+    except (KeyError, TypeError, ValueError):
+        raise TaskError(f"{run.metrics}: broken; larq_nas evaluate measures the accuracy again") from None
+    return network
+
+
+def _recipe(config, data):
+    from larq_nas import optimizers, recipes
+
+    rate = optimizers.scaled_rate(
+        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
+    )
+    own = {"steps_per_epoch": math.ceil(data.train_size / config.batch_size), "learning_rate": rate}
+    names = {field.name for field in dataclasses.fields(recipes.Recipe)} - set(own)
+    return recipes.Recipe(**own, **{name: getattr(config, name) for name in names})
+
+
+def _count(metrics):
+    return f"{metrics['test_examples']:,}"
+
+
+def _name(config):
+    return config.genotype if isinstance(config.genotype, str) else "genotype"
+
+
+def _scaled(architecture, config):
+    """The genotype of a training at the asked size, after a check of what it is asked for."""
+    from larq_nas.methods import bats, bnas
+
+    template = registry.templates().get(architecture.template)
+    method = template and template.method
+    of_bats = {"groups": config.groups, "channels_per_group": config.channels_per_group}
+    of_chains = {"full_precision": config.full_precision, "initial_weights": config.initial_weights}
+    for networks, accepted, options, none in (
+        ("bnas and bats", method in ("bnas", "bats"), {"filters": config.filters, "layers": config.layers}, ""),
+        ("bats", method == "bats", {**of_bats, "auxiliary_weight": config.auxiliary_weight}, ""),
+        (" and ".join(chains.WIDTHS), template and template.full_precision, of_chains, ""),
+        ("cells", template and template.inputs, {"drop_path": config.drop_path}, "; use --drop_path=0"),
+    ):
+        for name, value in options.items():
+            if value and not accepted:
+                raise TaskError(f"--{name}: is for networks of {networks}, and {_name(config)} is none{none}")
+    if isinstance(architecture, zoo.Baseline):
+        return architecture
+    try:
+        if architecture.kind.grouped:
+            return bats.scale(architecture, config.filters, config.layers, **config.group_options)
+        return bnas.scale(architecture, config.filters, config.layers)
+    except ValueError as error:
+        raise TaskError(str(error)) from None
+
+
+def _counts(network, data, name):
+    """What a network costs; an error if it cannot take the images."""
+    from larq_nas import costs, templates
+
+    shape, classes = data.image_shape, len(data.class_names)
+    try:
+        if isinstance(network, zoo.Baseline):
+            network = network.genotype(shape) or network.build(shape, classes)
+        return costs.count(network, shape, classes)
+    except templates.NetworkError as error:
+        raise TaskError(f"{name}: {error}; --image_size resizes images") from None

@@ -1,0 +1,38 @@
+"""The trained network of a run directory."""
+
+from larq_nas import fingerprints, runs, zoo
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import check_reachable, kept_genotype
+
+
+def load_trained(run: runs.Run):
+    """The trained network of a run, and the description of its data set."""
+    from larq_nas import networks
+
+    for path in (run.flags, run.dataset, run.weights):
+        if not path.exists():
+            raise TaskError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
+    network, description = trained_network(run), fingerprints.read(run.dataset)
+    shape, classes = tuple(description["image_shape"]), len(description["class_names"])
+    check_reachable(network, run.genotype)
+    if isinstance(network, zoo.Baseline):
+        model = network.build(shape, classes)
+    else:
+        model = networks.build(network, shape, classes, binary=run.flag_values().get("full_precision") != "True")
+    try:
+        model.load_weights(run.weights)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        name = network.name if isinstance(network, zoo.Baseline) else run.genotype
+        raise TaskError(f"{run.weights}: not the weights of {name} ({error}); train again with --overwrite") from None
+    description.pop("origin", None)
+    return model, description
+
+
+def trained_network(run: runs.Run):
+    """What a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
+    name = run.flag_values().get("genotype")
+    if run.genotype.exists():
+        return kept_genotype(run)
+    if name in zoo.VARIANTS and name not in zoo.GENOTYPES:
+        return zoo.Baseline(name)
+    raise TaskError(f"{run.genotype}: missing; --run_dir must be the directory of a finished larq_nas train")
