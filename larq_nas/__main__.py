@@ -246,16 +246,14 @@ def _method(command, words):
 
 
 def _method_of_genotype(name):
-    template, other = name, "bars"  # The authors of BARS trained the zoo's other networks, too.
-    if name not in zoo.VARIANTS:
-        other = "bnas"
-        with contextlib.suppress(ArchitectureError):
-            template = Architecture.load(os.path.expanduser(name)).template
-    if template in chains.WIDTHS:
-        return "dms"
-    if template == "bats_real" or template.startswith("bats_real_"):
-        return "bats_real"
-    return next((method for method in definitions.METHOD_FLAGS if template.startswith(method)), other)
+    if name in zoo.VARIANTS and name not in zoo.GENOTYPES:
+        return "dms" if name in chains.WIDTHS else "bars"  # The authors of BARS trained these networks, too.
+    try:
+        architecture = zoo.genotype(name) if name in zoo.GENOTYPES else Architecture.load(os.path.expanduser(name))
+    except ArchitectureError:
+        return "bnas"
+    method = architecture.kind.method
+    return f"{method}{'' if architecture.binary else '_real'}" if method in definitions.METHOD_FLAGS else "bnas"
 
 
 def _default_recipe(command, settings, method):

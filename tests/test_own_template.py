@@ -189,6 +189,9 @@ def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
         ({"inputs": 0}, "has cells that read inputs, or widths"),
         ({"widths": ("stem",)}, "has cells that read inputs, or widths"),
         ({"name": "Toy"}, "is no name"),
+        ({"options": [registry.Option("Deep", (True,))]}, "is no name"),
+        ({"options": [registry.Option("deep", ())]}, r"option deep with values=\(\); an option has values"),
+        ({"options": [registry.Option("binary", (True,))]}, "another name than normalize, binary, widths"),
     ],
 )
 def test_a_template_that_cannot_be_is_refused(options, said):
@@ -196,6 +199,29 @@ def test_a_template_that_cannot_be_is_refused(options, said):
         registry.register(
             registry.Template(**{"name": "own", "method": "own", "network": network, "inputs": 1} | options)
         )
+
+
+def test_options_of_a_template_reach_its_network(space):
+    def optional(v, architecture, images, choices, *, repeats, binarize):
+        x = network(v, architecture, images, choices)
+        for index in range(repeats):
+            x = blocks.convolution_block(v, x, 8, binary=binarize, name=f"repeat{index}")
+        return x
+
+    options = registry.Option("repeats", (0, 1, 2)), registry.Option("binarize", (True, False))
+    toy = registry.templates()["toy"]
+    registry.register(dataclasses.replace(toy, name="optional", network=optional, options=options))
+    try:
+        genotype = dataclasses.replace(space.sample(0), template="optional")
+        for repeats, binarize in ((0, True), (2, True), (2, False)):
+            chosen = dataclasses.replace(genotype, options={"repeats": repeats, "binarize": binarize})
+            assert (chosen.option("repeats"), chosen.binary) == (repeats, binarize)
+            assert Architecture.from_json(chosen.to_json()) == chosen
+            for network_ in (chosen, networks.build(chosen, (8, 8, 3), 3)):
+                rows = [row for row in costs.count(network_, (8, 8, 3), 3).rows if "repeat" in row.name and row.macs]
+                assert [row.binary for row in rows] == [binarize] * repeats
+    finally:
+        registry.unregister("optional")
 
 
 def test_an_operation_that_is_not_known_is_named(space):

@@ -4,6 +4,7 @@ import math
 import shutil
 
 from larq_nas import chains, registry, runs, zoo
+from larq_nas.architecture import Architecture
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
@@ -26,8 +27,8 @@ def train(settings, flags: dict):
     check_precision(architecture, settings)
     check_reachable(architecture, f"--genotype={settings.genotype}")
     staged = len(settings.stages) > 1
-    template = registry.templates().get(architecture.template)
-    if staged and (settings.full_precision or template and not template.binary):
+    real = isinstance(architecture, Architecture) and not architecture.binary
+    if staged and (settings.full_precision or real):
         raise CommandError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(settings.run_dir)
     data = load_images(settings)

@@ -70,8 +70,8 @@ def space(
             )
         )
     names = dict.fromkeys(name for stage in stages for name in (stage.cell, stage.reduction) if name)
-    template = "bars" if cell_shortcut else "bars_no_shortcut"
-    return Architecture(template, tuple(Cell(name, nodes) for name in names), tuple(stages))
+    cells = tuple(Cell(name, nodes) for name in names)
+    return Architecture("bars", cells, tuple(stages), {"cell_shortcut": cell_shortcut})
 
 
 def scale(architecture: Architecture, filters: int) -> Architecture:
@@ -443,7 +443,7 @@ def decide(space: Architecture, indices: dict) -> Architecture:
     for number, stage in enumerate(space.stages):
         width, depth = indices.get(templates.width_name(number), 0), indices.get(templates.depth_name(number), 0)
         stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
-    return Architecture(space.template, tuple(cells), tuple(stages))
+    return Architecture(space.template, tuple(cells), tuple(stages), space.options)
 
 
 def one_hot(space: Architecture, indices: dict) -> dict:
