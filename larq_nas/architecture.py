@@ -90,11 +90,6 @@ class Cell:
         counts = collections.Counter(edge.operations[0] for edge in self.edges)
         return " ".join(f"{name}:{count}" for name, count in counts.most_common())
 
-    @property
-    def convolutions(self) -> int:
-        """How many edges of a decided cell have a convolution."""
-        return sum("conv" in edge.operations[0] for edge in self.edges)
-
 
 @dataclasses.dataclass(frozen=True)
 class Stage:

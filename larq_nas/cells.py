@@ -256,6 +256,11 @@ class Edges:
         return self.v.either(alternatives)
 
 
+def convolutions(cell: Cell) -> int:
+    """How many edges of a decided cell have a convolution."""
+    return sum(blocks.OPERATIONS[edge.operations[0]].convolution for edge in cell.edges)
+
+
 def rows_of(cell: Cell, source: int) -> list[int]:
     """Which of a cell's edges leave the state `source`."""
     return [row for row, edge in enumerate(cell.edges) if edge.source == source]

@@ -1,7 +1,6 @@
 """A template and an operation that this file defines: they need no edit anywhere else."""
 
 import dataclasses
-import inspect
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import tensorflow as tf
 
 from larq_nas import (
     blocks,
-    building,
     cells,
     costs,
     counting,
@@ -24,7 +22,6 @@ from larq_nas import (
     supernet,
 )
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.building import Builder
 from larq_nas.converters import tflite
 
 
@@ -165,23 +162,6 @@ def _of_pairs(cell):
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel_size", "said"),
-    [
-        ("residual", 3, "is one of larq_nas"),
-        ("bin_conv_3x3", 3, "is one of larq_nas"),
-        ("concat", 3, "is one of larq_nas"),
-        ("my_pool", 3, "nor end with pool"),
-        ("float_pair", 3, "must not begin with float"),
-        ("a b", 3, "is no name"),
-        ("mine", (1, 3), "is no positive integer"),
-    ],
-)
-def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
-    with pytest.raises(ValueError, match=said):
-        blocks.register(name, pair, kernel_size)
-
-
-@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"name": "bnas"}, "is one of larq_nas"),
@@ -250,29 +230,3 @@ def test_an_operation_of_other_sizes_than_it_was_asked_for_is_named(space):
     finally:
         registry.unregister("wrong")
         blocks.unregister("narrow")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"kind": "xnor", "groups": 2}, "kind='xnor': takes no groups; accepted are dilation_rate"),
-        ({"kind": "step", "dilation_rate": 2}, "kind='step': takes no dilation_rate; accepted are no options"),
-        ({"kind": "float", "dilation_rate": 2}, "kind='float': takes no dilation_rate"),
-        ({"kind": "binary"}, "kind='binary': accepted are float"),
-    ],
-)
-@pytest.mark.parametrize("builds", [True, False])
-def test_both_interpreters_refuse_alike_what_a_convolution_does_not_take(options, said, builds):
-    v = Builder() if builds else counting.Counter()
-    x = tf.keras.layers.Input((8, 8, 4)) if builds else counting.Features(8, 8, 4)
-    with pytest.raises(ValueError, match=said):
-        v.conv(x, 4, 3, name="x", **options)
-
-
-def test_both_interpreters_have_the_same_verbs():
-    assert set(building.CONVOLUTIONS) == set(counting.CONVOLUTIONS)
-    for name, verb in vars(counting.Counter).items():
-        if name.startswith("_") or name == "conv":
-            continue
-        # Compared by what the callers see.
-        assert inspect.signature(verb) == inspect.signature(getattr(Builder, name)), name

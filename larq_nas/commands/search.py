@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 
+from larq_nas import cells, runs
 from larq_nas import flags as definitions
-from larq_nas import runs
 from larq_nas.commands.common import (
     CommandError,
     check_precision,
@@ -66,7 +66,7 @@ def search(settings, flags: dict):
 
 def _warn_of_collapse(genotype):
     """Says so in one line if cells were found that have no convolution."""
-    poor = [cell for cell in genotype.cells if not cell.convolutions]
+    poor = [cell for cell in genotype.cells if not cells.convolutions(cell)]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         print(
