@@ -57,6 +57,8 @@ class Template:
             `full_precision` allow them.
         inputs: How many earlier outputs a cell reads; 0 in a template without cells.
         operations: Names of the operations that edges may have.
+        shared_edges: How a supernet computes all edges that leave a state, a key of `building.SHARED_EDGES`; by default
+            each operation of each edge by itself.
         widths: In a template without cells, the names of its widths, each of which is a stage's.
         grouped: Whether stages have a number of groups.
         options: The `Option`s of its architectures. An option `binarize` says whether a network has binary activations;
@@ -80,6 +82,7 @@ class Template:
     network: Callable
     inputs: int = 0
     operations: tuple[str, ...] = ()
+    shared_edges: str = "one_by_one"
     widths: tuple[str, ...] = ()
     grouped: bool = False
     options: tuple[Option, ...] = ()

@@ -406,6 +406,7 @@ BNAS = Template(
         "bin_conv_3x3",
         "bin_conv_5x5",
     ),
+    shared_edges="mixed",
     check=check_sizes,
     normalize=True,
 )
@@ -415,6 +416,7 @@ BARS = Template(
     _bars,
     inputs=1,
     operations=("none", "shortcut", "residual_bin_conv_3x3"),
+    shared_edges="residual",
     options=(Option("cell_shortcut", (True, False)),),
     open_stages=True,
     check=check_bars,
@@ -434,6 +436,7 @@ BATS = Template(
         "dil_group_conv_3x3",
         "dil_group_conv_5x5",
     ),
+    shared_edges="grouped",
     # Without `binarize` nothing is binary, whatever `preprocess` is.
     options=(Option("preprocess", ("binary", "float")), Option("binarize", (True, False))),
     grouped=True,

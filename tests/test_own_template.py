@@ -23,6 +23,7 @@ from larq_nas import (
 )
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.converters import tflite
+from larq_nas.mixed import MixedEdges
 
 
 def pair(v, x, filters, strides, name):
@@ -202,6 +203,26 @@ def test_options_of_a_template_reach_its_network(space):
                 assert [row.binary for row in rows] == [binarize] * repeats
     finally:
         registry.unregister("optional")
+
+
+def test_a_template_may_take_the_shared_edges_of_another(space):
+    names = "none", "max_pool_3x3", "bin_conv_3x3"
+    nodes = Node((Edge(0, names),), 1), Node((Edge(0, names), Edge(1, names)), 2)
+    toy = dataclasses.replace(registry.templates()["toy"], name="shared", operations=names)
+
+    def layers(shared_edges):
+        registry.register(dataclasses.replace(toy, shared_edges=shared_edges))
+        try:
+            searched = dataclasses.replace(space, template="shared", cells=(Cell("normal", nodes),))
+            return networks.build(searched, (8, 8, 3), 3).layers
+        finally:
+            registry.unregister("shared")
+
+    # For each state that edges leave, in each of two cells.
+    assert sum(isinstance(layer, MixedEdges) for layer in layers("mixed")) == 4
+    assert not any(isinstance(layer, MixedEdges) for layer in layers("one_by_one"))
+    with pytest.raises(ValueError, match="shared_edges='all': accepted are one_by_one, mixed, residual, grouped"):
+        layers("all")
 
 
 def test_an_operation_that_is_not_known_is_named(space):
