@@ -113,17 +113,15 @@ def main(folder, data_dir):
     search = command(SEARCH, data_dir, folder / "search")
     found = Architecture.load(search.genotype)
     derived = bars.scale(found, max(found.stages[0].widths) * FILTERS // 64)
-    bare = dataclasses.replace(derived, template="bars_no_shortcut")
+    without = functools.partial(dataclasses.replace, options={"cell_shortcut": False})
+    bare = without(derived)
     seeds = range(SEEDS)
     train = functools.partial(accuracy, TRAIN, folder=folder, data_dir=data_dir)
     of_derived = [train("derived", derived, seed) for seed in seeds]
     of_bare = [train("no_shortcut", bare, seed) for seed in seeds]
     drawn = [(f"random{i}", genotype) for i, genotype in enumerate(alike(derived))]
     of_random = [train(name, genotype, 0) for name, genotype in drawn]
-    of_bare_random = [
-        train(f"{name}_no_shortcut", dataclasses.replace(genotype, template=bare.template), 0)
-        for name, genotype in drawn[-SEEDS:]
-    ]
+    of_bare_random = [train(f"{name}_no_shortcut", without(genotype), 0) for name, genotype in drawn[-SEEDS:]]
     counts, counts_bare = (costs.count(genotype, SHAPE, CLASSES) for genotype in (derived, bare))
     text = TEXT.format(
         search=SEARCH,

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from larq_nas import registry, zoo
+from larq_nas import chains, zoo
 from larq_nas.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
@@ -52,20 +52,13 @@ def beginning_for(genotype: str | Architecture) -> str:
     # Arguments
         genotype: A genotype, a path of one, or the name of a network of the zoo.
     """
-    # The authors of BARS trained the other networks of the zoo, too.
-    other = "bars" if isinstance(genotype, str) and genotype in zoo.VARIANTS else "bnas"
-    try:
-        template = _template(genotype)
-    except ArchitectureError:
-        return other
-    return beginning_of(template.method, template.binary) if template else other
-
-
-def _template(genotype):
-    if isinstance(genotype, Architecture):
-        return genotype.kind
-    if genotype in zoo.GENOTYPES:
-        return zoo.genotype(genotype).kind
-    if genotype in zoo.VARIANTS:
-        return registry.templates().get(genotype)
-    return Architecture.load(genotype).kind
+    if not isinstance(genotype, Architecture):
+        if genotype in zoo.VARIANTS and genotype not in zoo.GENOTYPES:
+            # The authors of BARS trained the other networks of the zoo, too.
+            return "dms" if genotype in chains.WIDTHS else "bars"
+        try:
+            genotype = zoo.genotype(genotype) if genotype in zoo.GENOTYPES else Architecture.load(genotype)
+        except ArchitectureError:
+            # The command says what is wrong with it.
+            return "bnas"
+    return beginning_of(genotype.kind.method, genotype.binary)

@@ -31,7 +31,7 @@ import re
 
 from larq_nas import registry
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_JSON_BYTES = 1 << 20
 
 _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
@@ -90,11 +90,6 @@ class Cell:
         counts = collections.Counter(edge.operations[0] for edge in self.edges)
         return " ".join(f"{name}:{count}" for name, count in counts.most_common())
 
-    @property
-    def convolutions(self) -> int:
-        """How many edges of a decided cell have a convolution."""
-        return sum("conv" in edge.operations[0] for edge in self.edges)
-
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -123,6 +118,8 @@ class Architecture:
         template: Name of the network template, a key of `registry.templates()`.
         cells: The cells that the stages use.
         stages: The stages from input to output.
+        options: Options of the template that differ from their defaults, by name, e.g. `{"binarize": False}`; kept as
+            pairs sorted by name. See `registry.Template`.
         provenance: Where it comes from, as an object of JSON, e.g. what `larq_nas search` writes: its flags, packages
             and costs. It does not matter to whether two architectures are equal.
 
@@ -134,15 +131,29 @@ class Architecture:
     template: str
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
+    options: tuple[tuple[str, object], ...] = ()
     provenance: dict | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
+        _check_name(self.template, "template", registry.templates())
+        object.__setattr__(self, "options", _changed_options(self.options, self.kind))
         _validate(self)
 
     @property
     def kind(self) -> registry.Template:
         """The `registry.Template` that `template` names."""
         return registry.templates()[self.template]
+
+    def option(self, name: str):
+        """The value of an option of the template: that of `options`, or the default."""
+        defaults = {option.name: option.default for option in self.kind.options}
+        _check_name(name, f"options of template {self.template}", defaults)
+        return dict(self.options).get(name, defaults[name])
+
+    @property
+    def binary(self) -> bool:
+        """Whether the network has binary activations."""
+        return all(option.name != "binarize" for option in self.kind.options) or self.option("binarize")
 
     def cell(self, name: str) -> Cell:
         """The cell of that name."""
@@ -185,7 +196,7 @@ class Architecture:
         for stage in self.stages:
             width, depth = generator.choice(stage.widths), generator.choice(stage.depths)
             stages.append(dataclasses.replace(stage, widths=(width,), depths=(depth,)))
-        return Architecture(self.template, cells, tuple(stages))
+        return dataclasses.replace(self, cells=cells, stages=tuple(stages), provenance=None)
 
     def to_json(self) -> str:
         """The architecture as text, for `from_json`."""
@@ -193,10 +204,12 @@ class Architecture:
         fields["cells"] = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
         if self.provenance is None:
             del fields["provenance"]
+        del fields["options"]
+        options = {"options": dict(self.options)} if self.options else {}
         for stage in fields["stages"]:
             if stage["groups"] == 1:
                 del stage["groups"]
-        return json.dumps({"schema": SCHEMA, **fields}, indent=2) + "\n"
+        return json.dumps({"schema": SCHEMA, "template": self.template, **options, **fields}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
@@ -239,7 +252,8 @@ class Architecture:
             raise ArchitectureError(f"{path}: {error}") from None
 
     def __str__(self) -> str:
-        lines = []
+        options = ", ".join(f"{name}={value}" for name, value in self.options)
+        lines = [f"options: {options}"] if options else []
         for cell in self.cells:
             lines.append(f"{cell.name} cell")
             for index, node in enumerate(cell.nodes, start=self.kind.inputs):
@@ -353,11 +367,26 @@ def _check_candidates(values, where: str, low: int, high: int):
 
 def _check_name(value, where: str, accepted):
     known = isinstance(value, str) and value in accepted
-    _require(known, where, f"{_show(value)} is unknown; accepted: {', '.join(accepted)}")
+    _require(known, where, f"{_show(value)} is unknown; accepted: {', '.join(accepted) or 'none'}")
+
+
+def _changed_options(options, template) -> tuple:
+    """Pairs of the options that differ from their defaults, sorted by name."""
+    try:
+        options = dict(options)
+    except (TypeError, ValueError):
+        raise ArchitectureError(f"options: {_show(options)} does not say names and values") from None
+    known = {option.name: option for option in template.options}
+    for name, value in options.items():
+        _check_name(name, f"options of template {template.name}", known)
+        # 1 equals True.
+        accepted = any(type(value) is type(other) and value == other for other in known[name].values)
+        values = ", ".join(map(repr, known[name].values))
+        _require(accepted, f"options.{name}", f"{_show(value)} is unknown; accepted: {values}")
+    return tuple(sorted((name, value) for name, value in options.items() if value != known[name].default))
 
 
 def _validate(architecture: Architecture):
-    _check_name(architecture.template, "template", registry.templates())
     template = architecture.kind
     chain = template.widths
     for field, kind in (("cells", Cell), ("stages", Stage)):
@@ -436,6 +465,13 @@ def _check_edge(edge: Edge, where: str, state: int, operations):
 
 # --- JSON ----------------------------------------------------------------------------------------------------
 
+# Schema 1 had templates in place of options.
+_TEMPLATES_OF_SCHEMA_1 = {
+    "bars_no_shortcut": ("bars", {"cell_shortcut": False}),
+    "bats_float_preprocess": ("bats", {"preprocess": "float"}),
+    "bats_real": ("bats", {"binarize": False}),
+}
+
 
 def _unique_keys(pairs):
     value = {}
@@ -466,9 +502,15 @@ def _list(value, where: str) -> list:
 
 
 def _architecture(value) -> Architecture:
-    fields = _fields(value, "", ("schema", "template", "cells", "stages"), ("provenance",))
-    known = type(fields["schema"]) is int and fields["schema"] == SCHEMA
-    _require(known, "schema", f"{_show(fields['schema'])} is unknown; this version reads {SCHEMA}")
+    fields = _fields(value, "", ("schema", "template", "cells", "stages"), ("options", "provenance"))
+    schema, template, options = fields["schema"], fields["template"], fields.get("options", {})
+    known = type(schema) is int and 1 <= schema <= SCHEMA
+    _require(known, "schema", f"{_show(schema)} is unknown; this version reads 1 and {SCHEMA}")
+    _require(isinstance(options, dict), "options", f"{_show(options)} is not an object")
+    if schema == 1:
+        _require("options" not in fields, "options", f"schema 1 has none; write schema {SCHEMA}")
+        if isinstance(template, str):
+            template, options = _TEMPLATES_OF_SCHEMA_1.get(template, (template, {}))
     _require(isinstance(fields["cells"], dict), "cells", f"{_show(fields['cells'])} is not an object")
     cells = tuple(_cell(name, cell, f"cells.{_show(name)[1:-1]}") for name, cell in fields["cells"].items())
     stages = []
@@ -477,7 +519,7 @@ def _architecture(value) -> Architecture:
         stage = _fields(stage, where, ("cell", "widths", "depths"), ("reduction", "groups"))
         candidates = {key: tuple(_list(stage[key], f"{where}.{key}")) for key in ("widths", "depths")}
         stages.append(Stage(**{**stage, **candidates}))
-    return Architecture(fields["template"], cells, tuple(stages), fields.get("provenance"))
+    return Architecture(template, cells, tuple(stages), options, fields.get("provenance"))
 
 
 def _cell(name: str, value, where: str) -> Cell:

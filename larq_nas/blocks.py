@@ -32,74 +32,6 @@ FORMS = ("binary", "activations", "real")
 SHUFFLE = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """What a candidate operation computes.
-
-    # Arguments
-        kind: A key of `KINDS`, which says how the operation is built; its name, if it is one of your own.
-        kernel_size: Height and width of the window.
-        dilation_rate: Distance of the taps of a convolution.
-        build: How it is built, if `register` has made it known; see there.
-    """
-
-    kind: str
-    kernel_size: int = 1
-    dilation_rate: int = 1
-    build: Callable | None = None
-
-
-OPERATIONS = {
-    "none": Operation("none"),
-    "max_pool_3x3": Operation("max_pool", 3),
-    "avg_pool_3x3": Operation("avg_pool", 3),
-    "bin_dil_conv_3x3": Operation("convolution", 3, 2),
-    "bin_dil_conv_5x5": Operation("convolution", 5, 2),
-    "bin_conv_3x3": Operation("convolution", 3),
-    "bin_conv_5x5": Operation("convolution", 5),
-    "shortcut": Operation("shortcut"),
-    "residual_bin_conv_3x3": Operation("residual", 3),
-    "skip": Operation("skip"),
-    "group_conv_3x3": Operation("group_convolution", 3),
-    "group_conv_5x5": Operation("group_convolution", 5),
-    "dil_group_conv_3x3": Operation("group_convolution", 3, 2),
-    "dil_group_conv_5x5": Operation("group_convolution", 5, 2),
-}
-
-
-def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""):
-    """Applies an operation of a final network.
-
-    # Arguments
-        v: The interpreter of verbs.
-        name: Name of the operation, a key of `OPERATIONS`.
-        x: Input features.
-        filters: Channels of the output.
-        strides: 1 or 2.
-        groups: Groups of the grouped convolutions.
-        form: The form of grouped convolutions and strided skips, one of `FORMS`.
-        layer_name: Prefix of the layers' names.
-
-    # Returns
-        Features of the given filters, half as high and wide if strides are 2.
-    """
-    if name not in OPERATIONS:
-        raise ValueError(f"operation {name}: is not known; blocks.register makes it known")
-    operation = OPERATIONS[name]
-    if operation.build:
-        return _own(v, x, filters, operation, strides, layer_name)
-    return KINDS[operation.kind](v, x, filters, operation, strides, groups, form, layer_name)
-
-
-def _own(v, x, filters, operation, strides, name):
-    with v.block(operation.kind, x, filters, operation.kernel_size, strides, name=name):
-        y = operation.build(v, x, filters, strides, name)
-    expected = *(-(-side // strides) for side in x.shape[1:3]), filters
-    if tuple(y.shape[1:]) != expected:
-        raise ValueError(f"operation {operation.kind}: returns features of {tuple(y.shape[1:])}, not of {expected}")
-    return y
-
-
 def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
     """How a strided convolution is computed: subsampling of the input, then strides and dilation.
 
@@ -371,48 +303,109 @@ def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
 # --- operations of edges -------------------------------------------------------------------------------------
 
 
-def _none(v, x, filters, operation, strides, groups, form, name):
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """A candidate operation of edges.
+
+    # Arguments
+        name: Its name in genotypes.
+        kind: What it computes, whatever the size of its window, e.g. `"convolution"`. The layers of shared edges know
+            operations by their kind. That of an operation of your own is `"own"`.
+        build: How it is built; see `register`.
+        kernel_size: Height and width of the window.
+        dilation_rate: Distance of the taps of a convolution.
+        convolution: Whether it convolves at any strides.
+        context: Names of the arguments of `apply` that `build` takes, too, as keywords: of `"groups"` and `"form"`.
+    """
+
+    name: str
+    kind: str
+    build: Callable
+    kernel_size: int = 1
+    dilation_rate: int = 1
+    convolution: bool = False
+    context: tuple[str, ...] = ()
+
+
+def _none(v, x, filters, strides, name):
     x = v.zeros(x, strides, name=f"{name}_none")
     return _doubled(v, x, filters, name) if strides > 1 else x
 
 
-def _pool(v, x, filters, operation, strides, groups, form, name):
-    return pool_block(v, operation.kind, x, operation.kernel_size, strides, f"{name}_pool")
-
-
-def _convolution(v, x, filters, operation, strides, groups, form, name):
-    return convolution_block(v, x, filters, operation.kernel_size, strides, operation.dilation_rate, name=name)
-
-
-def _residual(v, x, filters, operation, strides, groups, form, name):
-    return residual_block(v, x, filters, operation.kernel_size, strides, name=name)
-
-
-def _shortcut(v, x, filters, operation, strides, groups, form, name):
-    return parameter_free_shortcut(v, x, filters, strides, name)
-
-
-def _skip(v, x, filters, operation, strides, groups, form, name):
+def _skip(v, x, filters, strides, name, form):
     if strides > 1:
         return factorized_reduce(v, x, filters, form=form, name=name)
     return parameter_free_shortcut(v, x, filters, strides, name)
 
 
-def _group_convolution(v, x, filters, operation, strides, groups, form, name):
-    options = {"groups": groups, "form": form, "name": name}
-    return group_convolution(v, x, filters, operation.kernel_size, strides, operation.dilation_rate, **options)
+def _pool(kind, kernel_size):
+    def build(v, x, filters, strides, name):
+        return pool_block(v, kind, x, kernel_size, strides, f"{name}_pool")
+
+    return Operation(f"{kind}_{kernel_size}x{kernel_size}", kind, build, kernel_size)
 
 
-KINDS = {
-    "none": _none,
-    "max_pool": _pool,
-    "avg_pool": _pool,
-    "convolution": _convolution,
-    "shortcut": _shortcut,
-    "residual": _residual,
-    "skip": _skip,
-    "group_convolution": _group_convolution,
-}
+def _convolution(name, kind, block, kernel_size, dilation_rate=1, context=()):
+    # Not all blocks take a dilation rate.
+    sizes = {"kernel_size": kernel_size} | ({"dilation_rate": dilation_rate} if dilation_rate > 1 else {})
+
+    def build(v, x, filters, strides, name, **context):
+        return block(v, x, filters, strides=strides, name=name, **sizes, **context)
+
+    return Operation(name, kind, build, kernel_size, dilation_rate, True, context)
+
+
+_binary = functools.partial(_convolution, kind="convolution", block=convolution_block)
+_grouped = functools.partial(
+    _convolution, kind="group_convolution", block=group_convolution, context=("groups", "form")
+)
+_BUILT_IN = (
+    Operation("none", "none", _none),
+    _pool("max_pool", 3),
+    _pool("avg_pool", 3),
+    _binary("bin_dil_conv_3x3", kernel_size=3, dilation_rate=2),
+    _binary("bin_dil_conv_5x5", kernel_size=5, dilation_rate=2),
+    _binary("bin_conv_3x3", kernel_size=3),
+    _binary("bin_conv_5x5", kernel_size=5),
+    Operation("shortcut", "shortcut", parameter_free_shortcut),
+    _convolution("residual_bin_conv_3x3", "residual", residual_block, 3),
+    Operation("skip", "skip", _skip, context=("form",)),
+    _grouped("group_conv_3x3", kernel_size=3),
+    _grouped("group_conv_5x5", kernel_size=5),
+    _grouped("dil_group_conv_3x3", kernel_size=3, dilation_rate=2),
+    _grouped("dil_group_conv_5x5", kernel_size=5, dilation_rate=2),
+)
+# By name, the operations of larq_nas and those of users.
+OPERATIONS = {operation.name: operation for operation in _BUILT_IN}
+
+
+def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""):
+    """Applies an operation of a final network.
+
+    # Arguments
+        v: The interpreter of verbs.
+        name: Name of the operation, a key of `OPERATIONS`.
+        x: Input features.
+        filters: Channels of the output.
+        strides: 1 or 2.
+        groups: Groups of the grouped convolutions.
+        form: The form of grouped convolutions and strided skips, one of `FORMS`.
+        layer_name: Prefix of the layers' names.
+
+    # Returns
+        Features of the given filters, half as high and wide if strides are 2.
+
+    # Raises
+        ValueError: If the operation is unknown, or returns features of another size.
+    """
+    if name not in OPERATIONS:
+        raise ValueError(f"operation {name}: is not known; blocks.register makes it known")
+    operation, context = OPERATIONS[name], {"groups": groups, "form": form}
+    y = operation.build(v, x, filters, strides, layer_name, **{key: context[key] for key in operation.context})
+    expected = *(-(-side // strides) for side in x.shape[1:3]), filters
+    if tuple(y.shape[1:]) != expected:
+        raise ValueError(f"operation {name}: returns features of {tuple(y.shape[1:])}, not of {expected}")
+    return y
 
 
 # --- blocks that take time -----------------------------------------------------------------------------------
@@ -458,13 +451,13 @@ BLOCKS = {
 
 def block_builder(kind: str) -> Callable:
     """How a block of a kind is built alone: a function of an interpreter, features, a `counting.Block`, and a name."""
-    own = OPERATIONS.get(kind)
-    if own and own.build:
-        return lambda v, x, block, name: own.build(v, x, block.filters, block.strides, name)
-    return BLOCKS[kind]
+    if kind in BLOCKS:
+        return BLOCKS[kind]
+    operation = OPERATIONS[kind]
+    return lambda v, x, block, name: operation.build(v, x, block.filters, block.strides, name)
 
 
-def register(name: str, build, kernel_size=1) -> Operation:
+def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Operation:
     """Makes an operation known by its name, in place of an earlier one of your own, so that templates may list it.
 
     ```python
@@ -484,6 +477,7 @@ def register(name: str, build, kernel_size=1) -> Operation:
         build: A function of an interpreter of the layer verbs, input features, the channels of the output, strides (1
             or 2), and a prefix of the layers' names. It returns features of so many channels, smaller by the strides.
         kernel_size: Height and width of its window, by which latency tables fit times that were not measured.
+        convolution: Whether it convolves; a search warns of cells without such an operation.
 
     # Returns
         The `Operation`.
@@ -492,19 +486,23 @@ def register(name: str, build, kernel_size=1) -> Operation:
         ValueError: If larq_nas has an operation or a kind of block of this name, or the name or the size is none.
     """
     registry.check_name(name)
-    own = name in OPERATIONS and OPERATIONS[name].build
-    if not own and (name in OPERATIONS or name in KINDS or name in BLOCKS):
+    if name in BLOCKS or OPERATIONS.get(name) in _BUILT_IN:
         raise ValueError(f"operation {name} is one of larq_nas; choose another name")
-    if name.startswith(FLOATS) or name.endswith("pool"):
-        raise ValueError(f"operation {name}: must not begin with {', '.join(FLOATS)} nor end with pool")
+    if name.startswith(FLOATS):
+        raise ValueError(f"operation {name}: must not begin with {', '.join(FLOATS)}")
     if not isinstance(kernel_size, int) or kernel_size < 1:
         raise ValueError(f"operation {name}: kernel_size={kernel_size!r} is no positive integer")
-    OPERATIONS[name] = Operation(name, kernel_size, build=build)
+
+    def build_block(v, x, filters, strides, layer_name):
+        with v.block(name, x, filters, kernel_size, strides, name=layer_name):
+            return build(v, x, filters, strides, layer_name)
+
+    OPERATIONS[name] = Operation(name, "own", build_block, kernel_size, convolution=convolution)
     return OPERATIONS[name]
 
 
 def unregister(name: str):
     """Forgets an operation of your own."""
-    if not OPERATIONS[name].build:
+    if OPERATIONS[name] in _BUILT_IN:
         raise ValueError(f"operation {name} is one of larq_nas")
     del OPERATIONS[name]

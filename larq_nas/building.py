@@ -24,10 +24,16 @@ class Builder:
 
     # Arguments
         with_drop_path: Whether the verb `drop_path` makes layers.
+        shared_edges: How the verb of this name computes them, a key of `SHARED_EDGES`.
+
+    # Raises
+        ValueError: If `shared_edges` is unknown.
     """
 
-    def __init__(self, with_drop_path=False):
-        self._with_drop_path = with_drop_path
+    def __init__(self, with_drop_path=False, shared_edges="one_by_one"):
+        if shared_edges not in SHARED_EDGES:
+            raise ValueError(f"shared_edges={shared_edges!r}: accepted are {', '.join(SHARED_EDGES)}")
+        self._with_drop_path, self._shared_edges = with_drop_path, SHARED_EDGES[shared_edges]
 
     def stage(self, number: int):
         """Says of which stage the following layers are; `counting.Counter` uses that."""
@@ -144,11 +150,10 @@ class Builder:
         """`DropPath`, in a network for training."""
         return DropPath(name=name)(x) if self._with_drop_path else x
 
-    def shared_edges(self, kind, state, choice, candidates, count, filters, strides, *, name, **options):
+    def shared_edges(self, state, choice, candidates, count, filters, strides, *, name, **options):
         """What all candidates of all edges of a supernet put out that leave one state.
 
         # Arguments
-            kind: A key of `SHARED_EDGES`.
             state: Input tensor.
             choice: Weights of the candidates, of shape `(count, len(candidates))`.
             candidates: Names of the operations.
@@ -156,12 +161,12 @@ class Builder:
             filters: Channels of the outputs.
             strides: 1 or 2.
             name: Name of the layer.
-            options: What only edges of this kind have.
+            options: What only edges that are computed in this way have.
 
         # Returns
             A list of tensors, one for each edge.
         """
-        return SHARED_EDGES[kind](state, choice, candidates, count, filters, strides, name=name, **options)
+        return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
     def mask(self, x, candidates, choice, *, name=None):
         """The channels of each candidate width, weighted; see `macro.WidthMask`."""

@@ -65,7 +65,7 @@ def bnas(
         ),
         blocks.convolution_block(v, previous, filters, affine=final, binary=final, name=f"{name}_preprocess1"),
     ]
-    edges = Edges(v, cell, filters, "mixed", choice, search_options={"normalize": normalize})
+    edges = Edges(v, cell, filters, choice, search_options={"normalize": normalize})
     output = edges.nodes(inputs, 2 if reduction else 1, name)
     if not skip:
         return output
@@ -120,7 +120,7 @@ def bars(v, previous, cell: Cell, filters: int, *, reduction=False, skip=True, c
     mask_input = (lambda x: masked(v, x, before)) if before else None
     inner = filters // 2 if reduction else filters
     x = blocks.layer_scaled_block(v, previous, inner, mask=mask_input, name=f"{name}_preprocess")
-    edges = Edges(v, cell, filters, "residual", choice, search_options={"widths": own}, widths=own)
+    edges = Edges(v, cell, filters, choice, search_options={"widths": own}, widths=own)
     output = edges.nodes([masked(v, x, own)], 2 if reduction else 1, name)
     if not skip:
         return output
@@ -175,7 +175,7 @@ def bats(
         enter(v, earlier, filters, name=f"{name}_preprocess0", **options),
         blocks.preprocess(v, previous, filters, name=f"{name}_preprocess1", **options),
     ]
-    edges = Edges(v, cell, filters, "grouped", choice, {"groups": groups, "form": form})
+    edges = Edges(v, cell, filters, choice, {"groups": groups, "form": form})
     return edges.nodes(inputs, 2 if reduction else 1, name)
 
 
@@ -187,19 +187,16 @@ class Edges:
         v: The interpreter of verbs.
         cell: The topology.
         filters: Channels of each node.
-        shared: How all edges of a supernet that leave a state are computed, one of `building.SHARED_EDGES`; by default
-            each operation of each edge by itself.
         choice: For each state, the choice weights of the edges that leave it, of shape `(edges, candidates)`; `None`
             where each operation is applied by itself: in a final network, and where a network is counted.
-        options: Keywords for the layer of `shared` and for `blocks.apply`.
-        search_options: Keywords for the layer of `shared` only.
+        options: Keywords for the verb `shared_edges` and for `blocks.apply`.
+        search_options: Keywords for the verb `shared_edges` only.
         widths: The `Widths` of the nodes, if they are searched.
     """
 
     v: object
     cell: Cell
     filters: int
-    shared: str = "one_by_one"
     choice: object = None
     options: dict = dataclasses.field(default_factory=dict)
     search_options: dict = dataclasses.field(default_factory=dict)
@@ -243,7 +240,7 @@ class Edges:
             candidates = self.cell.edges[rows[0]].operations
             sizes = candidates, len(rows), self.filters, strides
             options = {"name": name, **self.options, **self.search_options}
-            return self.v.shared_edges(self.shared, state, self.choice[source], *sizes, **options)
+            return self.v.shared_edges(state, self.choice[source], *sizes, **options)
         return [self._candidates(state, row, strides, f"{name}_edge{row}") for row in rows]
 
     def _candidates(self, state, row, strides, name):
@@ -254,6 +251,11 @@ class Edges:
                 options = {"layer_name": name, **self.options}
                 alternatives.append(blocks.apply(self.v, operation, state, self.filters, strides, **options))
         return self.v.either(alternatives)
+
+
+def convolutions(cell: Cell) -> int:
+    """How many edges of a decided cell have a convolution."""
+    return sum(blocks.OPERATIONS[edge.operations[0]].convolution for edge in cell.edges)
 
 
 def rows_of(cell: Cell, source: int) -> list[int]:

@@ -75,7 +75,7 @@ def build(
         if not template.full_precision:
             known = ", ".join(name for name, other in registry.templates().items() if other.full_precision)
             raise NetworkError(f"binary=False: only {known} can be float, not {template.name}")
-    x = templates.features(Builder(drop_path), architecture, images, by_state, **options)
+    x = templates.features(Builder(drop_path, template.shared_edges), architecture, images, by_state, **options)
     return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
 
 

@@ -15,10 +15,33 @@ registry.unregister("one_layer")
 This module does not import TensorFlow.
 """
 
+import collections
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+# Keyword arguments of a template's `network` that are no options.
+_ARGUMENTS = ("normalize", "binary", "widths")
+
+
+class Option(NamedTuple):
+    """A property of networks that each architecture of a template sets.
+
+    # Arguments
+        name: Its name, e.g. `"binarize"`.
+        values: The values that are accepted; the first is the default.
+    """
+
+    name: str
+    values: tuple
+
+    @property
+    def default(self):
+        """The value in architectures that set none."""
+        return self.values[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +52,17 @@ class Template:
         name: Lower case, e.g. `"bnas"`.
         method: Name of the method that searches such networks. DMS takes those of `"bars"` and `"dms"` as backbones.
         network: A function of an interpreter of the layer verbs, an architecture, the images, and the choice weights by
-            name; it returns the features that are classified. See `templates.features`. The keyword arguments
-            `normalize=True` and `binary=False` are passed where `normalize` and `full_precision` allow them.
+            name; it returns the features that are classified. See `templates.features`. Each option is a keyword
+            argument. The keyword arguments `normalize=True` and `binary=False` are passed where `normalize` and
+            `full_precision` allow them.
         inputs: How many earlier outputs a cell reads; 0 in a template without cells.
         operations: Names of the operations that edges may have.
+        shared_edges: How a supernet computes all edges that leave a state, a key of `building.SHARED_EDGES`; by default
+            each operation of each edge by itself.
         widths: In a template without cells, the names of its widths, each of which is a stage's.
         grouped: Whether stages have a number of groups.
-        binary: Whether the networks have binary activations.
+        options: The `Option`s of its architectures. An option `binarize` says whether a network has binary activations;
+            the networks of a template without this option have.
         open_stages: Whether widths and depths of the stages may be searched. Then `network` builds all cells that there
             may be, at the largest width, and says by `v.stage(number)` which stage follows.
         check: A function of an architecture and whether images are large that raises `templates.NetworkError` if there
@@ -46,7 +73,8 @@ class Template:
         normalize: Whether the features of its supernets can be normalized, `networks.build(…, normalize=True)`.
 
     # Raises
-        ValueError: If the name is none, or the template has neither or both of `inputs` and `widths`.
+        ValueError: If the name is none, the template has neither or both of `inputs` and `widths`, or an option has no
+            name or no values.
     """
 
     name: str
@@ -54,9 +82,10 @@ class Template:
     network: Callable
     inputs: int = 0
     operations: tuple[str, ...] = ()
+    shared_edges: str = "one_by_one"
     widths: tuple[str, ...] = ()
     grouped: bool = False
-    binary: bool = True
+    options: tuple[Option, ...] = ()
     open_stages: bool = False
     check: Callable | None = None
     halvings: tuple[int, int] | None = None
@@ -70,6 +99,14 @@ class Template:
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"template {self.name}: {field}={values!r} is not a list of names")
             object.__setattr__(self, field, tuple(values))
+        object.__setattr__(self, "options", tuple(self.options))
+        for option in self.options:
+            check_name(option.name)
+            if option.name in _ARGUMENTS or not option.values:
+                raise ValueError(
+                    f"template {self.name}: option {option.name} with values={option.values!r}; an option has values, "
+                    f"and another name than {', '.join(_ARGUMENTS)}"
+                )
         if bool(self.inputs) == bool(self.widths):
             raise ValueError(
                 f"template {self.name}: inputs={self.inputs}, widths={self.widths}; a template has cells that read "
@@ -85,6 +122,7 @@ def check_name(name):
 
 # By name, the templates of larq_nas, which `templates` enters, and those of users.
 BUILT_IN, _OWN = {}, {}
+_ALL = types.MappingProxyType(collections.ChainMap(_OWN, BUILT_IN))
 
 
 def register(template: Template) -> Template:
@@ -110,8 +148,8 @@ def unregister(name: str):
     del _OWN[name]
 
 
-def templates() -> dict:
+def templates() -> Mapping[str, Template]:
     """All templates by name."""
     # Not at the top, since `larq_nas.templates` imports `larq_nas.architecture`, which imports this module.
     importlib.import_module("larq_nas.templates")
-    return {**BUILT_IN, **_OWN}
+    return _ALL

@@ -4,14 +4,13 @@ Each is a function of an interpreter of the layer verbs: `networks.build` passes
 `counting.rows` one that counts. This module does not import TensorFlow.
 """
 
-import dataclasses
 import functools
 import numbers
 from collections.abc import Iterable
 
 from larq_nas import blocks, cells, chains
 from larq_nas.architecture import Architecture, sequence
-from larq_nas.registry import BUILT_IN, Template
+from larq_nas.registry import BUILT_IN, Option, Template
 
 # From this height on, images enter through a stem that shrinks them eightfold.
 LARGE_IMAGE, STEM_HALVINGS = 128, 3
@@ -38,6 +37,7 @@ def features(v, architecture: Architecture, images, choices=None, *, widths=None
     """
     if widths is not None:
         options["widths"] = widths
+    options |= {option.name: architecture.option(option.name) for option in architecture.kind.options}
     return architecture.kind.network(v, architecture, images, choices or {}, **options)
 
 
@@ -263,18 +263,16 @@ def _chained(v, architecture, inputs, choices, cell, own):
     return previous
 
 
-def _bats(v, architecture, images, choices, form="binary", preprocess_form="binary", normalize=False):
+def _bats(v, architecture, images, choices, *, preprocess, binarize, normalize=False):
     filters = architecture.stages[0].widths[0]
     if images.shape[1] >= LARGE_IMAGE:
         inputs = _imagenet_stem(v, images, filters, stem_groups(filters))
     else:
         x = v.relu(plain_stem(v, images, 3 * filters), name="stem_relu")
         inputs = x, x, False
-    forms = {"form": form, "preprocess_form": preprocess_form}
-    if choices:
-        # A search has float kernels.
-        forms = {key: "activations" if value == "binary" else value for key, value in forms.items()}
-    cell = functools.partial(cells.bats, **forms)
+    # A search has float kernels.
+    form = "real" if not binarize else "activations" if choices else "binary"
+    cell = functools.partial(cells.bats, form=form, preprocess_form="real" if preprocess == "float" else form)
     x = _chained(v, architecture, inputs, choices, cell, lambda index, stage: {"groups": stage.groups})
     return _normalized(v, x) if normalize else x
 
@@ -289,7 +287,7 @@ def stem_groups(filters: int) -> int:
     return next(groups for groups in range(max(filters // 20, 1), 0, -1) if filters // 2 % groups == 0)
 
 
-def _bars(v, architecture, images, choices, skip=True):
+def _bars(v, architecture, images, choices, *, cell_shortcut):
     stages = architecture.stages
     widths = [_widths(architecture, index, choices) for index in range(len(stages))] + [None]
     opening, groups = bars_cells(architecture, [max(stage.widths) for stage in stages], [max(s.depths) for s in stages])
@@ -298,7 +296,7 @@ def _bars(v, architecture, images, choices, skip=True):
     def cell(x, row, before, own):
         nonlocal index
         cell_name, filters, reduction = row
-        options = {"reduction": reduction, "skip": skip, "name": f"cell{index:02}"}
+        options = {"reduction": reduction, "skip": cell_shortcut, "name": f"cell{index:02}"}
         index += 1
         both = own and (before, own)
         return cells.bars(
@@ -408,6 +406,7 @@ BNAS = Template(
         "bin_conv_3x3",
         "bin_conv_5x5",
     ),
+    shared_edges="mixed",
     check=check_sizes,
     normalize=True,
 )
@@ -417,6 +416,8 @@ BARS = Template(
     _bars,
     inputs=1,
     operations=("none", "shortcut", "residual_bin_conv_3x3"),
+    shared_edges="residual",
+    options=(Option("cell_shortcut", (True, False)),),
     open_stages=True,
     check=check_bars,
 )
@@ -435,16 +436,13 @@ BATS = Template(
         "dil_group_conv_3x3",
         "dil_group_conv_5x5",
     ),
+    shared_edges="grouped",
+    # Without `binarize` nothing is binary, whatever `preprocess` is.
+    options=(Option("preprocess", ("binary", "float")), Option("binarize", (True, False))),
     grouped=True,
     check=check_bats,
     normalize=True,
 )
-
-
-def _variant(template, name, binary=True, **options):
-    return dataclasses.replace(
-        template, name=name, binary=binary, network=functools.partial(template.network, **options)
-    )
 
 
 def _chain_template(name):
@@ -452,15 +450,5 @@ def _chain_template(name):
     return Template(name, "dms", _chain, full_precision=True, **sizes)
 
 
-for _template in (
-    BNAS,
-    BARS,
-    # Without the shortcuts around its cells, to show what they do.
-    _variant(BARS, "bars_no_shortcut", skip=False),
-    BATS,
-    # With float preprocessing of the cells' inputs, and without anything binary.
-    _variant(BATS, "bats_float_preprocess", preprocess_form="real"),
-    _variant(BATS, "bats_real", binary=False, form="real", preprocess_form="real"),
-    *map(_chain_template, chains.WIDTHS),
-):
+for _template in (BNAS, BARS, BATS, *map(_chain_template, chains.WIDTHS)):
     BUILT_IN[_template.name] = _template

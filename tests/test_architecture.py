@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from larq_nas import zoo
 from larq_nas.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage, round_widths
-from larq_nas.methods import bars, bnas, dms
+from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.methods.bnas import OPERATIONS
 
 # Another process may hold the CPU: how long an example takes says nothing.
@@ -115,8 +115,72 @@ def test_provenance_goes_through_json_and_makes_no_other_architecture():
 
 def test_json_is_an_object_with_a_schema_number():
     value = json.loads(SPACE.to_json())
-    assert value["schema"] == 1
+    assert value["schema"] == 2
     assert list(value["cells"]) == ["normal", "reduce"]
+
+
+OPTIONS_OF_SCHEMA_1 = {
+    "bars_no_shortcut": {"cell_shortcut": False},
+    "bats_float_preprocess": {"preprocess": "float"},
+    "bats_real": {"binarize": False},
+}
+
+
+@pytest.mark.parametrize("old", OPTIONS_OF_SCHEMA_1)
+def test_templates_of_schema_1_are_options_today(old):
+    template, options = old.partition("_")[0], OPTIONS_OF_SCHEMA_1[old]
+    sample = (bars if template == "bars" else bats).space(filters=12).sample(0)
+    value = json.loads(sample.to_json()) | {"schema": 1}
+    assert Architecture.from_json(json.dumps(value)) == sample
+    read = Architecture.from_json(json.dumps(value | {"template": old}))
+    assert read == dataclasses.replace(sample, options=options) != sample
+    assert json.loads(read.to_json())["options"] == options
+    refused(json.dumps(value | {"schema": 2, "template": old}), f"template: '{old}' is unknown; accepted: bnas, bars")
+    refused(json.dumps(value | {"options": options}), "options: schema 1 has none; write schema 2")
+
+
+@pytest.mark.parametrize("options", [{}, {"preprocess": "float"}, {"preprocess": "float", "binarize": False}])
+def test_options_go_through_json(options):
+    space = dataclasses.replace(bats.space(3, 12), options=options)
+    copy = Architecture.from_json(space.to_json())
+    assert copy == space and hash(copy) == hash(space)
+    assert json.loads(space.to_json()).get("options", {}) == options
+    assert {name: copy.option(name) for name in options} == options
+    assert str(copy).startswith("options: ") == bool(options)
+
+
+def test_options_of_their_defaults_make_no_other_architecture():
+    space, values = bats.space(3, 12), {"preprocess": "binary", "binarize": True}
+    same = dataclasses.replace(space, options=values)
+    assert same == space and {name: same.option(name) for name in values} == values
+    pairs = (("binarize", False), ("preprocess", "float"))
+    assert dataclasses.replace(space, options=pairs[::-1]).options == pairs
+
+
+@pytest.mark.parametrize(
+    ("template", "options", "said"),
+    [
+        ("bats", {"groups": 2}, "options of template bats: 'groups' is unknown; accepted: preprocess, binarize"),
+        ("bars", {"binarize": False}, "options of template bars: 'binarize' is unknown; accepted: cell_shortcut"),
+        ("bnas", {"binarize": False}, "options of template bnas: 'binarize' is unknown; accepted: none"),
+        ("bats", {"binarize": 0}, "options.binarize: 0 is unknown; accepted: True, False"),
+        ("bats", {"binarize": None}, "options.binarize: None is unknown; accepted: True, False"),
+        ("bats", {"preprocess": "real"}, "options.preprocess: 'real' is unknown; accepted: 'binary', 'float'"),
+        ("bats", {"preprocess": ["float"]}, "options.preprocess: ['float'] is unknown; accepted: 'binary', 'float'"),
+        ("bats", ["binarize"], "options: ['binarize'] is not an object"),
+        ("bats", None, "options: None is not an object"),
+    ],
+)
+def test_options_that_the_template_does_not_take_are_refused(template, options, said):
+    space = {"bats": bats, "bars": bars, "bnas": bnas}[template].space(filters=12)
+    refused(json.dumps(json.loads(space.to_json()) | {"options": options}), said)
+    with pytest.raises(ArchitectureError, match="^options"):
+        dataclasses.replace(space, options=options)
+
+
+def test_options_that_the_template_does_not_have_cannot_be_asked_for():
+    with pytest.raises(ArchitectureError, match="options of template bats: 'skip' is unknown; accepted: preprocess"):
+        bats.space(3, 12).option("skip")
 
 
 def test_json_by_hand_may_leave_out_the_reduction():
@@ -298,8 +362,8 @@ def test_edge_from_a_later_node_is_refused_by_its_exact_place():
         (("stages", 0, "depths"), [], "has no candidates"),
         *((("template",), value, f"{value!r} is unknown; accepted: bnas") for value in ("darts", None, 1, ["bnas"])),
         *(
-            (("schema",), value, f"{value!r} is unknown; this version reads 1")
-            for value in (2, 0, "1", True, 1.0, None)
+            (("schema",), value, f"{value!r} is unknown; this version reads 1 and 2")
+            for value in (3, 0, "1", True, 1.0, None)
         ),
     ],
 )

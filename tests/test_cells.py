@@ -16,7 +16,7 @@ def test_only_edges_that_leave_an_input_of_a_reduction_have_strides():
     nodes = (Node((Edge(0, ("max_pool_3x3",)), Edge(1, ("bin_conv_3x3",))), 2), Node((Edge(2, ("bin_conv_3x3",)),), 1))
     images = tf.keras.layers.Input((8, 8, 4))
     cell = Cell("reduce", nodes)
-    states = Edges(Builder(), cell, 4, "mixed").states([images, images], 2, "cell")
+    states = Edges(Builder(), cell, 4).states([images, images], 2, "cell")
     assert [state.shape[1:3] for state in states] == [(8, 8), (8, 8), (4, 4), (4, 4)]
 
 
@@ -24,7 +24,7 @@ def test_a_node_is_the_sum_of_its_edges():
     node = Node((Edge(0, ("max_pool_3x3",)), Edge(1, ("avg_pool_3x3",)), Edge(0, ("none",))), 3)
     images = tf.keras.layers.Input((6, 6, 2))
     cell = Cell("normal", (node,))
-    states = Edges(Builder(), cell, 2, "mixed").states([images, images * 2.0], 1, "cell")
+    states = Edges(Builder(), cell, 2).states([images, images * 2.0], 1, "cell")
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype(np.float32)
     expected = tf.nn.max_pool2d(x, 3, 1, "SAME") + tf.nn.avg_pool2d(2 * x, 3, 1, "SAME")
     np.testing.assert_allclose(tf.keras.Model(images, states[2])(x), expected, atol=1e-6)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import small_cnn
 
-from larq_nas import datasets
+from larq_nas import cells, datasets
 from larq_nas.architecture import Architecture
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -68,7 +68,7 @@ def test_a_method_finds_trains_and_converts_a_network(method, name, data, tmp_pa
     recipes = [f"--flagfile={method}_images" if method != "bnas" else "--flagfile=images"] * (name == "cifar10")
     _run(tmp_path, "search", f"--method={method}", *recipes, *flags)
     genotype = Architecture.load(tmp_path / "runs/search/genotype.json")
-    assert all(cell.convolutions for cell in genotype.cells), str(genotype)
+    assert all(cells.convolutions(cell) for cell in genotype.cells), str(genotype)
     sizes = ["--filters=12"] * (method == "bnas")
     _run(tmp_path, "train", "--genotype=runs/search/genotype.json", *recipes, *sizes, *flags)
     _run(tmp_path, "convert")

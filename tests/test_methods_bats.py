@@ -133,11 +133,11 @@ def test_edges_are_ranked_at_the_temperature_of_the_search():
         assert [edge.source for edge in genotype.cell("normal").nodes[1].edges] == expected
 
 
-@pytest.mark.parametrize("template", ["bats", "bats_float_preprocess", "bats_real"])
+@pytest.mark.parametrize("options", [{}, {"preprocess": "float"}, {"binarize": False}])
 @pytest.mark.parametrize("shape", [(32, 32, 3), (129, 128, 3)])
-def test_costs_are_those_of_the_keras_model(template, shape):
+def test_costs_are_those_of_the_keras_model(options, shape):
     for seed, groups in ((0, 12), (1, 4), (2, "lce")):
-        genotype = dataclasses.replace(bats.space(4, 12, groups).sample(seed), template=template)
+        genotype = dataclasses.replace(bats.space(4, 12, groups).sample(seed), options=options)
         counts, expected = costs.count(genotype, shape, 10), costs.count(networks.build(genotype, shape, 10))
         assert {row.name: row for row in counts.rows} == {row.name: row for row in expected.rows}
 
@@ -150,6 +150,24 @@ def test_published_cells_have_the_known_numbers_of_weights():
         weights[next(part for part in weights if part in row.name)] += row.weights
     assert weights == {"preprocess": 1_354_320, "_state": 2_058_912, "stem": 2_916, "classifier": 5_760}
     assert all(len(cell.edges) == 8 for cell in zoo.genotype("bats").cells)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ({}, ()),
+        ({"binarize_preprocess": False}, (("preprocess", "float"),)),
+        ({"binarize": False}, (("binarize", False),)),
+        ({"binarize": False, "binarize_preprocess": False}, (("binarize", False),)),
+    ],
+)
+def test_the_space_sets_the_options_and_its_genotypes_keep_them(arguments, options):
+    space = bats.space(3, 12, **arguments)
+    even = {cell.name: np.full((len(cell.edges), len(bats.OPERATIONS)), 1 / 8) for cell in space.cells}
+    derived = bats.Strategy().derive(space, even)
+    assert space.binary == ("binarize" not in arguments)
+    for architecture in (space, space.sample(0), derived, bats.scale(derived, 24)):
+        assert architecture.template == "bats" and architecture.options == options
 
 
 @pytest.mark.parametrize("options", [{}, {"binarize": False}, {"binarize_preprocess": False}])

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import blocks, operations, quantizers, registry
-from larq_nas.building import Builder
+from larq_nas import operations, quantizers
 
 pytestmark = pytest.mark.onednn
 
@@ -18,11 +17,6 @@ def _model(**options):
 
 def _images(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-def test_every_operation_has_a_definition():
-    listed = {name for template in registry.templates().values() for name in template.operations}
-    assert set(blocks.OPERATIONS) == listed
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
@@ -74,21 +68,6 @@ def test_saved_layers_are_loaded_by_name(tmp_path):
     assert registered == ["larq_nas>XnorConv2D", "larq_nas>Zeroise"]
 
 
-@pytest.mark.parametrize("size", [8, 7])
-@pytest.mark.parametrize("kernel_size", [3, 5])
-def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, kernel_size):
-    images = tf.keras.layers.Input((size, size, 4))
-    strided, plain = (
-        tf.keras.Model(
-            images, blocks.convolution_block(Builder(), images, 6, kernel_size, strides, 2, name=f"s{strides}")
-        )
-        for strides in (2, 1)
-    )
-    plain.set_weights(strided.get_weights())
-    x = _images(2, size, size, 4)
-    np.testing.assert_allclose(strided(x), plain(x)[:, ::2, ::2], atol=1e-5)
-
-
 def test_layer_scaled_convolutions_have_one_scale():
     images = tf.keras.layers.Input((6, 6, 8))
     model = tf.keras.Model(images, operations.layer_scaled_conv(images, 4, 3))
@@ -97,42 +76,6 @@ def test_layer_scaled_convolutions_have_one_scale():
     padded = np.pad(np.where(x >= 0, 1, -1), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1)
     expected = tf.nn.conv2d(padded.astype(np.float32), scaled.astype(np.float32), 1, "VALID")
     np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5), (2, 1)])
-def test_strided_halves_see_pixels_one_apart(size):
-    images = tf.keras.layers.Input((*size, 4))
-    model = tf.keras.Model(images, blocks.strided_halves(Builder(), images, 6, name="x"))
-    x = _images(2, *size, 4)
-    binary = np.where(x >= 0, 1, -1)
-    # Ones all around; the first tap of the first half is one before the first pixel, that of the second half at it.
-    padded = np.pad(binary, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=1).astype(np.float32)
-    halves = []
-    for step, name in enumerate(("x_conv0", "x_conv1")):
-        kernel = model.get_layer(name).get_weights()[0]
-        scaled = (np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()).astype(np.float32)
-        height, width = (-(-side // 2) for side in size)
-        begin = 2 + step
-        part = padded[:, begin : begin + 2 * height + 1, begin : begin + 2 * width + 1]
-        halves.append(tf.nn.conv2d(part, scaled, 2, "VALID")[:, :height, :width])
-    np.testing.assert_allclose(model(x), np.concatenate(halves, axis=-1), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("strides", [1, 2])
-def test_the_residual_block_adds_its_normalized_input(strides):
-    images = tf.keras.layers.Input((6, 6, 4))
-    filters = 4 * strides
-    block = blocks.residual_block(Builder(), images, filters, 3, strides, name="x")
-    model = tf.keras.Model(images, block)
-    x = _images(2, 6, 6, 4)
-    z = model.get_layer("x_norm")(x).numpy()
-    if strides == 1:
-        convolution, shortcut = model.get_layer("x_conv")(z), z
-    else:
-        convolution = tf.keras.Model(images, model.get_layer("x_halves").output)(x)
-        shortcut = z.reshape(2, 3, 2, 3, 2, 4).mean(axis=(2, 4))
-        shortcut = np.concatenate([shortcut, shortcut], axis=-1)
-    np.testing.assert_allclose(model(x), np.maximum(convolution + shortcut, 0), atol=1e-5)
 
 
 def test_a_quantizer_without_a_scale_is_refused():
@@ -153,21 +96,6 @@ def test_layers_are_made_again_from_their_configuration(layer):
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
     x = _images(2, 4, 4, 4)
     np.testing.assert_array_equal(again(x), layer(x))
-
-
-@pytest.mark.parametrize("name", ["none", "shortcut", "residual_bin_conv_3x3"])
-def test_strided_operations_of_bars_double_the_channels(name):
-    images = tf.keras.layers.Input((7, 6, 4))
-    assert blocks.apply(Builder(), name, images, 8, 2, layer_name="x").shape == (None, 4, 3, 8)
-
-
-@pytest.mark.parametrize("name", blocks.OPERATIONS)
-@pytest.mark.parametrize("strides", [1, 2])
-def test_every_operation_gives_the_same_shape(name, strides):
-    images = tf.keras.layers.Input((7, 7, 4))
-    # It knows the operations of the other methods, too.
-    output = blocks.apply(Builder(), name, images, 4, strides, layer_name="x")
-    assert output.shape == (None, -(-7 // strides), -(-7 // strides), 4)
 
 
 @pytest.mark.parametrize("training", [False, True])

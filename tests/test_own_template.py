@@ -1,7 +1,6 @@
 """A template and an operation that this file defines: they need no edit anywhere else."""
 
 import dataclasses
-import inspect
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import tensorflow as tf
 
 from larq_nas import (
     blocks,
-    building,
     cells,
     costs,
     counting,
@@ -24,8 +22,8 @@ from larq_nas import (
     supernet,
 )
 from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.building import Builder
 from larq_nas.converters import tflite
+from larq_nas.mixed import MixedEdges
 
 
 def pair(v, x, filters, strides, name):
@@ -165,23 +163,6 @@ def _of_pairs(cell):
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel_size", "said"),
-    [
-        ("residual", 3, "is one of larq_nas"),
-        ("bin_conv_3x3", 3, "is one of larq_nas"),
-        ("concat", 3, "is one of larq_nas"),
-        ("my_pool", 3, "nor end with pool"),
-        ("float_pair", 3, "must not begin with float"),
-        ("a b", 3, "is no name"),
-        ("mine", (1, 3), "is no positive integer"),
-    ],
-)
-def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
-    with pytest.raises(ValueError, match=said):
-        blocks.register(name, pair, kernel_size)
-
-
-@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"name": "bnas"}, "is one of larq_nas"),
@@ -189,6 +170,9 @@ def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
         ({"inputs": 0}, "has cells that read inputs, or widths"),
         ({"widths": ("stem",)}, "has cells that read inputs, or widths"),
         ({"name": "Toy"}, "is no name"),
+        ({"options": [registry.Option("Deep", (True,))]}, "is no name"),
+        ({"options": [registry.Option("deep", ())]}, r"option deep with values=\(\); an option has values"),
+        ({"options": [registry.Option("binary", (True,))]}, "another name than normalize, binary, widths"),
     ],
 )
 def test_a_template_that_cannot_be_is_refused(options, said):
@@ -196,6 +180,49 @@ def test_a_template_that_cannot_be_is_refused(options, said):
         registry.register(
             registry.Template(**{"name": "own", "method": "own", "network": network, "inputs": 1} | options)
         )
+
+
+def test_options_of_a_template_reach_its_network(space):
+    def optional(v, architecture, images, choices, *, repeats, binarize):
+        x = network(v, architecture, images, choices)
+        for index in range(repeats):
+            x = blocks.convolution_block(v, x, 8, binary=binarize, name=f"repeat{index}")
+        return x
+
+    options = registry.Option("repeats", (0, 1, 2)), registry.Option("binarize", (True, False))
+    toy = registry.templates()["toy"]
+    registry.register(dataclasses.replace(toy, name="optional", network=optional, options=options))
+    try:
+        genotype = dataclasses.replace(space.sample(0), template="optional")
+        for repeats, binarize in ((0, True), (2, True), (2, False)):
+            chosen = dataclasses.replace(genotype, options={"repeats": repeats, "binarize": binarize})
+            assert (chosen.option("repeats"), chosen.binary) == (repeats, binarize)
+            assert Architecture.from_json(chosen.to_json()) == chosen
+            for network_ in (chosen, networks.build(chosen, (8, 8, 3), 3)):
+                rows = [row for row in costs.count(network_, (8, 8, 3), 3).rows if "repeat" in row.name and row.macs]
+                assert [row.binary for row in rows] == [binarize] * repeats
+    finally:
+        registry.unregister("optional")
+
+
+def test_a_template_may_take_the_shared_edges_of_another(space):
+    names = "none", "max_pool_3x3", "bin_conv_3x3"
+    nodes = Node((Edge(0, names),), 1), Node((Edge(0, names), Edge(1, names)), 2)
+    toy = dataclasses.replace(registry.templates()["toy"], name="shared", operations=names)
+
+    def layers(shared_edges):
+        registry.register(dataclasses.replace(toy, shared_edges=shared_edges))
+        try:
+            searched = dataclasses.replace(space, template="shared", cells=(Cell("normal", nodes),))
+            return networks.build(searched, (8, 8, 3), 3).layers
+        finally:
+            registry.unregister("shared")
+
+    # For each state that edges leave, in each of two cells.
+    assert sum(isinstance(layer, MixedEdges) for layer in layers("mixed")) == 4
+    assert not any(isinstance(layer, MixedEdges) for layer in layers("one_by_one"))
+    with pytest.raises(ValueError, match="shared_edges='all': accepted are one_by_one, mixed, residual, grouped"):
+        layers("all")
 
 
 def test_an_operation_that_is_not_known_is_named(space):
@@ -224,29 +251,3 @@ def test_an_operation_of_other_sizes_than_it_was_asked_for_is_named(space):
     finally:
         registry.unregister("wrong")
         blocks.unregister("narrow")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"kind": "xnor", "groups": 2}, "kind='xnor': takes no groups; accepted are dilation_rate"),
-        ({"kind": "step", "dilation_rate": 2}, "kind='step': takes no dilation_rate; accepted are no options"),
-        ({"kind": "float", "dilation_rate": 2}, "kind='float': takes no dilation_rate"),
-        ({"kind": "binary"}, "kind='binary': accepted are float"),
-    ],
-)
-@pytest.mark.parametrize("builds", [True, False])
-def test_both_interpreters_refuse_alike_what_a_convolution_does_not_take(options, said, builds):
-    v = Builder() if builds else counting.Counter()
-    x = tf.keras.layers.Input((8, 8, 4)) if builds else counting.Features(8, 8, 4)
-    with pytest.raises(ValueError, match=said):
-        v.conv(x, 4, 3, name="x", **options)
-
-
-def test_both_interpreters_have_the_same_verbs():
-    assert set(building.CONVOLUTIONS) == set(counting.CONVOLUTIONS)
-    for name, verb in vars(counting.Counter).items():
-        if name.startswith("_") or name == "conv":
-            continue
-        # Compared by what the callers see.
-        assert inspect.signature(verb) == inspect.signature(getattr(Builder, name)), name

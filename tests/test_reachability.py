@@ -82,5 +82,6 @@ def test_stages_without_cells_pass_everything_on():
     cells = genotype("bars_no_shortcut").cells
     stages = (dataclasses.replace(SPACES["bars_no_shortcut"].sample(0).stages[0], depths=(0,)),)
     names = {stages[0].cell}
-    architecture = Architecture("bars_no_shortcut", tuple(c for c in cells if c.name in names), stages)
+    cells = tuple(cell for cell in cells if cell.name in names)
+    architecture = Architecture("bars", cells, stages, {"cell_shortcut": False})
     assert reaches_classifier(architecture)

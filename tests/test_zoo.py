@@ -1,5 +1,7 @@
 import inspect
 import itertools
+import json
+import pathlib
 
 import larq as lq
 import numpy as np
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 import larq_nas
 from larq_nas import configs, costs, zoo
+from larq_nas.architecture import Architecture
 from larq_nas.converters import tflite
 from larq_nas.methods import dms
 
@@ -44,6 +47,18 @@ def test_every_model_has_the_signature_of_a_keras_application_and_says_what_its_
         assert fact in inspect.getdoc(function)
     if name in zoo.GENOTYPES:
         assert f"{variant.parameters:,}" in inspect.getdoc(function)
+
+
+@pytest.mark.parametrize("name", zoo.GENOTYPES)
+def test_genotype_files_of_schema_1_are_the_networks_that_schema_2_writes(name):
+    text = (pathlib.Path(zoo.__file__).parent / "genotypes" / f"{name}.json").read_text()
+    genotype, variant = Architecture.from_json(text), zoo.VARIANTS[name]
+    assert json.loads(text)["schema"] == 1 and json.loads(genotype.to_json())["schema"] == 2
+    copy = Architecture.from_json(genotype.to_json())
+    assert copy == genotype and copy.provenance == genotype.provenance
+    counts = costs.count(copy, variant.input_shape, variant.num_classes)
+    assert (counts.params, counts.bytes) == (variant.parameters, variant.memory)
+    assert genotype.binary == ("real" not in name) and bool(genotype.options) == ("real" in name)
 
 
 @pytest.mark.parametrize("name", zoo.list_models("bnas*"))

@@ -4,7 +4,7 @@ import logging
 import pathlib
 import shutil
 
-from larq_nas import costs, locks, runs, tables
+from larq_nas import cells, costs, locks, runs, tables
 from larq_nas.architecture import Architecture
 from larq_nas.configs import SearchConfig
 from larq_nas.tasks.data import load_images, start_run
@@ -65,7 +65,7 @@ def _search(config):
 
 def _warn_of_collapse(genotype):
     """Warns if cells were found that have no convolution."""
-    poor = [cell for cell in genotype.cells if not cell.convolutions]
+    poor = [cell for cell in genotype.cells if not cells.convolutions(cell)]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         logger.warning(

@@ -6,6 +6,7 @@ import math
 import shutil
 
 from larq_nas import chains, locks, registry, runs, tables, zoo
+from larq_nas.architecture import Architecture
 from larq_nas.configs import TrainConfig
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
@@ -38,8 +39,8 @@ def _train(config):
     check_precision(architecture, config)
     check_reachable(architecture, f"--genotype={name}")
     staged = len(config.stages) > 1
-    template = registry.templates().get(architecture.template)
-    if staged and (config.full_precision or template and not template.binary):
+    real = isinstance(architecture, Architecture) and not architecture.binary
+    if staged and (config.full_precision or real):
         raise TaskError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(config.run_dir)
     data = load_images(config)

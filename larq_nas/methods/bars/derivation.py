@@ -87,7 +87,7 @@ def decide(space: Architecture, indices: dict) -> Architecture:
     for number, stage in enumerate(space.stages):
         width, depth = indices.get(templates.width_name(number), 0), indices.get(templates.depth_name(number), 0)
         stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
-    return Architecture(space.template, tuple(cells), tuple(stages))
+    return Architecture(space.template, tuple(cells), tuple(stages), space.options)
 
 
 def one_hot(space: Architecture, indices: dict) -> dict:

@@ -54,8 +54,8 @@ def space(
             )
         )
     names = dict.fromkeys(name for stage in stages for name in (stage.cell, stage.reduction) if name)
-    template = "bars" if cell_shortcut else "bars_no_shortcut"
-    return Architecture(template, tuple(Cell(name, nodes) for name in names), tuple(stages))
+    cells = tuple(Cell(name, nodes) for name in names)
+    return Architecture("bars", cells, tuple(stages), {"cell_shortcut": cell_shortcut})
 
 
 def scale(architecture: Architecture, filters: int) -> Architecture:

@@ -32,9 +32,10 @@ def space(
     nodes = tuple(
         Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
     )
-    template = "bats_real" if not binarize else "bats" if binarize_preprocess else "bats_float_preprocess"
+    options = {"preprocess": "binary" if binarize_preprocess else "float"} if binarize else {"binarize": False}
     cells = Cell("normal", nodes), Cell("reduce", nodes)
-    return scale(Architecture(template, cells, thirds(3, 4)), filters, layers, groups or GROUPS, channels_per_group)
+    smallest = Architecture("bats", cells, thirds(3, 4), options)
+    return scale(smallest, filters, layers, groups or GROUPS, channels_per_group)
 
 
 def scale(architecture: Architecture, filters=None, layers=None, groups=None, channels_per_group=None) -> Architecture:
@@ -67,7 +68,7 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
             raise ValueError(f"filters: {stage.widths[0]} is no multiple of {SHUFFLE}, and channels cannot be shuffled")
         kept = before.groups if groups is channels_per_group is None else groups
         stages.append(dataclasses.replace(stage, groups=groups_of(stage.widths[0], kept, channels_per_group)))
-    return Architecture(architecture.template, architecture.cells, tuple(stages))
+    return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
 def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:

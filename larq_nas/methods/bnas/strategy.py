@@ -79,7 +79,7 @@ def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
             ]
             nodes.append(Node(tuple(_kept(options, node.keep)), node.keep))
         cells.append(Cell(cell.name, tuple(nodes)))
-    return Architecture(space.template, tuple(cells), space.stages)
+    return Architecture(space.template, tuple(cells), space.stages, space.options)
 
 
 def _kept(options, keep):
