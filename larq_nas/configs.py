@@ -120,6 +120,8 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
 
     heading: typing.ClassVar[str] = "search"
     method: typing.ClassVar[str] = ""
+    # Options of a training that only networks of some methods take: those of this method.
+    network_options: typing.ClassVar[tuple[str, ...]] = ()
 
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
     final_learning_rate: float = option(0.001, "learning rate of the last epoch", least=0)
@@ -172,6 +174,22 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
         from larq_nas import training
 
         return training.search(strategy, space, data, run, self)
+
+    @classmethod
+    def scaled(cls, genotype: Architecture, config: "TrainConfig") -> Architecture:
+        """The genotype of a training, at the size that its `network_options` ask for.
+
+        # Arguments
+            genotype: A genotype of this method.
+            config: The configuration of the training.
+
+        # Returns
+            A genotype; the same one by default.
+
+        # Raises
+            ValueError: If there is none of this size.
+        """
+        return genotype
 
     def counted_images(self, input_shape, num_classes: int) -> tuple:
         """Shape of the images and number of classes for which costs count; those of the data by default."""

@@ -12,8 +12,8 @@ from larq_nas.converters import tflite
 from larq_nas.methods import bnas
 from larq_nas.operations import binary_conv
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "docs"))
-import costs as published  # noqa: E402  (docs/costs.py)
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+import costs as published  # noqa: E402  (experiments/costs.py)
 
 layers = tf.keras.layers
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)

@@ -5,9 +5,9 @@ import logging
 import math
 import shutil
 
-from larq_nas import chains, locks, registry, runs, tables, zoo
+from larq_nas import locks, methods, registry, runs, tables, zoo
 from larq_nas.architecture import Architecture
-from larq_nas.configs import TrainConfig
+from larq_nas.configs import SearchConfig, TrainConfig
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
@@ -97,31 +97,43 @@ def _name(config):
     return config.genotype if isinstance(config.genotype, str) else "genotype"
 
 
-def _scaled(architecture, config):
-    """The genotype of a training at the asked size, after a check of what it is asked for."""
-    from larq_nas.methods import bats, bnas
-
-    template = registry.templates().get(architecture.template)
-    method = template and template.method
-    of_bats = {"groups": config.groups, "channels_per_group": config.channels_per_group}
-    of_chains = {"full_precision": config.full_precision, "initial_weights": config.initial_weights}
-    for networks, accepted, options, none in (
-        ("bnas and bats", method in ("bnas", "bats"), {"filters": config.filters, "layers": config.layers}, ""),
-        ("bats", method == "bats", {**of_bats, "auxiliary_weight": config.auxiliary_weight}, ""),
-        (" and ".join(chains.WIDTHS), template and template.full_precision, of_chains, ""),
-        ("cells", template and template.inputs, {"drop_path": config.drop_path}, "; use --drop_path=0"),
-    ):
-        for name, value in options.items():
-            if value and not accepted:
-                raise TaskError(f"--{name}: is for networks of {networks}, and {_name(config)} is none{none}")
-    if isinstance(architecture, zoo.Baseline):
-        return architecture
+def _scaled(network, config):
+    """The genotype of a training at the size that is asked for, after a check of what the network takes."""
+    template = registry.templates().get(network.template)
+    searched = methods.get(template.method) if template and template.method in methods.names() else SearchConfig
+    _check_options(template, searched, config)
+    if isinstance(network, zoo.Baseline):
+        return network
     try:
-        if architecture.kind.grouped:
-            return bats.scale(architecture, config.filters, config.layers, **config.group_options)
-        return bnas.scale(architecture, config.filters, config.layers)
+        return searched.scaled(network, config)
     except ValueError as error:
         raise TaskError(str(error)) from None
+
+
+def _check_options(template, searched, config):
+    """Refuses options that the network does not take.
+
+    # Arguments
+        template: The `registry.Template` of the network, or `None`.
+        searched: The class of the configurations of its method.
+        config: The configuration of the training.
+    """
+
+    def refuse(option, networks, advice=""):
+        raise TaskError(f"--{option}: is for networks of {networks}, and {_name(config)} is none{advice}")
+
+    takers = {}
+    for method in methods.names():
+        for option in methods.get(method).network_options:
+            takers.setdefault(option, []).append(method)
+    for option, known in takers.items():
+        if getattr(config, option) and option not in searched.network_options:
+            refuse(option, " and ".join(known))
+    for option in ("full_precision", "initial_weights"):
+        if getattr(config, option) and not (template and template.full_precision):
+            refuse(option, " and ".join(name for name, other in registry.templates().items() if other.full_precision))
+    if config.drop_path and not (template and template.inputs):
+        refuse("drop_path", "cells", "; use --drop_path=0")
 
 
 def _counts(network, data, name):

@@ -4,7 +4,7 @@ import dataclasses
 import typing
 
 from larq_nas.architecture import Architecture
-from larq_nas.configs import ChainedCellSearchConfig, GroupsConfig
+from larq_nas.configs import ChainedCellSearchConfig, GroupsConfig, TrainConfig
 from larq_nas.methods.bats.search_space import scale, space
 from larq_nas.options import changed_default, option
 
@@ -14,6 +14,10 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
     """A search by BATS. The defaults are those of the search on CIFAR-10, as far as it is known."""
 
     heading: typing.ClassVar[str] = "bats"
+    network_options: typing.ClassVar[tuple[str, ...]] = (
+        *("filters", "layers", "groups", "channels_per_group"),
+        "auxiliary_weight",
+    )
 
     filters: int = changed_default(ChainedCellSearchConfig, "filters", 24)
     optimizer: str = changed_default(ChainedCellSearchConfig, "optimizer", "adam")
@@ -30,6 +34,10 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
     def space(self) -> Architecture:
         forms = {"binarize": self.binarize, "binarize_preprocess": self.binarize_preprocess}
         return space(self.layers, self.filters, **self.group_options, **forms)
+
+    @classmethod
+    def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
+        return scale(genotype, config.filters, config.layers, **config.group_options)
 
     def strategy(self, space: Architecture, input_shape, num_classes: int):
         from larq_nas.methods.bats.strategy import Strategy

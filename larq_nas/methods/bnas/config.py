@@ -4,7 +4,7 @@ import dataclasses
 import typing
 
 from larq_nas.architecture import Architecture
-from larq_nas.configs import ChainedCellSearchConfig
+from larq_nas.configs import ChainedCellSearchConfig, TrainConfig
 from larq_nas.methods.bnas.search_space import scale, space
 from larq_nas.options import option
 
@@ -14,6 +14,7 @@ class BnasConfig(ChainedCellSearchConfig):
     """A search by BNAS. The defaults are those of the published search on CIFAR-10."""
 
     heading: typing.ClassVar[str] = "bnas"
+    network_options: typing.ClassVar[tuple[str, ...]] = ("filters", "layers")
 
     diversity: float = option(1.0, "strength of the diversity regulariser", least=0)
     diversity_decay: float = option(7.7, "epochs in which it falls to 1/e", least=1e-6, in_epochs=True)
@@ -23,6 +24,10 @@ class BnasConfig(ChainedCellSearchConfig):
 
     def space(self) -> Architecture:
         return space(self.layers, self.filters)
+
+    @classmethod
+    def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
+        return scale(genotype, config.filters, config.layers)
 
     def strategy(self, space: Architecture, input_shape, num_classes: int):
         from larq_nas.methods.bnas.strategy import Strategy

@@ -1,7 +1,7 @@
 """Writes `docs/dms.md` and `docs/dms.png`: experiments with DMS on CIFAR-10.
 
 pip install --editable '.[docs]'
-python docs/dms.py RUNS DATA_DIR
+python experiments/dms.py RUNS DATA_DIR
 
 RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
 """
@@ -12,13 +12,13 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from experiments import accuracy, command, summary
+from trained import accuracy, command, summary
 
 import larq_nas
 from larq_nas.architecture import Architecture
 from larq_nas.methods import dms
 
-HERE = pathlib.Path(__file__).parent
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SMALL = "--train_examples=6000 --epochs=20"
 # Name of the run: flags of the search and the megabytes that table 1 of DMS prints.
 SEARCHES = {
@@ -65,7 +65,7 @@ def draw(runs):
         axes[2].plot([row["epoch"] + 1 for row in rows], [row["loss"] for row in rows], label=label)
     axes[2].set(xlabel="round", ylabel="training loss at its end")
     axes[2].legend(fontsize=8)
-    figure.savefig(HERE / "dms.png", dpi=100, metadata={"Software": None})
+    figure.savefig(DOCS / "dms.png", dpi=100, metadata={"Software": None})
 
 
 def dynamics(runs):
@@ -116,12 +116,12 @@ def main(folder, data_dir):
         uniform_size=float(dms.size(even, SHAPE, CLASSES)),
         uniform_widths=", ".join(map(str, dms.base_widths(even))),
     )
-    (HERE / "dms.md").write_text(text, encoding="utf-8")
+    (DOCS / "dms.md").write_text(text, encoding="utf-8")
 
 
 TEXT = """# DMS: experiments
 
-Written by `python docs/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, and a
+Written by `python experiments/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, and a
 part of them: what is compared here was trained equally, and nothing is to be compared with accuracies of papers.
 
 ## Channels by layer

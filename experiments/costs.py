@@ -1,6 +1,6 @@
 """Writes `docs/costs.md`: published costs of binary networks, and what `larq_nas.costs` counts for them.
 
-python docs/costs.py
+python experiments/costs.py
 """
 
 import pathlib
@@ -149,7 +149,7 @@ def _difference(equal, ours, published):
 
 TEXT = """# Published costs, and ours
 
-Written by `python docs/costs.py`. `larq_nas.costs.count` gives multiply-accumulates (MACs), parameters and bytes of
+Written by `python experiments/costs.py`. `larq_nas.costs.count` gives multiply-accumulates (MACs), parameters and bytes of
 every layer; FLOPs and BiOps are twice the MACs, padded taps count, additions, pools and normalizations do not. No two
 papers sum up alike, and some tables do not in themselves: the column "how it is counted" says by which convention ours
 stands beside theirs. The last column is 0 where ours, rounded or cut as the table is, equals the published figure, and
@@ -170,4 +170,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(__file__).with_suffix(".md"))
+    main(pathlib.Path(__file__).parents[1] / "docs/costs.md")

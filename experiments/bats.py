@@ -1,7 +1,7 @@
 """Writes `docs/bats.md` and `docs/bats.png`: experiments with BATS on CIFAR-10.
 
 pip install --editable '.[docs]'
-python docs/bats.py RUNS DATA_DIR
+python experiments/bats.py RUNS DATA_DIR
 
 RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
 """
@@ -12,7 +12,7 @@ import pathlib
 import sys
 
 import matplotlib.pyplot as plt
-from experiments import accuracy, command, summary
+from trained import accuracy, command, summary
 
 import larq_nas
 from larq_nas import costs, networks
@@ -21,7 +21,7 @@ from larq_nas.blocks import OPERATIONS
 from larq_nas.converters import tflite
 from larq_nas.methods import bats
 
-HERE = pathlib.Path(__file__).parent
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SEARCHES = {
     "t02": "search --flagfile=bats_cifar10_cpu",
     "t1": "search --flagfile=bats_cifar10_cpu --softmax_temperature=1",
@@ -66,7 +66,7 @@ def draw(runs):
         axis.legend(fontsize=8)
     axes[0].set(ylabel="mean entropy of an edge (nats)", ylim=(0, 2.1))
     axes[1].set(ylabel="validation accuracy of the supernet")
-    figure.savefig(HERE / "bats.png", dpi=100, metadata={"Software": None})
+    figure.savefig(DOCS / "bats.png", dpi=100, metadata={"Software": None})
 
 
 def zoo_table():
@@ -129,12 +129,12 @@ def main(folder, data_dir):
         zoo=zoo_table(),
         groups=groups_table(),
     )
-    (HERE / "bats.md").write_text(text, encoding="utf-8")
+    (DOCS / "bats.md").write_text(text, encoding="utf-8")
 
 
 TEXT = """# BATS: experiments
 
-Written by `python docs/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, at
+Written by `python experiments/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, at
 half of their height and width, and 6,000 of them: what is compared here was trained equally, and nothing is to be
 compared with accuracies of papers.
 

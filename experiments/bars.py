@@ -1,7 +1,7 @@
 """Writes `docs/bars.md` and `docs/bars.png`: three experiments with BARS on CIFAR-10.
 
 pip install --editable '.[docs]'
-python docs/bars.py RUNS DATA_DIR
+python experiments/bars.py RUNS DATA_DIR
 
 RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
 """
@@ -14,14 +14,14 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from experiments import accuracy, command, summary
+from trained import accuracy, command, summary
 
 import larq_nas
 from larq_nas import costs, templates
 from larq_nas.architecture import Architecture
 from larq_nas.methods import bars
 
-HERE = pathlib.Path(__file__).parent
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SEARCH = (
     "search --flagfile=bars_cifar10_cpu --genotype_filters=64 --budget=3747M --budget_params=10.76M --budget_flops=3M"
 )
@@ -77,7 +77,7 @@ def dynamics(rows):
     right.plot(epochs, [row["budget"] / 1e6 for row in rows], "--", label="budget")
     right.set(xlabel="epoch", ylabel="M BiOps", ylim=(0, None))
     right.legend()
-    figure.savefig(HERE / "bars.png", dpi=100, metadata={"Software": None})
+    figure.savefig(DOCS / "bars.png", dpi=100, metadata={"Software": None})
     lines = [
         "| epoch | temperature | entropy of operations | of widths | of depths | expected BiOps | normal cells | "
         "reductions | depths | widths | validation accuracy |",
@@ -142,12 +142,12 @@ def main(folder, data_dir):
         paired=summary(of_random[-SEEDS:]),
         bare_paired=summary(of_bare_random),
     )
-    (HERE / "bars.md").write_text(text, encoding="utf-8")
+    (DOCS / "bars.md").write_text(text, encoding="utf-8")
 
 
 TEXT = """# BARS: experiments
 
-Written by `python docs/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, at
+Written by `python experiments/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded, at
 half of their height and width, and 10,000 of them: what is compared here was trained equally, and nothing is to be
 compared with accuracies of papers.
 

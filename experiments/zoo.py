@@ -1,6 +1,6 @@
 """Writes `docs/zoo.md`, and a report in `docs/reports` for every model of the zoo: what the converter makes of it.
 
-python docs/zoo.py [--overwrite]
+python experiments/zoo.py [--overwrite]
 
 A model whose report exists is not converted again without `--overwrite`.
 """
@@ -18,8 +18,8 @@ from larq_nas import runs, timing
 from larq_nas.__main__ import load_tensorflow
 from larq_nas.timing import Options
 
-HERE = pathlib.Path(__file__).parent
-REPORTS = HERE / "reports"
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+REPORTS = DOCS / "reports"
 OPTIONS = Options(runs=20, warmup_runs=3, timeout=600)
 IMAGES = 32
 # How much images and BatchNorms are changed to see how much a network makes of it.
@@ -134,12 +134,12 @@ def main(overwrite):
             if process.exitcode:
                 sys.exit(f"{name} was not converted")
             print(row(name), flush=True)
-    (HERE / "zoo.md").write_text(TEXT + "".join(f"{row(name)}\n" for name in names), encoding="utf-8")
+    (DOCS / "zoo.md").write_text(TEXT + "".join(f"{row(name)}\n" for name in names), encoding="utf-8")
 
 
 TEXT = f"""# The zoo as files
 
-Written by `python docs/zoo.py`: every model of `larq_nas zoo`, converted for Larq Compute Engine (LCE), audited, run
+Written by `python experiments/zoo.py`: every model of `larq_nas zoo`, converted for Larq Compute Engine (LCE), audited, run
 and timed. The reports are in [`docs/reports`](reports), without their lists of operators.
 
 - **Packed / all** counts the binary convolutions of the network; the last column says what became of the others.
