@@ -147,9 +147,9 @@ def main(folder, data_dir):
 
 TEXT = """# BARS: experiments
 
-Written by `python experiments/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded,
-at half of their height and width, and 10,000 of them: what is compared here was trained equally, and nothing is to be
-compared with accuracies of papers.
+Written by `python experiments/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
+JPEG-recoded, at half of their height and width, and 10,000 of them: what is compared here was trained equally, and
+nothing is to be compared with accuracies of papers.
 
 ## What a search does over time
 

@@ -134,9 +134,9 @@ def main(folder, data_dir):
 
 TEXT = """# BATS: experiments
 
-Written by `python experiments/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded,
-at half of their height and width, and 6,000 of them: what is compared here was trained equally, and nothing is to be
-compared with accuracies of papers.
+Written by `python experiments/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
+JPEG-recoded, at half of their height and width, and 6,000 of them: what is compared here was trained equally, and
+nothing is to be compared with accuracies of papers.
 
 ```shell
 {searches}

@@ -149,14 +149,14 @@ def _difference(equal, ours, published):
 
 TEXT = """# Published costs, and ours
 
-Written by `python experiments/costs.py`. `larq_nas.costs.count` gives multiply-accumulates (MACs), parameters and bytes
-of every layer; FLOPs and BiOps are twice the MACs, padded taps count, additions, pools and normalizations do not. No two
-papers sum up alike, and some tables do not in themselves: the column "how it is counted" says by which convention ours
-stands beside theirs. The last column is 0 where ours, rounded or cut as the table is, equals the published figure, and
-else the difference. Not reproduced by the network as it is described are: FLOPs and parameters of the ResNet-34, all
-figures of Bi-Real, those of the ResNet-18 with float downsampling on ImageNet, four of the sums of equivalent
-operations, and the sizes of DMS's ResNet-18 on CIFAR-10 at widths 2 to 4, which are no quadratic function of the width
-as any uniform network's are.
+Written by `python experiments/costs.py`. `larq_nas.costs.count` gives multiply-accumulates (MACs), parameters and
+bytes of every layer; FLOPs and BiOps are twice the MACs, padded taps count, additions, pools and normalizations do
+not. No two papers sum up alike, and some tables do not in themselves: the column "how it is counted" says by which
+convention ours stands beside theirs. The last column is 0 where ours, rounded or cut as the table is, equals the
+published figure, and else the difference. Not reproduced by the network as it is described are: FLOPs and parameters
+of the ResNet-34, all figures of Bi-Real, those of the ResNet-18 with float downsampling on ImageNet, four of the sums
+of equivalent operations, and the sizes of DMS's ResNet-18 on CIFAR-10 at widths 2 to 4, which are no quadratic
+function of the width as any uniform network's are.
 
 | table | network | figure | published | ours | how it is counted | difference |
 |---|---|---|---|---|---|---|

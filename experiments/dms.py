@@ -121,8 +121,9 @@ def main(folder, data_dir):
 
 TEXT = """# DMS: experiments
 
-Written by `python experiments/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10, JPEG-recoded,
-and a part of them: what is compared here was trained equally, and nothing is to be compared with accuracies of papers.
+Written by `python experiments/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
+JPEG-recoded, and a part of them: what is compared here was trained equally, and nothing is to be compared with
+accuracies of papers.
 
 ## Channels by layer
 

@@ -139,8 +139,8 @@ def main(overwrite):
 
 TEXT = f"""# The zoo as files
 
-Written by `python experiments/zoo.py`: every model of `larq_nas zoo`, converted for Larq Compute Engine (LCE), audited,
-run and timed. The reports are in [`docs/reports`](reports), without their lists of operators.
+Written by `python experiments/zoo.py`: every model of `larq_nas zoo`, converted for Larq Compute Engine (LCE),
+audited, run and timed. The reports are in [`docs/reports`](reports), without their lists of operators.
 
 - **Packed / all** counts the binary convolutions of the network; the last column says what became of the others.
 - **1-bit ideal** is the size of the weights alone, binary kernels at one bit and all others at 32. A file holds the

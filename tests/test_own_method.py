@@ -121,7 +121,7 @@ def test_it_is_counted(directory, capsys):
     counts = json.loads(capsys.readouterr().out)
     report = json.loads((directory / "train/model.report.json").read_text())
     assert counts["binary_macs"] > 0
-    binary = [layer for layer in counts["layers"] if layer["binary_macs"]]
+    binary = [layer for layer in counts["layers"] if layer["binary"]]
     assert len(binary) == len(report["binary_convolutions"])
 
 
