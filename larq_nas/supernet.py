@@ -19,7 +19,7 @@ genotype = model.genotype()
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import mixed, networks, precision
+from larq_nas import networks, precision
 from larq_nas.architecture import Architecture
 
 
@@ -127,20 +127,15 @@ class Supernet(tf.keras.Model):
 
     def train_step(self, data):
         weights_batch, architecture_batch = data
-        # The architecture's step leaves the kernels as they are.
-        with mixed.binarized_once():
-            if self.strategy.warmup_epochs:
-                # Before the branch, so that both halves may use them.
-                mixed.binarize(self.network)
-                warm = self.epoch >= self.strategy.warmup_epochs
+        if self.strategy.warmup_epochs:
 
-                def architecture_step():
-                    self._architecture_step(*architecture_batch)
-
-                tf.cond(warm, architecture_step, lambda: None)
-            else:
+            def architecture_step():
                 self._architecture_step(*architecture_batch)
-            self._weights_step(*weights_batch)
+
+            tf.cond(self.epoch >= self.strategy.warmup_epochs, architecture_step, lambda: None)
+        else:
+            self._architecture_step(*architecture_batch)
+        self._weights_step(*weights_batch)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _architecture_step(self, images, labels):
@@ -148,8 +143,7 @@ class Supernet(tf.keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
             weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
-            with mixed.constant("kernel"):
-                predictions = self.network({"images": images, **weights}, training=True)
+            predictions = self.network({"images": images, **weights}, training=True)
             loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
             loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
         gradients = precision.gradients(tape, loss, logits, self.architecture_optimizer)
@@ -159,7 +153,7 @@ class Supernet(tf.keras.Model):
 
     def _weights_step(self, images, labels):
         weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
-        with tf.GradientTape() as tape, mixed.constant("choice"):
+        with tf.GradientTape() as tape:
             predictions = self.network({"images": images, **weights}, training=True)
             loss = self.compute_loss(images, labels, predictions)
         variables = self.network.trainable_variables
