@@ -61,7 +61,9 @@ def test_the_gradient_of_the_binary_kernel_is_found_again_in_that_of_the_latent_
     found = quantizers.binary_gradient(latent, quantizers.xnor_gradient(latent, upstream))
     np.testing.assert_allclose(found[..., 1:], upstream[..., 1:], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found[..., 0], upstream[..., 0], atol=1e-2)
-    np.testing.assert_allclose(quantizers.xnor_gradient(latent, found), _gradient(latent, upstream), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        quantizers.xnor_gradient(latent, found), _gradient(latent, upstream), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_a_kernel_of_one_input_channel_has_no_gradient_to_find_again():
