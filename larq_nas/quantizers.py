@@ -21,6 +21,15 @@ import tensorflow as tf
 register = tf.keras.utils.register_keras_serializable(package="larq_nas")
 
 
+def custom_gradient(function):
+    """As `tf.custom_gradient`, but traced once for all networks, for each shape of its arguments.
+
+    TensorFlow never frees the graph in which a function of `tf.custom_gradient` was called. That graph now is one of
+    the function alone, and not of the network around it.
+    """
+    return tf.function(tf.custom_gradient(function), autograph=False)
+
+
 def register_by_name(cls):
     """Registers a part of a layer by its bare name, too, by which Larq and Keras look for it in a `.h5` file."""
     return lq.utils.register_keras_custom_object(register(cls))
@@ -126,7 +135,7 @@ def through_scale(binary, scale, gradient):
     return binary * (tf.reduce_mean(binary * gradient, axis=_all_but_filters(binary)) / scale)
 
 
-@tf.custom_gradient
+@custom_gradient
 def xnor_sign(kernel):
     """The sign of a kernel, to be scaled by `xnor_scale` behind the convolution.
 
@@ -184,7 +193,7 @@ class LayerSign(lq.quantizers.Quantizer):
         return layer_scale(kernel)
 
     @staticmethod
-    @tf.custom_gradient
+    @custom_gradient
     def binarize(kernel):
         """The sign and its gradient."""
 
