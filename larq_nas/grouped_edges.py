@@ -91,7 +91,7 @@ class GroupedEdges(tf.keras.layers.Layer):
         trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in trained]
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         form = tuple(self.operations), self.strides, self.groups, self.binary, bool(training)
-        outputs, statistics = _grouped_edges(x, choice, trained, statistics, form, mixed.constants())
+        outputs, statistics = _grouped_edges(x, choice, trained, statistics, form)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
@@ -111,13 +111,9 @@ def _kinds(names, strides=1):
 
 
 @mixed.traced
-def _grouped_edges(x, choice, trained, statistics, form, constants):
+def _grouped_edges(x, choice, trained, statistics, form):
     """The outputs of all edges, and the moving mean and variance thereafter."""
     names, strides, groups, binary, training = form
-    if "kernel" in constants:
-        trained = [tf.stop_gradient(tensor) for tensor in trained]
-    if "choice" in constants:
-        choice = tf.stop_gradient(choice)
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)
     weights = tf.cast(choice, x.dtype)

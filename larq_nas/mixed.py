@@ -8,7 +8,6 @@ What one state computes is a traced function of tensors, which all states of the
 a search takes to start hardly grows with the number of cells.
 """
 
-import contextlib
 import functools
 from typing import NamedTuple
 
@@ -17,56 +16,6 @@ import tensorflow as tf
 
 from larq_nas import blocks, operations
 from larq_nas.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
-
-_constants = ()
-_binarized = None
-
-
-@contextlib.contextmanager
-def constant(*names):
-    """Inside, a `MixedEdges` has no gradient for what is named: `"kernel"`, `"choice"`.
-
-    A function's gradient is traced for all that it reads; this spares the half that a step does not use. It acts
-    where the forward pass is traced.
-    """
-    global _constants
-    # A tuple: tf.function holds a set by a weak reference, and traces anew when an equal set comes after its end.
-    previous, _constants = _constants, tuple(sorted(names))
-    try:
-        yield
-    finally:
-        _constants = previous
-
-
-@contextlib.contextmanager
-def binarized_once():
-    """Inside, kernels are binarized once for all forward passes, between which they must not change."""
-    global _binarized
-    previous, _binarized = _binarized, {}
-    try:
-        yield
-    finally:
-        _binarized = previous
-
-
-def constants():
-    """The names that the `constant` around was given."""
-    return _constants
-
-
-def once(layer, function):
-    """What a function makes of a layer's kernel, inside of `binarized_once` from its first call."""
-    store = {} if _binarized is None else _binarized
-    if id(layer) not in store:
-        store[id(layer)] = function(tf.stop_gradient(tf.convert_to_tensor(layer.kernel)))
-    return store[id(layer)]
-
-
-def binarize(network: tf.keras.Model):
-    """Binarizes the kernels of all layers that share work, for `binarized_once`."""
-    for layer in network.layers:
-        if hasattr(layer, "binarized"):
-            layer.binarized()
 
 
 @register
@@ -155,15 +104,11 @@ class MixedEdges(tf.keras.layers.Layer):
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         kernel = tf.convert_to_tensor(self.kernel)
         form = Form(tuple(self.operations), self.strides, bool(training), self.normalize)
-        outputs, statistics = _mixed_edges(x, choice, kernel, self.binarized(), statistics, form, _constants)
+        outputs, statistics = _mixed_edges(x, choice, kernel, self.taps, statistics, form)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
-
-    def binarized(self):
-        """Signs and scales of the kernels."""
-        return once(self, lambda kernel: _binarize(kernel, self.taps))
 
     def get_config(self):
         config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "normalize")}
@@ -214,17 +159,21 @@ def _binarize(kernel, taps):
     return lq.math.sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
 
 
-def _mixed_edges(x, choice, kernel, binary, statistics, form, constants):
+def _mixed_edges(x, choice, kernel, taps, statistics, form):
     """The outputs of all edges, and the moving mean and variance thereafter."""
     moved = None
 
     @tf.custom_gradient
     def call(x, choice, kernel):
         nonlocal moved
+        binary = _binarize(kernel, taps)
         outputs, moved, convolved = _forward(x, choice, binary, statistics, form)
 
         def backward(*gradients):
-            return _backward(x, choice, binary, statistics, convolved, gradients, form, constants)
+            # A step uses the gradient of the choice or that of the kernel; TensorFlow prunes the call of the other.
+            to_x, passed = _input_gradient(x, choice, binary, statistics, convolved, gradients, form)
+            to_choice = _choice_gradient(choice, convolved, gradients, passed, form)
+            return to_x, to_choice, _kernel_gradient(choice, binary, convolved, passed, form)
 
         return outputs, backward
 
@@ -270,43 +219,67 @@ class _Output(NamedTuple):
     mean: tf.Tensor | None
 
 
+class _Passed(NamedTuple):
+    """What the gradient of the input has in common with those of choice and kernel."""
+
+    features: dict
+    upstream: dict
+    masked: list
+
+
 @traced
-def _backward(x, choice, binary, statistics, convolved, gradients, form, constants):
-    """The gradients of `x`, `choice` and `kernel`; what is cheap is computed again and not kept."""
-    with tf.GradientTape() as tape:
-        tape.watch([x, choice])
+def _input_gradient(x, choice, binary, statistics, convolved, gradients, form):
+    """The gradient of `x`, and a `_Passed`; features are cheap, and so computed again and not kept."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
         features, _ = _features(x, _split(statistics, x.shape[-1], form)[0], form)
-        convolutions = _convolutions(binary, choice, form, x.dtype)
-        pool_weights = _pool_weights(choice, form)
     gradient = tf.concat(gradients, axis=-1)
-    upstream = dict.fromkeys(features, gradient)
+    upstream = {name: gradient for name in features if name != "pooled"}
     if "parities" in features:
         upstream["parities"] = tf.space_to_batch(gradient, [2, 2], _margins(x))
-    # Features and weights, each with its gradient.
-    to_features, to_weights, to_signs = {name: [] for name in features}, [], []
+    to_features, masked = {name: [] for name in features}, []
+    convolutions = _convolutions(binary, choice, form, x.dtype)
     for (source, stride, ones, weight), output in zip(convolutions, convolved, strict=True):
-        masked = tf.raw_ops.ReluGrad(gradients=upstream[source], features=output.values)
+        masked.append(tf.raw_ops.ReluGrad(gradients=upstream[source], features=output.values))
         # The weights are multiplied to kernels and not to activations, which are larger.
         weighted = ones * tf.cast(weight * output.scale, x.dtype)
-        to_features[source].append(input_gradient(features[source], weighted, masked, stride))
-        if "choice" not in constants:
-            products = channel_sum(wide(upstream[source]) * wide(output.values))
-            products -= 0 if output.mean is None else output.mean * channel_sum(gradient)
-            to_weights.append((weight, products * output.scale))
-        if "kernel" not in constants:
-            to_ones = wide(kernel_gradient(features[source], ones, masked, stride)) + channel_sum(masked)
-            # The constraint keeps latent kernels where the gradient of the sign passes.
-            to_signs.append(to_ones * (weight * output.scale * latent_factor(ones.shape)))
+        to_features[source].append(input_gradient(features[source], weighted, masked[-1], stride))
     if "pooled" in features:
-        stacked = tf.stack(gradients)
-        to_features["pooled"].append(combine(tf.transpose(pool_weights), stacked))
-        if "choice" not in constants:
-            products = tf.matmul(wide(_flat(stacked)), wide(_flat(features["pooled"])), transpose_b=True)
-            to_weights.append((pool_weights, products))
-    pairs = [(features[name], tf.add_n(gradients)) for name, gradients in to_features.items()] + to_weights
-    targets, upstream = zip(*pairs, strict=True)
-    to_x, to_choice = tape.gradient(targets, [x, choice], list(upstream))
-    return to_x, to_choice, _to_kernel(binary, to_signs, form) if to_signs else None
+        to_features["pooled"].append(combine(tf.transpose(_pool_weights(choice, form)), tf.stack(gradients)))
+    to_x = tape.gradient(list(features.values()), x, [tf.add_n(to_features[name]) for name in features])
+    return to_x, _Passed(features, upstream, masked)
+
+
+@traced
+def _choice_gradient(choice, convolved, gradients, passed, form):
+    """The gradient of `choice`."""
+    convolutions, pools = _kinds(form.operations)
+    columns, total = {}, channel_sum(tf.concat(gradients, axis=-1)) if form.normalize else None
+    for (index, operation), output in zip(convolutions, convolved, strict=True):
+        source, _ = _source(operation, form.strides)
+        products = channel_sum(wide(passed.upstream[source]) * wide(output.values))
+        products -= output.mean * total if form.normalize else 0
+        columns[index] = tf.reduce_sum(tf.reshape(products * output.scale, [choice.shape[0], -1]), axis=-1)
+    if pools:
+        stacked = wide(_flat(tf.stack(gradients)))
+        products = tf.matmul(stacked, wide(_flat(passed.features["pooled"])), transpose_b=True)
+        columns |= dict(zip([index for index, _ in pools], tf.unstack(products, axis=1), strict=True))
+    nothing = tf.zeros_like(choice[:, 0])
+    return tf.stack([columns.get(index, nothing) for index in range(len(form.operations))], axis=1)
+
+
+@traced
+def _kernel_gradient(choice, binary, convolved, passed, form):
+    """The gradient of the packed kernels."""
+    if not convolved:
+        return tf.zeros_like(binary[0])
+    to_signs = []
+    convolutions = _convolutions(binary, choice, form, passed.masked[0].dtype)
+    for (source, stride, ones, weight), output, masked in zip(convolutions, convolved, passed.masked, strict=True):
+        to_ones = wide(kernel_gradient(passed.features[source], ones, masked, stride)) + channel_sum(masked)
+        # The constraint keeps latent kernels where the gradient of the sign passes.
+        to_signs.append(to_ones * (weight * output.scale * latent_factor(ones.shape)))
+    return _to_kernel(binary, to_signs, form)
 
 
 def _to_kernel(binary, gradients, form):

@@ -13,13 +13,21 @@ layer = XnorConv2D(16, 3, padding="same", pad_values=1.0, use_bias=False, input_
 ```
 """
 
-import contextlib
 import math
 
 import larq as lq
 import tensorflow as tf
 
 register = tf.keras.utils.register_keras_serializable(package="larq_nas")
+
+
+def custom_gradient(function):
+    """As `tf.custom_gradient`, but traced once for all networks, for each shape of its arguments.
+
+    TensorFlow never frees the graph in which a function of `tf.custom_gradient` was called. That graph now is one of
+    the function alone, and not of the network around it.
+    """
+    return tf.function(tf.custom_gradient(function), autograph=False)
 
 
 def register_by_name(cls):
@@ -29,23 +37,6 @@ def register_by_name(cls):
 
 # A channel whose scale is 0 would make the converter ship the whole convolution as float.
 MIN_SCALE = 1e-4
-
-_rewrite_deferred = False
-
-
-@contextlib.contextmanager
-def deferred_rewrite():
-    """Inside, `XnorSign` hands on the gradient of the scaled binary kernel; call `xnor_gradient` on it afterwards.
-
-    This is for training that clips gradients before they are rewritten (BNAS on ImageNet). It acts where the
-    forward pass is traced.
-    """
-    global _rewrite_deferred
-    _rewrite_deferred = True
-    try:
-        yield
-    finally:
-        _rewrite_deferred = False
 
 
 def xnor_scale(kernel):
@@ -93,6 +84,30 @@ def xnor_gradient(kernel, gradient):
     return _latent_gradient(kernel, sign(kernel), scale, scale * tf.cast(gradient, tf.float32), gradient.dtype)
 
 
+def binary_gradient(kernel, gradient):
+    r"""The gradient of the scaled binary form of a kernel, given that of the latent kernel: undoes `xnor_gradient`.
+
+    With \\(s = \text{sign}(W)\\), and \\(|W| \leq 1\\) everywhere, `xnor_gradient` multiplies the gradient of each
+    output channel by \\(n (1 - 1/C) (\alpha I + \frac{1}{n} s s^T)\\). By the formula of Sherman and Morrison:
+
+    \\[g = \frac{1}{\alpha} \left[h - \frac{s}{1 + \alpha} \frac{1}{n} \sum s h\right],
+    \quad h = \frac{G}{n (1 - 1/C)}\\]
+
+    # Arguments
+        kernel: Latent kernel of shape `(height, width, C, filters)`, centred and clipped.
+        gradient: Gradient of the latent kernel, of the same shape.
+
+    # Returns
+        A tensor of the shape and type of `gradient`, computed in 32 bits; 0 where there is one input channel, since
+        the gradient of the latent kernel then is 0 whatever that of the binary kernel is.
+    """
+    latent, scale = tf.cast(kernel, tf.float32), xnor_scale(kernel)
+    binary = sign(latent)
+    scaled = tf.math.divide_no_nan(tf.cast(gradient, tf.float32), latent_factor(kernel.shape))
+    mean = tf.reduce_mean(binary * scaled, axis=_all_but_filters(kernel))
+    return tf.cast((scaled - binary * (mean / (1 + scale))) / scale, gradient.dtype)
+
+
 def _latent_gradient(kernel, binary, scale, gradient, dtype):
     """`xnor_gradient`, given the gradient of the kernel's sign, which is that of the scaled kernel times the scale."""
     kernel, binary, gradient = (tf.cast(x, tf.float32) for x in (kernel, binary, gradient))
@@ -120,7 +135,7 @@ def through_scale(binary, scale, gradient):
     return binary * (tf.reduce_mean(binary * gradient, axis=_all_but_filters(binary)) / scale)
 
 
-@tf.custom_gradient
+@custom_gradient
 def xnor_sign(kernel):
     """The sign of a kernel, to be scaled by `xnor_scale` behind the convolution.
 
@@ -131,14 +146,10 @@ def xnor_sign(kernel):
         A tensor of ±1. Its gradient is `xnor_gradient`: it includes what reaches the kernel through the scale, so
         the scale must be applied as a constant.
     """
-    deferred = _rewrite_deferred
 
     def backward(gradient):
         # The convolution of ±1 has seen the scale as part of its upstream gradient.
-        scale = xnor_scale(kernel)
-        if deferred:
-            return gradient / tf.cast(scale, gradient.dtype)
-        return _latent_gradient(kernel, binary, scale, gradient, gradient.dtype)
+        return _latent_gradient(kernel, binary, xnor_scale(kernel), gradient, gradient.dtype)
 
     binary = sign(kernel)
     return binary, backward
@@ -182,7 +193,7 @@ class LayerSign(lq.quantizers.Quantizer):
         return layer_scale(kernel)
 
     @staticmethod
-    @tf.custom_gradient
+    @custom_gradient
     def binarize(kernel):
         """The sign and its gradient."""
 

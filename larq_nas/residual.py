@@ -6,6 +6,8 @@ all states of the same shape share, and its gradient is written out: it keeps li
 computes no gradients of kernels.
 """
 
+from typing import NamedTuple
+
 import larq as lq
 import tensorflow as tf
 
@@ -74,15 +76,11 @@ class ResidualEdges(tf.keras.layers.Layer):
         statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
         form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _residual_edges(x, choice, mask, trained, self.binarized(), statistics, form)
+        outputs, statistics = _residual_edges(x, choice, mask, trained, statistics, form)
         if training:
             self.moving_mean.assign(statistics[0])
             self.moving_variance.assign(statistics[1])
         return outputs
-
-    def binarized(self):
-        """Signs and scales of the kernels."""
-        return mixed.once(self, _binarize)
 
     def get_config(self):
         config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "widths")}
@@ -105,18 +103,24 @@ def _binarize(kernel):
     return lq.math.sign(kernel), tf.reshape(scales, [-1])
 
 
-def _residual_edges(x, choice, mask, trained, binary, statistics, form):
+def _residual_edges(x, choice, mask, trained, statistics, form):
     """The outputs of all edges, and the moving mean and variance thereafter."""
-    moved, constants, masks = None, mixed.constants(), [] if mask is None else [mask]
+    moved, masks = None, [] if mask is None else [mask]
 
     @tf.custom_gradient
     def call(x, choice, kernel, gamma, beta, *masks):
         nonlocal moved
+        binary = _binarize(kernel)
         outputs, moved, rectified = _forward(x, choice, masks, gamma, beta, binary, statistics, form)
 
         def backward(*gradients):
-            arguments = (x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form, constants)
-            return _backward(*arguments)
+            # A step uses the gradients of choices or those of weights; TensorFlow prunes the call of the others.
+            arguments = x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form
+            to_x, to_gamma, to_beta, passed = _input_gradient(*arguments)
+            to_choice = _choice_gradient(choice, rectified, gradients, passed, form)
+            to_kernel = _kernel_gradient(masks, binary, passed, form)
+            to_masks = [_mask_gradient(mask, binary, passed, form) for mask in masks]
+            return to_x, to_choice, to_kernel, to_gamma, to_beta, *to_masks
 
         return outputs, backward
 
@@ -166,69 +170,98 @@ def _read(z, half, strides):
     return signs if strides == 1 else _start_at(signs, half - 1)
 
 
+class _Passed(NamedTuple):
+    """What the gradient of the input has in common with the others: the shortcut, and for each convolution what it
+    reads and the gradients of that and of what it puts out."""
+
+    shortcut: tf.Tensor | None
+    read: list
+    to_read: list
+    to_output: list
+
+
 @mixed.traced
-def _backward(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form, constants):
-    """The gradients of what `call` reads; what is cheap is computed again and not kept."""
+def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form):
+    """The gradients of `x`, `gamma` and `beta`, and a `_Passed`; what is cheap is computed again and not kept."""
     names, strides, training = form
-    weights, to_choice = tf.cast(choice, x.dtype), [[tf.zeros([])] * len(names) for _ in gradients]
-    targets, upstream, to_kernel, to_mask = [], [], [], []
-    # A step needs the gradients of the weights or those of the choices.
-    sources = [x] + [gamma, beta] * ("kernel" not in constants)
+    weights, targets, upstream, passed = tf.cast(choice, x.dtype), [], [], _Passed(None, [], [], [])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(sources)
+        tape.watch([x, gamma, beta])
         shortcut = _shortcut(x, strides) if "shortcut" in names else None
         normalized = [
             mixed.normalize(x, *statistics, training, gamma[edge], beta[edge])[0] for edge in range(len(rectified))
         ]
     for edge, gradient in enumerate(gradients):
         if shortcut is not None:
-            index = names.index("shortcut")
             targets.append(shortcut)
-            upstream.append(weights[edge, index] * gradient)
-            to_choice[edge][index] = _dot(gradient, shortcut, constants)
+            upstream.append(weights[edge, names.index("shortcut")] * gradient)
         if rectified:
-            index, z = names.index("residual_bin_conv_3x3"), normalized[edge]
-            to_choice[edge][index] = _dot(gradient, rectified[edge], constants)
-            gradient = tf.raw_ops.ReluGrad(gradients=weights[edge, index] * gradient, features=rectified[edge])
-            to_z, to_edge_kernel, to_edge_mask = _through_convolution(
-                z, gradient, edge, masks, binary, strides, constants
-            )
-            targets.append(z)
-            upstream.append(to_z)
-            to_kernel += to_edge_kernel
-            to_mask += to_edge_mask
-    to_x, *to_affine = tape.gradient(targets, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    to_masks = [tf.add_n(to_mask) if to_mask else None for _ in masks]
-    to_kernel = tf.stack(to_kernel) if to_kernel else None
-    return to_x, tf.stack([tf.stack(row) for row in to_choice]), to_kernel, *(to_affine or (None, None)), *to_masks
+            weight = weights[edge, names.index("residual_bin_conv_3x3")]
+            gradient = tf.raw_ops.ReluGrad(gradients=weight * gradient, features=rectified[edge])
+            targets.append(normalized[edge])
+            upstream.append(_through_convolution(normalized[edge], gradient, edge, masks, binary, strides, passed))
+    nothing = tf.UnconnectedGradients.ZERO
+    to_x, *to_affine = tape.gradient(targets, [x, gamma, beta], upstream, unconnected_gradients=nothing)
+    return to_x, *to_affine, passed._replace(shortcut=shortcut)
 
 
-def _through_convolution(z, gradient, edge, masks, binary, strides, constants):
-    """The gradients of z, the kernels and the mask, given that of convolution and shortcut."""
-    padding, to_kernel, to_mask, to_signs = "SAME" if strides == 1 else "VALID", [], [], []
+def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
+    """The gradient of z, given that of convolution and shortcut; adds to what is `passed`."""
+    padding, to_signs = "SAME" if strides == 1 else "VALID", []
     for half, part in enumerate(tf.split(gradient, strides, axis=-1)):
-        number = edge * strides + half
-        read, kernel = _read(z, half, strides), _masked(binary, number, masks)
-        to_read = mixed.input_gradient(read, tf.cast(kernel, z.dtype), part, strides, padding)
-        to_bias = tf.reduce_sum(mixed.wide(part), axis=[0, 1, 2])
-        if masks and "choice" not in constants:
-            # The gradient of the masked input times the input is that of the mask times the mask.
-            products = 2 * tf.reduce_sum(mixed.wide(to_read) * mixed.wide(read), axis=[0, 1, 2])
-            products += tf.linalg.matvec(tf.reduce_sum(kernel, axis=[0, 1]), to_bias)
-            to_mask.append(tf.math.divide_no_nan(products, masks[0]))
-        if "kernel" not in constants:
-            through = 2 * mixed.wide(mixed.kernel_gradient(read, kernel, part, strides, padding)) + to_bias
-            # The gradient of the scaled kernel, which is that of the latent one where the constraint keeps it.
-            to_kernel.append(through * masks[0][:, tf.newaxis] if masks else through)
-        to_signs.append(to_read if strides == 1 else _end_at(to_read, z, half - 1))
+        kernel = tf.cast(_masked(binary, edge * strides + half, masks), z.dtype)
+        passed.read.append(_read(z, half, strides))
+        passed.to_output.append(part)
+        passed.to_read.append(mixed.input_gradient(passed.read[-1], kernel, part, strides, padding))
+        to_signs.append(passed.to_read[-1] if strides == 1 else _end_at(passed.to_read[-1], z, half - 1))
     # The straight-through estimator, 1 between -1 and 1, as a Relu6 of its own scale: faster than a comparison.
     through_sign = tf.raw_ops.Relu6Grad(gradients=tf.add_n(to_signs), features=3 * z + 3)
-    return through_sign + _shortcut_gradient(gradient, z, strides), to_kernel, to_mask
+    return through_sign + _shortcut_gradient(gradient, z, strides)
 
 
-def _dot(gradient, output, constants):
-    """The gradient of a choice weight."""
-    return tf.zeros([]) if "choice" in constants else tf.reduce_sum(mixed.wide(gradient) * mixed.wide(output))
+@mixed.traced
+def _choice_gradient(choice, rectified, gradients, passed, form):
+    """The gradient of the choice weights."""
+    rows = []
+    for edge, gradient in enumerate(gradients):
+        outputs = {"shortcut": passed.shortcut, "residual_bin_conv_3x3": rectified[edge] if rectified else None}
+        row = [tf.zeros([]) if name == "none" else _dot(gradient, outputs[name]) for name in form[0]]
+        rows.append(tf.stack(row))
+    return tf.stack(rows)
+
+
+def _dot(gradient, output):
+    return tf.reduce_sum(mixed.wide(gradient) * mixed.wide(output))
+
+
+@mixed.traced
+def _mask_gradient(mask, binary, passed, form):
+    """The gradient of the width's mask."""
+    to_mask = [tf.zeros_like(mask)]
+    for number, (read, to_read, to_output) in enumerate(zip(*passed[1:], strict=True)):
+        # The gradient of the masked input times the input is that of the mask times the mask.
+        products = 2 * tf.reduce_sum(mixed.wide(to_read) * mixed.wide(read), axis=[0, 1, 2])
+        kernel = tf.reduce_sum(_masked(binary, number, [mask]), axis=[0, 1])
+        products += tf.linalg.matvec(kernel, _sum(to_output))
+        to_mask.append(tf.math.divide_no_nan(products, mask))
+    return tf.add_n(to_mask)
+
+
+@mixed.traced
+def _kernel_gradient(masks, binary, passed, form):
+    """The gradient of the kernels: that of the scaled ones, which is theirs where the constraint keeps them."""
+    _, strides, _ = form
+    padding, to_kernel = "SAME" if strides == 1 else "VALID", []
+    for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):
+        kernel = binary[0][number]
+        through = mixed.kernel_gradient(read, kernel, to_output, strides, padding)
+        through = 2 * mixed.wide(through) + _sum(to_output)
+        to_kernel.append(through * masks[0][:, tf.newaxis] if masks else through)
+    return tf.stack(to_kernel) if to_kernel else tf.zeros_like(binary[0])
+
+
+def _sum(x):
+    return tf.reduce_sum(mixed.wide(x), axis=[0, 1, 2])
 
 
 def _shortcut(x, strides):

@@ -16,7 +16,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_nas.operations import XnorConv2D
-from larq_nas.quantizers import MIN_SCALE, register, register_by_name, sign, through_scale
+from larq_nas.quantizers import MIN_SCALE, custom_gradient, register, register_by_name, sign, through_scale
 
 # The least value of a step.
 MIN_STEP = 1e-3
@@ -42,7 +42,7 @@ def _scale(standardized):
     return tf.maximum(tf.reduce_mean(tf.abs(standardized), axis=[0, 1, 2]), MIN_SCALE)
 
 
-@tf.custom_gradient
+@custom_gradient
 def _sign(standardized):
     binary = sign(standardized)
 
@@ -74,7 +74,7 @@ class StandardizedSign(lq.quantizers.Quantizer):
         return _scale(standardize(kernel))
 
 
-@tf.custom_gradient
+@custom_gradient
 def step(inputs, alpha):
     r"""1 where inputs are at most half of `alpha`, -1 elsewhere.
 

@@ -19,7 +19,7 @@ genotype = model.genotype()
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import mixed, networks, precision
+from larq_nas import networks, precision
 from larq_nas.architecture import Architecture
 
 
@@ -127,20 +127,15 @@ class Supernet(tf.keras.Model):
 
     def train_step(self, data):
         weights_batch, architecture_batch = data
-        # The architecture's step leaves the kernels as they are.
-        with mixed.binarized_once():
-            if self.strategy.warmup_epochs:
-                # Before the branch, so that both halves may use them.
-                mixed.binarize(self.network)
-                warm = self.epoch >= self.strategy.warmup_epochs
+        if self.strategy.warmup_epochs:
 
-                def architecture_step():
-                    self._architecture_step(*architecture_batch)
-
-                tf.cond(warm, architecture_step, lambda: None)
-            else:
+            def architecture_step():
                 self._architecture_step(*architecture_batch)
-            self._weights_step(*weights_batch)
+
+            tf.cond(self.epoch >= self.strategy.warmup_epochs, architecture_step, lambda: None)
+        else:
+            self._architecture_step(*architecture_batch)
+        self._weights_step(*weights_batch)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _architecture_step(self, images, labels):
@@ -148,24 +143,30 @@ class Supernet(tf.keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
             weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
-            with mixed.constant("kernel"):
-                predictions = self.network({"images": images, **weights}, training=True)
-            loss = tf.nn.compute_average_loss(self.loss.call(labels, predictions))
+            predictions = self.network({"images": images, **weights}, training=True)
+            loss = tf.reduce_mean(self.loss.call(labels, predictions))
             loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
-        gradients = precision.gradients(tape, loss, logits, self.architecture_optimizer)
-        self.architecture_optimizer.apply_gradients(zip(gradients, logits, strict=True))
+            # The optimizer adds up the gradients of all replicas.
+            share = loss / self.distribute_strategy.num_replicas_in_sync
+        gradients = precision.gradients(tape, share, logits, self.architecture_optimizer)
+        self._apply(self.architecture_optimizer, gradients, logits)
         self.architecture_loss.update_state(loss)
         return predictions
 
     def _weights_step(self, images, labels):
         weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
-        with tf.GradientTape() as tape, mixed.constant("choice"):
+        with tf.GradientTape() as tape:
             predictions = self.network({"images": images, **weights}, training=True)
             loss = self.compute_loss(images, labels, predictions)
         variables = self.network.trainable_variables
         gradients = precision.gradients(tape, loss, variables, self.optimizer)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._apply(self.optimizer, gradients, variables)
         self.compute_metrics(images, labels, predictions, None)
+
+    def _apply(self, optimizer, gradients, variables):
+        # A sum over one replica would cost nothing, but TensorFlow would keep the graph around it for good.
+        one = self.distribute_strategy.num_replicas_in_sync == 1
+        optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=one)
 
 
 def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
@@ -178,7 +179,12 @@ def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
         network: The network whose weights `model.optimizer` trains.
     """
     model.optimizer.build(network.trainable_variables)
-    labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, *network.output_shape[1:]])
-    model.compiled_loss(labels, probabilities)
-    model.compiled_metrics.update_state(labels, probabilities)
+
+    def update_metrics():
+        labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, *network.output_shape[1:]])
+        model.compiled_loss(labels, probabilities)
+        model.compiled_metrics.update_state(labels, probabilities)
+
+    # In each replica, since metrics are summed over replicas only where they are read.
+    model.distribute_strategy.run(update_metrics)
     model.reset_metrics()

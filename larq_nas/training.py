@@ -1,6 +1,5 @@
 """Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
 
-import contextlib
 import dataclasses
 import logging
 import math
@@ -203,11 +202,11 @@ def _search_batches(data, config, steps, first_epoch):
 
 
 class TrainedModel(tf.keras.Model):
-    """A functional model that clips gradients before those of binary kernels are rewritten, and may train a second
-    classifier.
+    """A functional model that clips gradients, and may train a second classifier.
 
     # Arguments
-        clip_norm: Largest global norm of the gradients; 0 for any.
+        clip_norm: Largest global norm of the gradients, in which each binary kernel counts with the gradient of its
+            scaled binary form, before `quantizers.xnor_gradient`; 0 for any norm.
         auxiliary: A model of the same layers with a second classifier as second output.
         auxiliary_weight: Weight of its loss.
 
@@ -222,7 +221,7 @@ class TrainedModel(tf.keras.Model):
 
     def train_step(self, data):
         images, labels = data
-        with quantizers.deferred_rewrite() if self.clip_norm else contextlib.nullcontext(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             if self.auxiliary is None:
                 predictions = self(images, training=True)
                 loss = self.compute_loss(images, labels, predictions)
@@ -233,18 +232,18 @@ class TrainedModel(tf.keras.Model):
                 loss += self.auxiliary_weight * tf.cast(second, loss.dtype)
         variables = self.trainable_variables
         gradients = precision.gradients(tape, loss, variables, self.optimizer)
-        if not self.clip_norm:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return self.compute_metrics(images, labels, predictions, None)
-        gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        pairs = [(_rewrite(g, variable), variable) for g, variable in zip(gradients, variables, strict=True)]
-        self.optimizer.apply_gradients(pairs)
+        if self.clip_norm:
+            rewritten = zip(gradients, variables, strict=True)
+            norm = tf.linalg.global_norm([_before_rewriting(gradient, variable) for gradient, variable in rewritten])
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, norm)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return self.compute_metrics(images, labels, predictions, None)
 
 
-def _rewrite(gradient, variable):
+def _before_rewriting(gradient, variable):
+    """The gradient of a kernel as it was before its quantizer rewrote it."""
     if isinstance(getattr(variable, "quantizer", None), quantizers.XnorSign):
-        return quantizers.xnor_gradient(variable.latent_variable, gradient)
+        return quantizers.binary_gradient(variable.latent_variable, gradient)
     return gradient
 
 

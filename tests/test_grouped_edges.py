@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import blocks, grouped_edges, mixed, operations
+from larq_nas import blocks, grouped_edges, operations
 from larq_nas.building import Builder
 from larq_nas.methods import bats
 
@@ -116,18 +116,6 @@ def test_gradients_of_kernels_and_slopes_are_those_of_differences():
         weight.assign(start)
         expected = (values[0] - values[1]) / 2e-2
         assert float(tf.reduce_sum(gradient * direction)) == pytest.approx(expected, rel=0.03, abs=0.5)
-
-
-def test_a_step_computes_only_the_gradients_that_it_uses():
-    layer, x, choice = _layer(8, 2, 1, True, (4, 4))
-    for name, nothing in (("kernel", [layer.kernel, layer.slopes]), ("choice", [choice])):
-        with tf.GradientTape() as tape:
-            tape.watch([x, choice])
-            with mixed.constant(name):
-                loss = tf.reduce_sum(tf.stack(layer([x, choice], training=True)) ** 2)
-        gradients = tape.gradient(loss, [x, *nothing])
-        assert gradients[0] is not None and np.any(gradients[0])
-        assert all(gradient is None or not np.any(gradient) for gradient in gradients[1:])
 
 
 def test_moving_statistics_serve_inference_and_configuration_survives():

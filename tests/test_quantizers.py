@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from larq_nas import quantizers
@@ -50,13 +51,25 @@ def test_gradient_is_that_of_the_authors():
     np.testing.assert_allclose(np.transpose(gradient, (3, 2, 0, 1)), expected, atol=2e-6)
 
 
-def test_deferred_gradient_is_rewritten_to_the_same():
-    kernel, upstream = _vector()
-    latent = quantizers.CentredClip()(tf.constant(kernel))
-    with quantizers.deferred_rewrite():
-        deferred = _gradient(latent, upstream)
-    np.testing.assert_allclose(deferred, upstream, rtol=1e-6)
-    np.testing.assert_allclose(quantizers.xnor_gradient(latent, deferred), _gradient(latent, upstream), rtol=1e-5)
+@pytest.mark.parametrize("shape", [(2, 2, 3, 2), (3, 3, 64, 8), (1, 1, 2, 4), (5, 5, 16, 3)])
+def test_the_gradient_of_the_binary_kernel_is_found_again_in_that_of_the_latent_one(shape):
+    generator = np.random.default_rng(0)
+    # Some weights are clipped, and one filter has the least scale.
+    kernel = generator.normal(size=shape).astype(np.float32) * ([0.0] + [1.0] * (shape[-1] - 1))
+    latent = quantizers.CentredClip()(tf.constant(kernel, tf.float32))
+    upstream = generator.normal(size=shape).astype(np.float32)
+    found = quantizers.binary_gradient(latent, quantizers.xnor_gradient(latent, upstream))
+    np.testing.assert_allclose(found[..., 1:], upstream[..., 1:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[..., 0], upstream[..., 0], atol=1e-2)
+    np.testing.assert_allclose(
+        quantizers.xnor_gradient(latent, found), _gradient(latent, upstream), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_kernel_of_one_input_channel_has_no_gradient_to_find_again():
+    latent, upstream = tf.zeros([3, 3, 1, 2]), tf.ones([3, 3, 1, 2])
+    gradient = quantizers.xnor_gradient(latent, upstream)
+    assert not np.any(gradient) and not np.any(quantizers.binary_gradient(latent, gradient))
 
 
 def test_a_dead_channel_keeps_a_scale_and_no_weight_is_zero():

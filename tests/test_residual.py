@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from reference import PerResidualEdge, copy_chosen
 
-from larq_nas import mixed, networks, residual, templates
+from larq_nas import networks, residual, templates
 from larq_nas.methods import bars
 
 pytestmark = pytest.mark.onednn
@@ -86,18 +86,6 @@ def test_outputs_gradients_and_statistics_equal_those_of_an_operation_per_edge(w
         np.testing.assert_allclose(a, b, atol=2e-3 * np.abs(b).max())
     np.testing.assert_allclose(shared.moving_mean, plain.norms[0].moving_mean, atol=1e-6)
     np.testing.assert_allclose(shared.moving_variance, plain.norms[0].moving_variance, atol=1e-4)
-
-
-@pytest.mark.parametrize("named", ["kernel", "choice"])
-def test_what_is_constant_has_no_gradient_and_the_rest_has_the_same(named):
-    shared, _, inputs = _layers((1, 2, 3, 4), 1, OPERATIONS)
-    variables = [shared.kernel, shared.gamma, shared.beta]
-    _, everything = _gradients(shared, inputs, variables)
-    with mixed.constant(named):
-        _, found = _gradients(shared, inputs, variables)
-    constant = {"kernel": (3, 4, 5), "choice": (1, 2)}[named]
-    for index, (a, b) in enumerate(zip(found, everything, strict=True)):
-        np.testing.assert_allclose(a, 0 * b if index in constant else b, rtol=1e-5, atol=1e-5)
 
 
 def test_a_masked_channel_is_one_that_is_not_there():

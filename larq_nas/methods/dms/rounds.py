@@ -11,7 +11,6 @@ import zipfile
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework import ops
 
 from larq_nas import backups, callbacks, costs, datasets, estimates, runs, training
 from larq_nas.architecture import Architecture
@@ -40,7 +39,6 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     epochs = config.epochs // strategy.rounds
     state = _load(run, base) or {"round": 0}
     run.drop_rows(int(state["round"]))
-    known = set(_gradients())
     model, candidates = None, Candidates(strategy, base, shape, classes)
     for number in range(int(state["round"]), strategy.rounds):
         scale = strategy.scale_at(number)
@@ -51,7 +49,8 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
             # So that a round starts alike whether the search was interrupted before it or not.
             tf.keras.utils.set_random_seed(config.seed + number)
             model = None
-            _forget_graphs(known)
+            # Graphs are circles of objects.
+            gc.collect()
             model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
             if number == int(state["round"]):
                 _say_what_it_takes(model, data, config, epochs * steps[0] + steps[1], strategy)
@@ -72,21 +71,6 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
     training.write_genotype(genotype, provenance, run.genotype)
     return Architecture.load(run.genotype)
-
-
-def _gradients():
-    """Where TensorFlow keeps the gradients of `tf.custom_gradient` for good, and with them their graphs."""
-    return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
-
-
-def _forget_graphs(known):
-    """Frees the memory of networks that are there no more; gradients of the `known` names stay."""
-    for name in set(_gradients()) - known:
-        if name.startswith("CustomGradient-"):
-            del _gradients()[name]
-    tf.keras.backend.clear_session()
-    # Graphs are circles of objects.
-    gc.collect()
 
 
 def _model(candidates, space, config, period, state, class_weights):

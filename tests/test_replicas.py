@@ -1,0 +1,99 @@
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_nas import optimizers, supernet
+from larq_nas.methods import bnas
+
+pytestmark = pytest.mark.onednn
+
+
+def _supernet(space, seed=0):
+    tf.keras.utils.set_random_seed(seed)
+    model = supernet.Supernet(bnas.Strategy(), space, input_shape=(8, 8, 1), classes=4)
+    model.compile(
+        optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
+        architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _batches(copies=1):
+    """Three pairs of batches of four images, each of which stands in its batch so many times."""
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(2, 3, 4, 8, 8, 1)).astype(np.float32)
+    labels = generator.integers(0, 4, size=(2, 3, 4))
+    parts = [np.concatenate([part] * copies, axis=2) for part in (images, labels)]
+    halves = [tf.data.Dataset.from_tensor_slices(half) for half in zip(*parts, strict=True)]
+    return tf.data.Dataset.zip(tuple(halves))
+
+
+def _trained(model):
+    return [*model.logits.values(), *model.network.trainable_variables]
+
+
+def test_steps_that_are_traced_in_two_threads_at_once_do_not_disturb_each_other():
+    def steps():
+        models = [_supernet(bnas.space(3, 5), seed) for seed in (0, 1)]
+        return models, (models[0]._architecture_step, models[1]._weights_step)
+
+    (batch, _), *_ = _batches()
+    alone, functions = steps()
+    before = [[variable.numpy() for variable in _trained(model)] for model in alone]
+    together, same_functions = steps()
+    meeting = threading.Barrier(2, timeout=300)
+    for model in together:
+        # Both are traced up to the middle of their networks before either goes on.
+        layer = model.network.get_layer("cell01_state0")
+        layer.call = _after(meeting, layer.call)
+    threads = [threading.Thread(target=tf.function(function), args=batch) for function in same_functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert meeting.n_waiting == 0 and not meeting.broken
+    for function in functions:
+        tf.function(function)(*batch)
+    for model, expected, start in zip(together, alone, before, strict=True):
+        for a, b in zip(_trained(model), _trained(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7, err_msg=b.name)
+        assert any(not np.array_equal(a, b) for a, b in zip(_trained(expected), start, strict=True))
+
+
+def _after(meeting, function):
+    def call(*arguments, **options):
+        meeting.wait()
+        return function(*arguments, **options)
+
+    return call
+
+
+def test_two_replicas_take_the_step_of_one_device():
+    # Logical devices are made before TensorFlow starts.
+    code = "import test_replicas; test_replicas.replicate()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent)
+
+
+def replicate():
+    """Compares a search in two replicas with one on one device."""
+    cpus = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    alone = _supernet(bnas.space(3, 2))
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        replicated = _supernet(bnas.space(3, 2))
+    before = [variable.numpy() for variable in _trained(alone)]
+    # Both replicas get the same images, so that their statistics are those of all images.
+    expected, found = (model.fit(_batches(copies=2), verbose=0).history for model in (alone, replicated))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, err_msg=name)
+    for a, b, start in zip(_trained(alone), _trained(replicated), before, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=a.name)
+        assert not np.array_equal(a, start), a.name
