@@ -11,7 +11,7 @@ import tempfile
 import time
 
 import larq_nas  # noqa: F401
-from larq_nas import datasets, rounds, runs
+from larq_nas import datasets, runs
 from larq_nas.methods import dms
 
 
@@ -27,18 +27,23 @@ class TimedRun(runs.Run):
 
 
 def main(arguments):
-    settings = argparse.Namespace(
-        **{"seed": 0, "batch_size": 32, "epochs": arguments.rounds, "learning_rate": 0.05},
-        **{"final_learning_rate": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "clip_norm": 0.0, "optimizer": "sgd"},
-        **{"architecture_learning_rate": 0.01, "architecture_weight_decay": 0.0, "augmentation": "crop"},
+    config = dms.DmsConfig(
+        rounds=arguments.rounds,
+        epochs=arguments.rounds,
+        batch_size=32,
+        architecture_learning_rate=0.01,
+        augmentation="crop",
+        ratio=0.7,
+        scale=0.5,
+        memory_target=0.04,
+        best_effort=not arguments.rebuild,
     )
-    options = {"ratio": 0.7, "scale": 0.5, "memory_target": 0.04, "best_effort": not arguments.rebuild}
-    strategy = dms.Strategy(rounds=arguments.rounds, **options)
     data = datasets.load("digits", image_size=32, train_examples=arguments.examples)
     with tempfile.TemporaryDirectory() as directory:
         run = TimedRun(directory)
         run.begin = time.perf_counter()
-        rounds.search(strategy, dms.space("vgg11"), data, run, settings)
+        base = config.space()
+        config.search(base, config.strategy(base, data.image_shape, len(data.class_names)), data, run)
 
 
 if __name__ == "__main__":
