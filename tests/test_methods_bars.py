@@ -72,13 +72,6 @@ def test_temperature_falls_exponentially_and_the_entropy_weight_rises_from_negat
     np.testing.assert_allclose(weights, [-0.02] * 2 + list(np.linspace(-0.02, 0.02, 9)), atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("cost", "exponent", "factor"), [(50, 1, 1), (100, 1, 1), (150, 1, 1.5), (200, 2, 4), (200, 0, 1)]
-)
-def test_capacity_costs_nothing_below_the_budget(cost, exponent, factor):
-    assert float(bars.capacity(tf.constant(float(cost)), 100.0, exponent)) == pytest.approx(factor)
-
-
 @pytest.mark.parametrize("epoch", [0, 9])
 def test_the_loss_of_the_architecture_is_that_of_the_paper(epoch):
     space = bars.space(8)
