@@ -32,7 +32,7 @@ class Option(NamedTuple):
 
     # Arguments
         name: Its name, e.g. `"binarize"`.
-        values: The values that are accepted; the first is the default.
+        values: The values that are accepted: strings, booleans or integers. The first is the default.
     """
 
     name: str
@@ -99,7 +99,8 @@ class Template:
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"template {self.name}: {field}={values!r} is not a list of names")
             object.__setattr__(self, field, tuple(values))
-        object.__setattr__(self, "options", tuple(self.options))
+        options = tuple(Option(option.name, tuple(option.values)) for option in self.options)
+        object.__setattr__(self, "options", options)
         for option in self.options:
             check_name(option.name)
             if option.name in _ARGUMENTS or not option.values:

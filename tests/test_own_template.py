@@ -189,7 +189,7 @@ def test_options_of_a_template_reach_its_network(space):
             x = blocks.convolution_block(v, x, 8, binary=binarize, name=f"repeat{index}")
         return x
 
-    options = registry.Option("repeats", (0, 1, 2)), registry.Option("binarize", (True, False))
+    options = registry.Option("repeats", [0, 1, 2]), registry.Option("binarize", (True, False))
     toy = registry.templates()["toy"]
     registry.register(dataclasses.replace(toy, name="optional", network=optional, options=options))
     try:
