@@ -39,7 +39,7 @@ def require_lce():
 
 
 # The interpreter, and the file's content, which it may read where it lies.
-_loaded = None
+_loaded: tuple | None = None
 
 
 def predict(content: bytes, images, processes=None) -> np.ndarray:
@@ -129,6 +129,7 @@ def load(content: bytes):
     except ConversionError:
         # The default kernel runs no file with native groups.
         _start(content, {"use_indirect_bgemm": True})
+    assert _loaded is not None
     return _loaded[0]
 
 

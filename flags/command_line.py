@@ -104,7 +104,8 @@ def parse(command: str, words, genotype: Architecture | None = None) -> CommandL
     recipe, given = None, words
     if command in ("search", "train") and not any(map(_names_flag_file, words)):
         recipe = recipe_files.default(command, own.dataset, beginning)
-        given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}"] * (recipe is not None) + words
+        if recipe is not None:
+            given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
     values, config = define(command, given)
     try:
         rest = values([f"larq_nas {command}", *given])[1:]

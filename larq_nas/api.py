@@ -97,7 +97,7 @@ def evaluate(config: configs.EvaluateConfig | None = None, **values) -> dict:
     return evaluate.evaluate(_configured("evaluate", config, values))
 
 
-def benchmark(config: configs.MeasureConfig | None = None, **values):
+def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = None, **values):
     """Times `.tflite` files, or the operations of a search method, on this machine or on a device.
 
     # Arguments

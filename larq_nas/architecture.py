@@ -28,6 +28,7 @@ import math
 import pathlib
 import random
 import re
+from typing import Any
 
 from larq_nas import registry
 
@@ -131,7 +132,7 @@ class Architecture:
     template: str
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
-    options: tuple[tuple[str, object], ...] = ()
+    options: Any = ()
     provenance: dict | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self):

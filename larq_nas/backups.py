@@ -57,9 +57,9 @@ class Backup(tf.keras.callbacks.Callback):
             for broken in errors:
                 logger.warning("%s: broken; going on after epoch %d", broken, epoch + 1)
             return epoch + 1
-        for broken, error in errors.items():
+        for broken, reason in errors.items():
             raise runs.RunError(
-                f"{broken}: broken ({str(error)[:100]}), and no earlier epoch is kept that is not; start again with "
+                f"{broken}: broken ({str(reason)[:100]}), and no earlier epoch is kept that is not; start again with "
                 "--overwrite"
             ) from None
         return 0

@@ -16,8 +16,10 @@ def of_quantizer(quantizer, example) -> int:
         Its `precision`; of a function without one, 1 if all its values have one magnitude per channel, and 32 if not.
     """
     precision = getattr(quantizer, "precision", None)
-    if quantizer is None or precision is not None:
-        return 32 if quantizer is None else int(precision)
+    if quantizer is None:
+        return 32
+    if precision is not None:
+        return int(precision)
     magnitude = np.abs(np.asarray(quantizer(tf.convert_to_tensor(example)), np.float32))
     channels = magnitude.reshape(-1, magnitude.shape[-1])
     return 1 if (channels > 0).all() and np.allclose(channels, channels[:1], rtol=5e-3) else 32

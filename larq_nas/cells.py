@@ -7,6 +7,7 @@ module does not import TensorFlow.
 """
 
 import dataclasses
+import typing
 from typing import NamedTuple
 
 from larq_nas import blocks
@@ -86,7 +87,7 @@ class Widths(NamedTuple):
     """
 
     candidates: tuple
-    choice: object
+    choice: typing.Any
 
 
 def masked(v, x, widths: Widths | None):
@@ -194,10 +195,10 @@ class Edges:
         widths: The `Widths` of the nodes, if they are searched.
     """
 
-    v: object
+    v: typing.Any
     cell: Cell
     filters: int
-    choice: object = None
+    choice: typing.Any = None
     options: dict = dataclasses.field(default_factory=dict)
     search_options: dict = dataclasses.field(default_factory=dict)
     widths: Widths | None = None

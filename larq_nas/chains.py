@@ -11,6 +11,7 @@ last layer stay float. This module does not import TensorFlow.
 """
 
 import dataclasses
+import typing
 
 from larq_nas import blocks
 
@@ -36,7 +37,7 @@ class Layers:
         binary: Whether all convolutions but the first are binary.
     """
 
-    v: object
+    v: typing.Any
     widths: dict
     masks: dict
     binary: bool = True

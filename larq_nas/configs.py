@@ -453,6 +453,7 @@ class ProfileConfig(MeasureConfig):
 
     heading: typing.ClassVar[str] = "operations"
     searched: typing.ClassVar[type[SearchConfig]]
+    method: typing.ClassVar[str]
 
     def spaces(self) -> list:
         """The spaces whose operations are timed.
@@ -476,9 +477,10 @@ def profile_config(searched: type[SearchConfig]) -> type[ProfileConfig]:
                 dataclasses.field(default=field.default, metadata=field.metadata),
             )
         )
-    made = dataclasses.make_dataclass("ProfileConfig", fields, bases=(ProfileConfig,), frozen=True, kw_only=True)
-    made.searched, made.method = searched, searched.method
-    return made
+    own = {"searched": searched, "method": searched.method}
+    return dataclasses.make_dataclass(
+        "ProfileConfig", fields, bases=(ProfileConfig,), namespace=own, frozen=True, kw_only=True
+    )
 
 
 def _profiled(searched):

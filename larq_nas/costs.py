@@ -196,7 +196,8 @@ def _tables(space, input_shape, classes, latencies, meaning):
                 if cell not in chosen:
                     edges = space.cell(cell).edges
                     chosen[cell] = np.zeros([*counts, len(names), len(edges), len(edges[0].operations)])
-                chosen[cell][(*place, slice(None), edge, candidate)] += totals(row)
+                index = (*place, slice(None), edge, candidate)
+                chosen[cell][index] += totals(row)
         found.append((tuple(zip(segment.choices, counts, strict=True)), fixed, chosen))
     return found
 

@@ -308,7 +308,7 @@ _FACTS = {
     "bits": ("getconf LONG_BIT", int),
     "model": ("getprop ro.product.model || tr -d '\\0' < /proc/device-tree/model", str),
     "cores": ("nproc || grep -c ^processor /proc/cpuinfo", int),
-    "free_bytes": ("df -kP . | tail -n 1", lambda line: int(re.search(r"(\d+)\s+\d+%", line)[1]) * 1024),
+    "free_bytes": ("df -kP . | tail -n 1", lambda line: int(re.findall(r"(\d+)\s+\d+%", line)[0]) * 1024),
     "load": ("cat /proc/loadavg", lambda line: float(line.split()[0])),
     "governor": ("cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", str),
     "temperature": ("cat /sys/class/thermal/thermal_zone0/temp", lambda line: int(line) / 1000),
@@ -318,7 +318,7 @@ _FACTS = {
 def _parsed(parse, text):
     try:
         return parse(text.strip()) if text and text.strip() else None
-    except (ValueError, TypeError):
+    except (IndexError, TypeError, ValueError):
         return None
 
 

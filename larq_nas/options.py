@@ -78,7 +78,7 @@ def option(default=dataclasses.MISSING, help="", **details):
     return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
 
 
-def changed_default(config: type, name: str, default):
+def changed_default(config: "type[Config]", name: str, default):
     """A field of a subclass with another default, and with the rest as in the class that declares it."""
     return dataclasses.field(default=default, metadata=config.__dataclass_fields__[name].metadata)
 
@@ -102,7 +102,7 @@ class Config:
                 object.__setattr__(self, field.name, value)
             _check(field.name, value, field.metadata["option"], kind_of(type(self), field.name))
 
-    def replace(self, **values) -> "Config":
+    def replace(self, **values):
         """The configuration with other values."""
         return dataclasses.replace(self, **values)
 
@@ -116,14 +116,15 @@ class Config:
         return found
 
 
-def options(config: type) -> dict:
-    """The `Option` of each field of a class of configurations, by name."""
+def options(config: "Config | type[Config]") -> dict:
+    """The `Option` of each field of a configuration, or of a class of configurations, by name."""
     return {field.name: field.metadata["option"] for field in dataclasses.fields(config)}
 
 
-def heading_of(config: type, name: str) -> str:
+def heading_of(config: type[Config], name: str) -> str:
     """The heading of the class that declares an option first."""
-    return next(cls for cls in reversed(config.__mro__) if name in getattr(cls, "__annotations__", {})).heading
+    classes = (cls for cls in reversed(config.__mro__) if issubclass(cls, Config))
+    return next(cls for cls in classes if name in cls.__annotations__).heading
 
 
 class Kind(typing.NamedTuple):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -41,7 +41,7 @@ class Strategy(Protocol):
     warmup_epochs: int = 0
     normalize: bool = False
     batch_statistics: bool = False
-    limit = None
+    limit: Any = None
     variants: Mapping[str, dict] = {"": {}}
 
     def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:

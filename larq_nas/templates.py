@@ -167,18 +167,18 @@ def choice_shapes(architecture: Architecture) -> dict:
     # Raises
         NetworkError: If the edges of a cell list different operations.
     """
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     # A genotype of BNAS lists different operations.
     for cell in architecture.cells:
         if all(node.keep == len(node.edges) for node in cell.nodes) and all(len(e.operations) == 1 for e in cell.edges):
             continue
-        candidates = {edge.operations for edge in cell.edges}
-        if len(candidates) != 1:
+        lists = {edge.operations for edge in cell.edges}
+        if len(lists) != 1:
             raise NetworkError(
                 f"cells.{cell.name}: all edges of a searched cell must list the same operations; "
-                f"found {len(candidates)} different lists"
+                f"found {len(lists)} different lists"
             )
-        shapes[cell.name] = (len(cell.edges), len(candidates.pop()))
+        shapes[cell.name] = (len(cell.edges), len(lists.pop()))
     for index, stage in enumerate(architecture.stages):
         for name, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
             if len(candidates) > 1:

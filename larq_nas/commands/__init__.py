@@ -35,7 +35,7 @@ def evaluate(config: configs.EvaluateConfig):
         print(file)
 
 
-def benchmark(config: configs.MeasureConfig):
+def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig):
     """Times files, or the operations of a search method."""
     api.benchmark(config)
     name = "latency" if isinstance(config, configs.ProfileConfig) else "benchmark"

@@ -43,7 +43,7 @@ def list_zoo(config: configs.ZooConfig):
     if config.json:
         print(json.dumps({name: dataclasses.asdict(zoo.VARIANTS[name]) for name in names}))
         return
-    rows = [("model", "parameters", "MB", "data set", "reported (%)")]
+    rows: list[tuple] = [("model", "parameters", "MB", "data set", "reported (%)")]
     for name in names:
         variant = zoo.VARIANTS[name]
         rows.append((name, variant.parameters, variant.memory / 1e6, variant.dataset, variant.reported))

@@ -79,14 +79,15 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
 
 def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, int]:
     """The binary operations of the smallest and of the largest network of a space."""
-    found = []
-    for index in (0, -1):
+
+    def count(index):
         # The first candidate of each choice is the cheapest, the last the most expensive.
         indices = {
             name: np.full(shape[:-1], index % shape[-1]) for name, shape in templates.choice_shapes(space).items()
         }
-        found.append(costs.count(decide(space, indices), input_shape, classes).biops)
-    return tuple(found)
+        return costs.count(decide(space, indices), input_shape, classes).biops
+
+    return count(0), count(-1)
 
 
 def share_of_range(space: Architecture, share: float, input_shape, classes) -> float:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +65,7 @@ class Strategy(strategy.Strategy):
     gumbel: bool = True
     budget: float | None = None
     capacity_exponent: float = 1.0
-    counted: tuple | None = None
+    counted: Any = None
     samples: int = 8
     accepted: dict = dataclasses.field(default_factory=dict)
     tolerance: float = 0.02

@@ -163,8 +163,8 @@ def _load(run, base):
         for broken in errors:
             logger.warning("%s: broken; going on after round %d", broken, int(state["round"]))
         return state
-    for file, error in errors.items():
+    for file, reason in errors.items():
         raise runs.RunError(
-            f"{file}: broken ({error}), and no earlier round is kept that is not; start again with --overwrite"
+            f"{file}: broken ({reason}), and no earlier round is kept that is not; start again with --overwrite"
         )
     return None

@@ -50,9 +50,11 @@ def base_widths(base: Architecture) -> np.ndarray:
 
 def with_widths(base: Architecture, widths) -> Architecture:
     """The same architecture with other candidate widths, a list for each stage."""
-    stages = zip(base.stages, widths, strict=True)
-    stages = (dataclasses.replace(stage, widths=tuple(map(int, candidates))) for stage, candidates in stages)
-    return dataclasses.replace(base, stages=tuple(stages), provenance=None)
+    stages = tuple(
+        dataclasses.replace(stage, widths=tuple(map(int, candidates)))
+        for stage, candidates in zip(base.stages, widths, strict=True)
+    )
+    return dataclasses.replace(base, stages=stages, provenance=None)
 
 
 def derive(base: Architecture, ratios) -> Architecture:

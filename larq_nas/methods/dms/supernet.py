@@ -25,7 +25,8 @@ class Candidates(tf.Module, strategy.Strategy):
     def __init__(self, strategy: Strategy, base: Architecture, input_shape, classes):
         super().__init__()
         self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
-        self.room, count = None, len(base.stages)
+        self.room: tuple[int, ...] = ()
+        count = len(base.stages)
         names = base.kind.operations
         indices = {cell.name: [names.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
         self.decided = {name: tf.one_hot(values, len(names)) for name, values in indices.items()}
