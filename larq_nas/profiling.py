@@ -122,5 +122,4 @@ def measure(blocks, device, options, known: Table | None = None):
         taken = round(max(ms(model) - empties[shape], 0.0) / count, 6)
         overhead = round(min(*empties.values(), table.overhead if table.measured else empties[shape]), 6)
         table = dataclasses.replace(table, measured={**table.measured, block: taken}, overhead=overhead)
-        tf.keras.backend.clear_session()
         yield table

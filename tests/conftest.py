@@ -1,3 +1,4 @@
+import inspect
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -12,5 +13,12 @@ def forget_custom_gradients():
     """TensorFlow keeps each traced `tf.custom_gradient` for ever, and so the graph and the network around it."""
     yield
     registry = ops.gradient_registry._registry
-    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+    for name in [name for name, entry in registry.items() if name.startswith("CustomGradient-") and _ends(entry)]:
         del registry[name]
+
+
+def _ends(entry):
+    """Whether a gradient is one of a network, and not of a function that is traced once for all networks."""
+    gradient = inspect.getclosurevars(entry["type"]).nonlocals["tape_grad_fn"]
+    function = inspect.getclosurevars(gradient).nonlocals["grad_fn"]
+    return function.__module__ not in ("larq_nas.quantizers", "larq_nas.steps")
