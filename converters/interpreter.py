@@ -5,8 +5,11 @@ can do so in silence.
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
+import sys
 import time
+import types
 import warnings
 
 import numpy as np
@@ -67,10 +70,22 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
     parts = np.array_split(images, processes)
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, context, _start, (content, options)) as pool:
-        parts = list(pool.map(_run, parts))
+        with _hidden_script():
+            results = pool.map(_run, parts)
+        parts = list(results)
     if isinstance(parts[0], list):
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
     return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def _hidden_script():
+    """Hides the script of the user from processes that are started meanwhile, which would run it again."""
+    script, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def probe(content: bytes):
@@ -84,7 +99,9 @@ def probe(content: bytes):
     """
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            pool.submit(_probe, content).result()
+            with _hidden_script():
+                future = pool.submit(_probe, content)
+            future.result()
         except concurrent.futures.process.BrokenProcessPool:
             raise ConversionError(f"LCE cannot run this file: it ends the process; {_AGAIN}") from None
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,3 +62,22 @@ def test_a_cut_or_garbled_file_is_one_line(converted):
             interpreter.predict(content[:size], np.zeros((1, 8, 8, 1), np.float32))
     with pytest.raises(interpreter.ConversionError, match="cut off or garbled"):
         interpreter.probe(content[: len(content) // 2])
+
+
+SCRIPT = """
+import pathlib
+import numpy as np
+from larq_nas.converters import interpreter
+
+print("the script runs")
+content = pathlib.Path("model.tflite").read_bytes()
+interpreter.probe(content)
+print(interpreter.predict(content, np.zeros((130, 8, 8, 1)), processes=2).shape)
+"""
+
+
+def test_a_script_without_a_guard_runs_once(converted, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(converted[1])
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "the script runs\n(130, 10)\n", done.stderr
