@@ -50,7 +50,7 @@ def command_line():
 def training(batch, count):
     """Prints images per second of both networks."""
     tf = load_tensorflow(batch)
-    from larq_nas import recipes
+    from larq_nas.training import recipes
 
     recipe = recipes.Recipe(epochs=600, steps_per_epoch=196)
     ours = larq_nas.zoo.bnas_a()
@@ -71,7 +71,7 @@ def plain(model):
     import larq as lq
     import tensorflow as tf
 
-    from larq_nas.operations import XnorConv2D
+    from larq_nas.layers.convolutional import XnorConv2D
 
     def clone(layer):
         if not isinstance(layer, XnorConv2D):

@@ -6,8 +6,8 @@ python benchmarks/grouped_convolution.py
 import time
 
 import larq_nas  # noqa: F401
-from larq_nas import operations
 from larq_nas.__main__ import load_tensorflow
+from larq_nas.layers import convolutional
 
 tf = load_tensorflow()
 
@@ -37,7 +37,7 @@ def main():
         options = {"groups": groups, "padding": "same"}
         figures = [
             milliseconds(layer(filters, 5, **options), x, 3)
-            for layer in (tf.keras.layers.Conv2D, operations.GroupedConv2D)
+            for layer in (tf.keras.layers.Conv2D, convolutional.GroupedConv2D)
         ]
         print(
             f"{size}x{size}, {filters} channels in {groups} groups: Keras {figures[0]:.1f} ms, here {figures[1]:.1f} ms"

@@ -11,9 +11,11 @@ import argparse
 
 import numpy as np
 
-from larq_nas import latency, networks, templates, timing, zoo
+from larq_nas import latency, networks, zoo
 from larq_nas.__main__ import load_tensorflow
+from larq_nas.devices import timing
 from larq_nas.methods import bars, bnas
+from larq_nas.networks import templates
 
 MODELS = ("bnas_a", "bars_a", "bars_b", "bars_c", "bats", "dms_vgg11_a", "dms_vgg11_b", "dms_resnet18_b")
 
@@ -44,8 +46,8 @@ def main():
     parser.add_argument("--runs", type=int, default=30)
     arguments = parser.parse_args()
     tf = load_tensorflow()
-    from larq_nas import profiling
     from larq_nas.converters import tflite
+    from larq_nas.devices import profiling
 
     given = arguments.table and latency.Table.load(arguments.table)
     columns = ["operations"] + ["table", "fit of the table"] * bool(given)

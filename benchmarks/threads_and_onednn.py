@@ -83,7 +83,8 @@ def measure(method):
 def run(method, cells, channels, batch, image_size, pipe):
     """The process of one form: answers with the time of the step that it is asked for."""
     tf = load_tensorflow()
-    from larq_nas import networks, recipes
+    from larq_nas import networks
+    from larq_nas.training import recipes
 
     tf.keras.utils.set_random_seed(0)
     supernet = steps.supernet(method, cells, channels, image_size)

@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import precision
 from larq_nas.converters import copies
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.layers import precision
 
 _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 

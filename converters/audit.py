@@ -7,12 +7,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import bitwidths
 from larq_nas.converters import copies, flatbuffer
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.counting import WORD
-from larq_nas.operations import Zeroise
+from larq_nas.layers import bitwidths
+from larq_nas.layers.convolutional import Zeroise
+from larq_nas.networks.counting import WORD
 
 layers = tf.keras.layers
 

@@ -17,12 +17,12 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import bitwidths
 from larq_nas.converters import copies
-from larq_nas.counting import WORD
-from larq_nas.grouped import ScaledConv2D
-from larq_nas.operations import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
-from larq_nas.steps import Step, StepConv2D
+from larq_nas.layers import bitwidths
+from larq_nas.layers.convolutional import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
+from larq_nas.layers.grouped import ScaledConv2D
+from larq_nas.layers.step_convolution import Step, StepConv2D
+from larq_nas.networks.counting import WORD
 
 layers, keras = tf.keras.layers, tf.keras.activations
 

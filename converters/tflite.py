@@ -25,12 +25,12 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import bitwidths, precision
 from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, inference, interpreter
 from larq_nas.converters.accepted import accepted
 from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.counting import WORD
+from larq_nas.layers import bitwidths, precision
+from larq_nas.networks.counting import WORD
 
 TARGETS = ("arm", "xcore")
 

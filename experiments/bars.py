@@ -17,9 +17,10 @@ import numpy as np
 from trained import accuracy, command, summary
 
 import larq_nas
-from larq_nas import costs, templates
-from larq_nas.architecture import Architecture
+from larq_nas import costs
 from larq_nas.methods import bars
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SEARCH = (

@@ -15,8 +15,8 @@ import numpy as np
 from trained import accuracy, command, summary
 
 import larq_nas
-from larq_nas.architecture import Architecture
 from larq_nas.methods import dms
+from larq_nas.space.architecture import Architecture
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SMALL = "--train_examples=6000 --epochs=20"

@@ -14,9 +14,10 @@ import sys
 import numpy as np
 
 import larq_nas
-from larq_nas import runs, timing
+from larq_nas import runs
 from larq_nas.__main__ import load_tensorflow
-from larq_nas.timing import Options
+from larq_nas.devices import timing
+from larq_nas.devices.timing import Options
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 REPORTS = DOCS / "reports"

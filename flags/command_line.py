@@ -7,8 +7,8 @@ import os
 from absl import flags as absl_flags
 
 from larq_nas import configs, methods, options
-from larq_nas.architecture import Architecture
 from larq_nas.flags import definitions, recipe_files
+from larq_nas.space.architecture import Architecture
 
 CONFIGS = {
     "train": configs.TrainConfig,

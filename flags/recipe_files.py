@@ -2,8 +2,9 @@
 
 import pathlib
 
-from larq_nas import chains, zoo
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas import zoo
+from larq_nas.networks import chains
+from larq_nas.space.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
 # Data set -> the end of the name of its recipes; that of others is "images".

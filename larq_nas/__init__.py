@@ -19,51 +19,19 @@ __version__ = "0.1.0"
 
 # Public names that are no modules -> the module of each.
 _NAMES = {
-    "Architecture": "larq_nas.architecture",
+    "Architecture": "larq_nas.space.architecture",
     "SearchConfig": "larq_nas.configs",
-    "Strategy": "larq_nas.strategy",
+    "Strategy": "larq_nas.supernet.strategy",
     **dict.fromkeys(("benchmark", "convert", "evaluate", "search", "train"), "larq_nas.api"),
 }
 _MODULES = (
-    "blocks",
-    "converters",
-    "costs",
-    "datasets",
-    "latency",
-    "methods",
-    "networks",
-    "registry",
-    "supernet",
-    "zoo",
+    *("converters", "costs", "datasets", "latency", "methods"),
+    *("networks", "space", "supernet", "training", "zoo"),
 )
 # These modules work without TensorFlow.
 _LIGHT = {
-    "api",
-    "architecture",
-    "benchmark_program",
-    "blocks",
-    "cells",
-    "chains",
-    "configs",
-    "converters",
-    "costs",
-    "counting",
-    "devices",
-    "fingerprints",
-    "flags",
-    "locks",
-    "methods",
-    "options",
-    "quiet",
-    "reachability",
-    "registry",
-    "runs",
-    "tables",
-    "tasks",
-    "templates",
-    "timing",
-    "versions",
-    "zoo",
+    *("api", "configs", "converters", "costs", "devices", "flags", "methods", "options", "quiet"),
+    *("runs", "space", "tables", "tasks", "versions", "zoo"),
 }
 __all__ = sorted([*_NAMES, *_MODULES])
 

@@ -8,8 +8,8 @@ import dataclasses
 import math
 import typing
 
-from larq_nas.architecture import Architecture
 from larq_nas.options import Config, OptionError, changed_default, option, options
+from larq_nas.space.architecture import Architecture
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")

@@ -21,10 +21,12 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import nnls
 
-from larq_nas import costs, counting, expected_costs, limits
-from larq_nas.architecture import Architecture
-from larq_nas.blocks import FLOATS
-from larq_nas.counting import WORD, Block
+from larq_nas import costs
+from larq_nas.costs import expected_costs, limits
+from larq_nas.networks import counting
+from larq_nas.networks.blocks import FLOATS
+from larq_nas.networks.counting import WORD, Block
+from larq_nas.space.architecture import Architecture
 
 SCHEMA = 1
 # Kinds of operations that are a binary convolution with what belongs to it.

@@ -21,4 +21,4 @@ def _ends(entry):
     """Whether a gradient is one of a network, and not of a function that is traced once for all networks."""
     gradient = inspect.getclosurevars(entry["type"]).nonlocals["tape_grad_fn"]
     function = inspect.getclosurevars(gradient).nonlocals["grad_fn"]
-    return function.__module__ not in ("larq_nas.quantizers", "larq_nas.steps")
+    return function.__module__ not in ("larq_nas.layers.quantizers", "larq_nas.layers.step_convolution")

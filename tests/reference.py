@@ -4,10 +4,11 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import blocks, macro, operations
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.building import Builder
-from larq_nas.quantizers import CentredClip, LayerSign, latent_factor
+from larq_nas.layers import convolutional, width_masks
+from larq_nas.layers.quantizers import CentredClip, LayerSign, latent_factor
+from larq_nas.networks import blocks
+from larq_nas.networks.builder import Builder
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 layers = tf.keras.layers
 
@@ -41,8 +42,8 @@ class ConstantNormalization(layers.Layer):
         if training:
             mean, variance = tf.nn.moments(tf.stop_gradient(inputs), [0, 1, 2])
             for moving, value in ((self.mean, mean), (self.variance, variance)):
-                moving.assign(operations.BN_MOMENTUM * moving + (1 - operations.BN_MOMENTUM) * value)
-        return (inputs - mean) * tf.math.rsqrt(variance + operations.BN_EPSILON)
+                moving.assign(convolutional.BN_MOMENTUM * moving + (1 - convolutional.BN_MOMENTUM) * value)
+        return (inputs - mean) * tf.math.rsqrt(variance + convolutional.BN_EPSILON)
 
 
 class PerEdge(layers.Layer):
@@ -55,14 +56,14 @@ class PerEdge(layers.Layer):
         self.branches = [[self._branch(blocks.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)]
 
     def _branch(self, operation):
-        norm = operations.batch_normalization(affine=False)
+        norm = convolutional.batch_normalization(affine=False)
         if operation.kind == "none":
             return [layers.Lambda(lambda x: x[:, :: self.strides, :: self.strides] * 0)]
         if operation.kind != "convolution":
-            return [operations.pool(operation.kind, operation.kernel_size, self.strides), norm]
+            return [convolutional.pool(operation.kind, operation.kernel_size, self.strides), norm]
         # Strided and dilated: the convolution without strides, every second pixel of it.
         dilated = operation.dilation_rate > 1
-        conv = operations.binary_conv(
+        conv = convolutional.binary_conv(
             self.filters,
             operation.kernel_size,
             1 if dilated else self.strides,
@@ -125,7 +126,7 @@ class PerGroupedEdge(tf.keras.layers.Layer):
 
     def _model(self, x, name):
         y = blocks.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.form, "op")
-        return tf.keras.Model(x, operations.batch_normalization(affine=False)(y) if "pool" in name else y)
+        return tf.keras.Model(x, convolutional.batch_normalization(affine=False)(y) if "pool" in name else y)
 
     def call(self, inputs, training=None):
         x, choice = inputs
@@ -172,16 +173,16 @@ class PerResidualEdge(layers.Layer):
         super().__init__(**kwargs)
         self.candidates, self.edges, self.strides, self.widths = list(candidates), edges, strides, widths
         self.filters = filters
-        self.norms = [operations.batch_normalization() for _ in range(edges)]
+        self.norms = [convolutional.batch_normalization() for _ in range(edges)]
         options = {"use_bias": False, "kernel_quantizer": LayerSign(), "kernel_constraint": "weight_clip"}
         options["padding"] = "same" if strides == 1 else "valid"
-        self.convolutions = [operations.XnorConv2D(filters, 3, strides, **options) for _ in range(edges * strides)]
+        self.convolutions = [convolutional.XnorConv2D(filters, 3, strides, **options) for _ in range(edges * strides)]
         self.sign = lq.quantizers.SteSign()
-        self.starts = [operations.StartAt(first) for first in (-1, 0)]
+        self.starts = [convolutional.StartAt(first) for first in (-1, 0)]
 
     def call(self, inputs):
         x, choice = inputs[:2]
-        mask = macro.width_mask(inputs[2], self.widths, self.filters) if self.widths else tf.ones([self.filters])
+        mask = width_masks.width_mask(inputs[2], self.widths, self.filters) if self.widths else tf.ones([self.filters])
         outputs = []
         for edge in range(self.edges):
             terms = {"none": 0.0, "shortcut": self._shortcut(x)}

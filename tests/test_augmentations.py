@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import augmentations
+from larq_nas.datasets import augmentations
 
 SHAPE = (16, 16, 3)
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import backups, runs
+from larq_nas import runs
+from larq_nas.training import backups
 
 
 def make(units=2):

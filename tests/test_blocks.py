@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import blocks, cells, counting, mixed, registry
-from larq_nas.architecture import Cell, Edge, Node
-from larq_nas.building import Builder
+from larq_nas.networks import blocks, cells, counting, mixed_edges
+from larq_nas.networks.builder import Builder
+from larq_nas.space import registry
+from larq_nas.space.architecture import Cell, Edge, Node
 
 pytestmark = pytest.mark.onednn
 
@@ -123,7 +124,7 @@ def test_an_own_operation_is_none_of_the_kinds_of_larq_nas_whatever_its_name():
         nodes = tuple(Node((Edge(0, (name,)),), 1) for name in ("my_pool", "my_copy", "bin_conv_3x3", "none"))
         assert cells.convolutions(Cell("normal", nodes)) == 2
         with pytest.raises(ValueError, match="only convolutions, pools and none share work"):
-            mixed.MixedEdges(4, ["none", "my_pool"], 2)
+            mixed_edges.MixedEdges(4, ["none", "my_pool"], 2)
     finally:
         blocks.unregister("my_pool")
         blocks.unregister("my_copy")

@@ -3,8 +3,8 @@ import inspect
 import pytest
 import tensorflow as tf
 
-from larq_nas import building, counting
-from larq_nas.building import Builder
+from larq_nas.networks import builder, counting
+from larq_nas.networks.builder import Builder
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_both_interpreters_refuse_alike_what_a_convolution_does_not_take(options
 
 
 def test_both_interpreters_have_the_same_verbs():
-    assert set(building.CONVOLUTIONS) == set(counting.CONVOLUTIONS)
+    assert set(builder.CONVOLUTIONS) == set(counting.CONVOLUTIONS)
     for name, verb in vars(counting.Counter).items():
         if name.startswith("_") or name == "conv":
             continue

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from larq_nas import callbacks, runs, training
-from larq_nas.architecture import Architecture
-from larq_nas.drop_path import DropPath
+from larq_nas import runs, training
+from larq_nas.layers.drop_path import DropPath
 from larq_nas.methods import bnas
+from larq_nas.space.architecture import Architecture
+from larq_nas.training import callbacks
 
 
 class Rates(tf.keras.callbacks.Callback):

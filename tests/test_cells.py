@@ -3,11 +3,11 @@ import pytest
 import tensorflow as tf
 
 from larq_nas import networks
-from larq_nas.architecture import Cell, Edge, Node
-from larq_nas.building import Builder
-from larq_nas.cells import Edges
-from larq_nas.drop_path import DropPath
+from larq_nas.layers.drop_path import DropPath
 from larq_nas.methods import bnas
+from larq_nas.networks.builder import Builder
+from larq_nas.networks.cells import Edges
+from larq_nas.space.architecture import Cell, Edge, Node
 
 pytestmark = pytest.mark.onednn
 

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 from test_datasets import in_memory, noise
 
-from larq_nas import class_weights, datasets, recipes
+from larq_nas import datasets
+from larq_nas.training import class_weights, recipes
 
 
 def test_balanced_weights_are_inverse_to_the_share_of_a_class():

@@ -14,8 +14,8 @@ from reference import bars_architecture
 
 from larq_nas import __main__ as main
 from larq_nas import runs, zoo
-from larq_nas.architecture import Architecture
 from larq_nas.methods import bnas, dms
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import trained
 from larq_nas.tasks.search import _warn_of_collapse
 

@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import blocks, networks, precision, zoo
-from larq_nas.building import Builder
+from larq_nas import networks, zoo
 from larq_nas.converters import inference, tflite
+from larq_nas.layers import precision
+from larq_nas.layers.convolutional import binary_conv
 from larq_nas.methods import bats, bnas
-from larq_nas.operations import binary_conv
+from larq_nas.networks import blocks
+from larq_nas.networks.builder import Builder
 
 layers = tf.keras.layers
 

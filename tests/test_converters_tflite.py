@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import costs, networks, precision, zoo
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs, networks, zoo
 from larq_nas.converters import eight_bits, inference, interpreter, tflite
+from larq_nas.layers import precision
 from larq_nas.methods import bats, bnas
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 layers = tf.keras.layers
 

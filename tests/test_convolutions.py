@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import convolutions, operations
+from larq_nas.layers import convolutional, convolutions
 
 pytestmark = pytest.mark.onednn
 
@@ -77,7 +77,7 @@ def test_layers_with_groups_train_and_predict(monkeypatch, native, precision):
         monkeypatch.setattr(convolutions, "has_gradient", lambda *form: False)
     policy = tf.keras.mixed_precision.Policy(precision)
     # The bias and BatchNorm are what TensorFlow fuses with a convolution.
-    layer = operations.GroupedConv2D(8, 3, dilation_rate=2, groups=4, padding="same", dtype=policy)
+    layer = convolutional.GroupedConv2D(8, 3, dilation_rate=2, groups=4, padding="same", dtype=policy)
     model = tf.keras.Sequential([tf.keras.Input((6, 5, 4)), layer, tf.keras.layers.BatchNormalization()])
     model.compile("sgd", "mse")
     before = model.get_weights()[0]

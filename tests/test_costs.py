@@ -9,8 +9,8 @@ from reference import bars_architecture
 
 from larq_nas import costs, networks, zoo
 from larq_nas.converters import tflite
+from larq_nas.layers.convolutional import binary_conv
 from larq_nas.methods import bnas
-from larq_nas.operations import binary_conv
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 import costs as published  # noqa: E402  (experiments/costs.py)

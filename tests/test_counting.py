@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from larq_nas import costs, networks, zoo
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.methods import bnas
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from larq_nas import augmentations, datasets
+from larq_nas import datasets
+from larq_nas.datasets import augmentations
 
 
 def parts(data):

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 from test_rounds import SETTINGS, STRATEGY
 
-from larq_nas import estimates, supernet, training
+from larq_nas import supernet, training
 from larq_nas.methods import bars, bnas, dms
+from larq_nas.supernet import estimates
 
 
 def _supernet(method):

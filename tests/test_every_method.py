@@ -8,8 +8,9 @@ import sys
 import pytest
 import small_cnn
 
-from larq_nas import cells, datasets
-from larq_nas.architecture import Architecture
+from larq_nas import datasets
+from larq_nas.networks import cells
+from larq_nas.space.architecture import Architecture
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 METHODS = ("bnas", "bars", "bats", "dms")

@@ -57,7 +57,9 @@ def test_the_example_of_a_module_runs(name, tmp_path):
 
 
 def test_own_operations_templates_and_methods_are_made_as_described(tmp_path, monkeypatch):
-    from larq_nas import blocks, costs, methods, registry
+    from larq_nas import costs, methods
+    from larq_nas.networks import blocks
+    from larq_nas.space import registry
 
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, expected_costs, templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs
+from larq_nas.costs import expected_costs
 from larq_nas.methods import bars, bnas
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 
 def _totals(architecture, *arguments):

@@ -3,8 +3,11 @@ import dataclasses
 import pytest
 from absl import flags as absl_flags
 
-from larq_nas import augmentations, configs, flags, methods, options, precision, recipes
+from larq_nas import configs, flags, methods, options
+from larq_nas.datasets import augmentations
+from larq_nas.layers import precision
 from larq_nas.methods.bars.config import is_budget
+from larq_nas.training import recipes
 
 COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
 RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from test_datasets import arrays, noise, parts, unbatched
 
-from larq_nas import augmentations, datasets, folders
+from larq_nas import datasets
+from larq_nas.datasets import augmentations, folders
 
 
 def picture(path, value=100, size=(6, 4), mode="RGB"):

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import blocks, grouped
-from larq_nas.blocks import OPERATIONS
-from larq_nas.building import Builder
+from larq_nas.layers import grouped
+from larq_nas.networks import blocks
+from larq_nas.networks.blocks import OPERATIONS
+from larq_nas.networks.builder import Builder
 
 pytestmark = pytest.mark.onednn
 

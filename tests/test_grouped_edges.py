@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import blocks, grouped_edges, operations
-from larq_nas.building import Builder
+from larq_nas.layers import convolutional
 from larq_nas.methods import bats
+from larq_nas.networks import blocks, grouped_edges
+from larq_nas.networks.builder import Builder
 
 pytestmark = pytest.mark.onednn
 
@@ -62,7 +63,7 @@ def _reference(layer, x, choice):
         for index, name in enumerate(layer.operations):
             y = _copy_of_edge(layer, edge, x.shape[1:3], name, taken.get(name))(x, training=True)
             if name.endswith("pool_3x3"):
-                y = operations.batch_normalization(affine=False)(y, training=True)
+                y = convolutional.batch_normalization(affine=False)(y, training=True)
             total += choice[edge, index] * y
         outputs.append(total)
     return outputs

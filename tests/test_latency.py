@@ -10,11 +10,13 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import blocks, counting, latency, networks, profiling, templates, zoo
+from larq_nas import latency, networks, zoo
 from larq_nas.converters import flatbuffer
-from larq_nas.counting import Block
+from larq_nas.devices import profiling
 from larq_nas.latency import Limit, Table
 from larq_nas.methods import bars, bats, bnas, dms
+from larq_nas.networks import blocks, counting, templates
+from larq_nas.networks.counting import Block
 
 SHAPE = (16, 16, 3)
 

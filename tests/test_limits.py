@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas.limits import Penalty, crossing
+from larq_nas.costs.limits import Penalty, crossing
 
 
 @pytest.mark.parametrize(

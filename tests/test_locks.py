@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from larq_nas import locks
+from larq_nas.runs import locks
 
 HOLD = """
 import sys
-from larq_nas import locks
+from larq_nas.runs import locks
 with locks.hold(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

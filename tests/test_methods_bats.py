@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, networks, optimizers, supernet, templates, zoo
-from larq_nas.architecture import Architecture
+from larq_nas import costs, networks, supernet, zoo
 from larq_nas.methods import bats
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture
+from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
 

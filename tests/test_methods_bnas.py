@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas.architecture import Architecture
 from larq_nas.methods import bnas
+from larq_nas.space.architecture import Architecture
 
 pytestmark = pytest.mark.onednn
 

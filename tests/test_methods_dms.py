@@ -8,9 +8,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from larq_nas import chains, costs, networks, optimizers, templates, zoo
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas import costs, networks, zoo
 from larq_nas.methods import bars, dms
+from larq_nas.networks import chains, templates
+from larq_nas.space.architecture import Architecture, ArchitectureError
+from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
 

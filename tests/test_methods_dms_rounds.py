@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from larq_nas import costs, datasets, runs
-from larq_nas.architecture import Architecture
 from larq_nas.methods import bars, dms
 from larq_nas.methods.dms import rounds
+from larq_nas.space.architecture import Architecture
 
 pytestmark = pytest.mark.onednn
 

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from reference import PerEdge, kernels
 
-from larq_nas import mixed
 from larq_nas.methods.bnas import OPERATIONS
+from larq_nas.networks import mixed_edges
 
 pytestmark = pytest.mark.onednn
 
@@ -13,7 +13,7 @@ def _pair(strides, candidates=OPERATIONS, filters=3, edges=3, size=8, normalize=
     generator = np.random.default_rng(0)
     x = tf.constant(generator.normal(size=(4, size, size, filters)), tf.float32)
     choice = tf.constant(generator.dirichlet(np.ones(len(candidates)), size=edges), tf.float32)
-    shared = mixed.MixedEdges(filters, candidates, edges, strides, normalize)
+    shared = mixed_edges.MixedEdges(filters, candidates, edges, strides, normalize)
     plain = PerEdge(filters, candidates, edges, strides, normalize)
     shared([x, choice])
     plain([x, choice])
@@ -65,7 +65,7 @@ def test_any_choice_of_candidates_works(candidates):
 
 
 def test_the_layer_survives_its_configuration():
-    layer = mixed.MixedEdges(3, ["none", "bin_conv_3x3"], 2, strides=2, name="state0")
+    layer = mixed_edges.MixedEdges(3, ["none", "bin_conv_3x3"], 2, strides=2, name="state0")
     config = tf.keras.layers.serialize(layer)
     assert config["registered_name"] == "larq_nas>MixedEdges"
     assert tf.keras.layers.deserialize(config).get_config() == layer.get_config()
@@ -73,4 +73,4 @@ def test_the_layer_survives_its_configuration():
 
 def test_operations_that_share_no_work_are_refused():
     with pytest.raises(ValueError, match="only convolutions, pools and none share work"):
-        mixed.MixedEdges(4, ["none", "shortcut"], 2)
+        mixed_edges.MixedEdges(4, ["none", "shortcut"], 2)

@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
-from larq_nas import networks, operations, templates, zoo
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.drop_path import DropPath
+from larq_nas import networks, zoo
+from larq_nas.layers import convolutional
+from larq_nas.layers.drop_path import DropPath
 from larq_nas.methods import bars, bnas
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 pytestmark = pytest.mark.onednn
 
@@ -266,7 +268,7 @@ def test_drop_path_follows_the_operations_of_bars_but_identities():
 def test_a_bars_network_learns_with_all_its_kernels():
     tf.keras.utils.set_random_seed(0)
     model = _bars()
-    kernels = [layer.kernel.latent_variable for layer in model.layers if isinstance(layer, operations.XnorConv2D)]
+    kernels = [layer.kernel.latent_variable for layer in model.layers if isinstance(layer, convolutional.XnorConv2D)]
     before = [kernel.numpy() for kernel in kernels]
     x = np.random.default_rng(0).normal(size=(32, 16, 12, 3)).astype(np.float32)
     y = np.arange(32) % 2

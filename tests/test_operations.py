@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import operations, quantizers
+from larq_nas.layers import convolutional, quantizers
 
 pytestmark = pytest.mark.onednn
 
 
 def _model(**options):
-    layer = operations.XnorConv2D(
+    layer = convolutional.XnorConv2D(
         4, 3, padding="same", pad_values=1.0, use_bias=False, input_quantizer="ste_sign", **options
     )
     return tf.keras.Sequential([tf.keras.layers.Input((6, 6, 8)), layer])
@@ -64,13 +64,13 @@ def test_saved_layers_are_loaded_by_name(tmp_path):
     assert isinstance(loaded.layers[0].kernel_quantizer, quantizers.XnorSign)
     x = _images(2, 6, 6, 8)
     np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
-    registered = [tf.keras.utils.get_registered_name(c) for c in (operations.XnorConv2D, operations.Zeroise)]
+    registered = [tf.keras.utils.get_registered_name(c) for c in (convolutional.XnorConv2D, convolutional.Zeroise)]
     assert registered == ["larq_nas>XnorConv2D", "larq_nas>Zeroise"]
 
 
 def test_layer_scaled_convolutions_have_one_scale():
     images = tf.keras.layers.Input((6, 6, 8))
-    model = tf.keras.Model(images, operations.layer_scaled_conv(images, 4, 3))
+    model = tf.keras.Model(images, convolutional.layer_scaled_conv(images, 4, 3))
     x, kernel = _images(2, 6, 6, 8), model.get_weights()[0]
     scaled = np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()
     padded = np.pad(np.where(x >= 0, 1, -1), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1)
@@ -80,18 +80,18 @@ def test_layer_scaled_convolutions_have_one_scale():
 
 def test_a_quantizer_without_a_scale_is_refused():
     with pytest.raises(ValueError, match="accepted are XnorSign, LayerSign and StandardizedSign"):
-        operations.XnorConv2D(4, 3, kernel_quantizer="ste_sign")
+        convolutional.XnorConv2D(4, 3, kernel_quantizer="ste_sign")
 
 
 def test_channels_are_cut_off_or_appended():
     x = _images(2, 3, 3, 4)
-    np.testing.assert_array_equal(operations.MatchChannels(3)(x), x[..., :3])
-    wide = operations.MatchChannels(6)(x)
+    np.testing.assert_array_equal(convolutional.MatchChannels(3)(x), x[..., :3])
+    wide = convolutional.MatchChannels(6)(x)
     np.testing.assert_array_equal(wide[..., :4], x)
     assert wide.shape[-1] == 6 and not np.any(wide[..., 4:])
 
 
-@pytest.mark.parametrize("layer", [operations.MatchChannels(6), operations.StartAt(-1), operations.StartAt(0)])
+@pytest.mark.parametrize("layer", [convolutional.MatchChannels(6), convolutional.StartAt(-1), convolutional.StartAt(0)])
 def test_layers_are_made_again_from_their_configuration(layer):
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
     x = _images(2, 4, 4, 4)
@@ -103,7 +103,7 @@ def test_zeroise_is_zero_and_so_is_its_gradient(training):
     x = tf.constant(_images(2, 5, 5, 3))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = operations.Zeroise(2)(x, training=training)
+        y = convolutional.Zeroise(2)(x, training=training)
     assert y.shape == (2, 3, 3, 3) and not np.any(y)
     gradient = tape.gradient(y, x)
     assert not training or (gradient is not None and not np.any(gradient))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import optimizers, quantizers
+from larq_nas.layers import quantizers
+from larq_nas.training import optimizers
 
 STEPS = 8
 

@@ -10,8 +10,11 @@ import pytest
 
 import larq_nas
 from larq_nas import __main__ as main
-from larq_nas import blocks, cells, configs, flags, latency, methods, options, registry, strategy
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import configs, flags, latency, methods, options
+from larq_nas.networks import blocks, cells
+from larq_nas.space import registry
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.supernet import strategy
 
 NAMES = "none", "max_pool_3x3", "pair"
 

@@ -6,24 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import (
-    blocks,
-    cells,
-    costs,
-    counting,
-    estimates,
-    expected_costs,
-    latency,
-    networks,
-    optimizers,
-    profiling,
-    reachability,
-    registry,
-    supernet,
-)
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs, latency, networks, supernet
 from larq_nas.converters import tflite
-from larq_nas.mixed import MixedEdges
+from larq_nas.costs import expected_costs
+from larq_nas.devices import profiling
+from larq_nas.networks import blocks, cells, counting, reachability
+from larq_nas.networks.mixed_edges import MixedEdges
+from larq_nas.space import registry
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.supernet import estimates
+from larq_nas.training import optimizers
 
 
 def pair(v, x, filters, strides, name):

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import mixed, networks, optimizers, precision, recipes, supernet, training, zoo
+from larq_nas import networks, supernet, training, zoo
+from larq_nas.layers import precision
 from larq_nas.methods import bnas
 from larq_nas.methods.bnas import OPERATIONS
+from larq_nas.networks import mixed_edges
+from larq_nas.training import optimizers, recipes
 
 pytestmark = pytest.mark.onednn
 
@@ -40,7 +43,7 @@ def test_mixed_edges_compute_in_16_bits_what_they_compute_in_32(name):
     for policy in ("float32", name):
         tf.keras.utils.set_random_seed(0)
         with precision.policy(policy):
-            layer = mixed.MixedEdges(4, OPERATIONS, 3)
+            layer = mixed_edges.MixedEdges(4, OPERATIONS, 3)
         outputs.append(layer([tf.constant(x), choice], training=True))
         assert {weight.dtype for weight in layer.weights} == {tf.float32}
     for exact, half in zip(*outputs, strict=True):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import quantizers
+from larq_nas.layers import quantizers
 
 
 def _vector():

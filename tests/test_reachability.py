@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from larq_nas import networks, zoo
-from larq_nas.architecture import Architecture, Cell, Edge, Node
 from larq_nas.methods import bars, bats, bnas, dms
-from larq_nas.reachability import reaches_classifier
+from larq_nas.networks.reachability import reaches_classifier
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 
 SPACES = {
     "bnas": bnas.space(3, 4),

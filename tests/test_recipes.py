@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import optimizers, recipes
+from larq_nas.training import optimizers, recipes
 
 
 def value(schedule, step):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import optimizers, supernet
+from larq_nas import supernet
 from larq_nas.methods import bnas
+from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
 

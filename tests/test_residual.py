@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 from reference import PerResidualEdge, copy_chosen
 
-from larq_nas import networks, residual, templates
+from larq_nas import networks
 from larq_nas.methods import bars
+from larq_nas.networks import residual_edges, templates
 
 pytestmark = pytest.mark.onednn
 
@@ -45,7 +46,7 @@ def _layers(widths, strides, operations, filters=8, edges=3, size=6):
     x = tf.constant(generator.normal(size=(4, size, size, filters)), tf.float32)
     choice = tf.constant(generator.uniform(0.1, 1, size=(edges, len(operations))), tf.float32)
     inputs = [x, choice] + ([tf.constant([0.2, 0.5, 0.1, 0.3])] if widths else [])
-    shared = residual.ResidualEdges(filters, operations, edges, strides, widths)
+    shared = residual_edges.ResidualEdges(filters, operations, edges, strides, widths)
     plain = PerResidualEdge(filters, operations, edges, strides, widths)
     shared(inputs), plain(inputs)
     shared.gamma.assign(1 + 0.3 * generator.normal(size=shared.gamma.shape))
@@ -100,7 +101,7 @@ def test_a_masked_channel_is_one_that_is_not_there():
 
 
 def test_edges_with_nothing_but_none_are_zero():
-    shared = residual.ResidualEdges(4, ["none"], 2, 2)
+    shared = residual_edges.ResidualEdges(4, ["none"], 2, 2)
     outputs = shared([tf.ones([1, 5, 5, 4]), tf.ones([2, 1])])
     assert [tuple(output.shape) for output in outputs] == [(1, 3, 3, 8)] * 2 and not np.any(outputs)
 
@@ -115,7 +116,7 @@ def test_edges_with_nothing_but_none_are_zero():
 )
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        residual.ResidualEdges(**{"filters": 4, "operations": OPERATIONS, "edges": 2, **options})
+        residual_edges.ResidualEdges(**{"filters": 4, "operations": OPERATIONS, "edges": 2, **options})
 
 
 def test_kernels_start_different_and_in_the_range_of_their_own_size():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from larq_nas import datasets, fingerprints, runs
+from larq_nas import datasets, runs
 from larq_nas.configs import TrainConfig
 from larq_nas.methods import bnas
+from larq_nas.runs import fingerprints
 from larq_nas.tasks import data
 from larq_nas.tasks.errors import TaskError
 

@@ -8,7 +8,8 @@ import pytest
 from absl import flags
 
 import larq_nas
-from larq_nas import locks, runs
+from larq_nas import runs
+from larq_nas.runs import locks
 
 FLAGS = {"epochs": 2, "seed": 0}
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, steps
+from larq_nas import costs
 from larq_nas.converters import tflite
+from larq_nas.layers import step_convolution
 
 pytestmark = pytest.mark.onednn
 
@@ -27,7 +28,7 @@ def _kernel(latent):
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_a_convolution_and_its_gradients_are_those_of_steps_padded_with_zeros(strides, size, kernel_size):
     tf.keras.utils.set_random_seed(0)
-    layer = steps.StepConv2D(4, kernel_size, strides)
+    layer = step_convolution.StepConv2D(4, kernel_size, strides)
     layer.build((None, size, size, 3))
     layer.input_quantizer.build(None)
     layer.input_quantizer.alpha.assign(1.3)
@@ -50,20 +51,20 @@ def test_a_convolution_and_its_gradients_are_those_of_steps_padded_with_zeros(st
 
 def test_step_and_kernel_are_trained_and_the_step_stays_positive():
     tf.keras.utils.set_random_seed(0)
-    layer = steps.StepConv2D(4, 3)
+    layer = step_convolution.StepConv2D(4, 3)
     model = tf.keras.Sequential([tf.keras.layers.Input((8, 8, 2)), layer, tf.keras.layers.GlobalAveragePooling2D()])
     assert [weight.shape.as_list() for weight in model.trainable_weights] in ([[], [3, 3, 2, 4]], [[3, 3, 2, 4], []])
     model.compile(tf.keras.optimizers.SGD(0.1), "mse")
     x, y = np.random.normal(size=(64, 8, 8, 2)), np.random.normal(size=(64, 4))
     before = float(layer.input_quantizer.alpha)
     model.fit(x, y, epochs=1, verbose=0)
-    assert float(layer.input_quantizer.alpha) not in (before, steps.MIN_STEP)
+    assert float(layer.input_quantizer.alpha) not in (before, step_convolution.MIN_STEP)
     tf.keras.optimizers.SGD(1.0).apply_gradients([(tf.constant(1e6), layer.input_quantizer.alpha)])
-    assert float(layer.input_quantizer.alpha) == pytest.approx(steps.MIN_STEP)
+    assert float(layer.input_quantizer.alpha) == pytest.approx(step_convolution.MIN_STEP)
 
 
 def test_a_layer_comes_back_from_its_config():
-    layer = steps.StepConv2D(4, 3, 2, input_quantizer=steps.Step(0.5), name="mine")
+    layer = step_convolution.StepConv2D(4, 3, 2, input_quantizer=step_convolution.Step(0.5), name="mine")
     copy = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
     assert copy.get_config() == layer.get_config()
     assert (copy.strides, copy.input_quantizer.initial) == ((2, 2), 0.5)
@@ -76,10 +77,10 @@ def test_convolutions_of_steps_are_packed_and_the_file_agrees_with_keras_at_bord
     images = layers.Input((size, size, 3))
     x = layers.BatchNormalization(name="norm0")(layers.Conv2D(32, 3, padding="same", use_bias=False)(images))
     x = y = layers.ReLU()(x)
-    y = layers.BatchNormalization(name="norm1")(steps.StepConv2D(32, 3, name="first")(y))
-    y = layers.BatchNormalization(name="norm2")(steps.StepConv2D(32, 3, name="second")(y))
+    y = layers.BatchNormalization(name="norm1")(step_convolution.StepConv2D(32, 3, name="first")(y))
+    y = layers.BatchNormalization(name="norm2")(step_convolution.StepConv2D(32, 3, name="second")(y))
     x = layers.ReLU()(layers.Add()([x, y]))
-    x = layers.BatchNormalization(name="norm3")(steps.StepConv2D(48, 1, 2, name="third")(x))
+    x = layers.BatchNormalization(name="norm3")(step_convolution.StepConv2D(48, 1, 2, name="third")(x))
     model = tf.keras.Model(images, layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
     for weight in model.trainable_weights + model.non_trainable_weights:
         if "norm" in weight.name or "alpha" in weight.name:

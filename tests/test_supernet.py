@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 from reference import PerEdge, kernels
 
-from larq_nas import building, mixed, optimizers, supernet
+from larq_nas import supernet
 from larq_nas.methods import bnas
+from larq_nas.networks import builder, mixed_edges
+from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
 
@@ -34,12 +36,12 @@ def _batches(count=3, size=8):
 def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch):
     shared = _supernet()
     with monkeypatch.context() as patch:
-        patch.setattr(building, "MixedEdges", PerEdge)
+        patch.setattr(builder, "MixedEdges", PerEdge)
         plain = _supernet(seed=1)
     pairs = [
         (layer, plain.network.get_layer(layer.name))
         for layer in shared.network.layers
-        if isinstance(layer, mixed.MixedEdges)
+        if isinstance(layer, mixed_edges.MixedEdges)
     ]
     for layer in shared.network.layers:
         twin = plain.network.get_layer(layer.name)
@@ -57,7 +59,7 @@ def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch)
         np.testing.assert_allclose(plain.logits[name], logits, atol=1e-4)
     assert len(pairs) == 15
     for layer in shared.network.layers:
-        if not isinstance(layer, mixed.MixedEdges):
+        if not isinstance(layer, mixed_edges.MixedEdges):
             for a, b in zip(layer.get_weights(), plain.network.get_layer(layer.name).get_weights(), strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-4, err_msg=layer.name)
     for layer, twin in pairs:
@@ -151,7 +153,7 @@ def test_a_step_binarizes_each_kernel_once():
 
 
 def test_further_cells_of_the_same_shapes_are_not_traced_again():
-    functions = (mixed._forward, mixed._backward, mixed._binarize)
+    functions = (mixed_edges._forward, mixed_edges._backward, mixed_edges._binarize)
     counts = []
     for layers in (6, 12):
         model = _supernet(filters=3, layers=layers)

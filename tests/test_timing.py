@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from fake_device import HEADER, FakeDevice
 
-from larq_nas import benchmark_program, networks, timing
+from larq_nas import networks
 from larq_nas.converters import tflite
+from larq_nas.devices import benchmark_program, timing
 from larq_nas.methods import bats, bnas
 
 # What LCE 0.16's program prints, shortened.

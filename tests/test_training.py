@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import callbacks, costs, datasets, networks, quantizers, recipes, runs, supernet, training
-from larq_nas.architecture import Architecture
+from larq_nas import costs, datasets, networks, runs, supernet, training
 from larq_nas.converters import inference
+from larq_nas.layers import quantizers
 from larq_nas.methods import bars, bats, bnas, dms
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import strategy
+from larq_nas.training import callbacks, recipes
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
@@ -128,7 +131,7 @@ def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do
     genotypes = [bars.space(4).sample(seed) for seed in range(3)]
     costs = {"biops": 1, "flops": 1, "params": 1}
     candidates = [
-        bars.Candidate(genotype, index, {**costs, "accepted": fits})
+        strategy.Candidate(genotype, index, {**costs, "accepted": fits})
         for index, (genotype, fits) in enumerate(zip(genotypes, accepted, strict=True))
     ]
     losses = (1.0, 3.0, 2.0)

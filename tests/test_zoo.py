@@ -10,9 +10,9 @@ import tensorflow as tf
 
 import larq_nas
 from larq_nas import configs, costs, zoo
-from larq_nas.architecture import Architecture
 from larq_nas.converters import tflite
 from larq_nas.methods import dms
+from larq_nas.space.architecture import Architecture
 
 SLOW = ("bnas_b", "bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h", "bats_2x")
 BARS = zoo.list_models("bars*")

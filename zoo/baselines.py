@@ -7,7 +7,7 @@ pixels on, ResNets have the stem of their ImageNet form, and `num_classes` is 10
 
 import dataclasses
 
-from larq_nas import chains
+from larq_nas.networks import chains
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 # Of the default network each.
@@ -46,8 +46,8 @@ class Baseline:
         """
         if self.name not in chains.WIDTHS:
             return None
-        from larq_nas import templates
         from larq_nas.methods import dms
+        from larq_nas.networks import templates
 
         return dms.space(self.name, 4 if input_shape[0] >= templates.LARGE_IMAGE else 1)
 
@@ -214,8 +214,9 @@ def _width(width):
 
 def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, num_classes):
     """A network of DMS at the widths of its paper."""
-    from larq_nas import networks, templates
+    from larq_nas import networks
     from larq_nas.methods import dms
+    from larq_nas.networks import templates
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, *templates.halvings(dms.space(name)))
@@ -234,7 +235,8 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
 
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
     """The model of a body, a function from images and whether they are large to features."""
-    from larq_nas import networks, templates
+    from larq_nas import networks
+    from larq_nas.networks import templates
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, halvings, stem_halvings)
@@ -252,8 +254,8 @@ def _xnor_resnet(depths, downsample):
 
 
 def _resnet(depths, widths, shortcut, stem):
-    from larq_nas import blocks, templates
-    from larq_nas.building import Builder
+    from larq_nas.networks import blocks, templates
+    from larq_nas.networks.builder import Builder
 
     v = Builder()
 
@@ -273,27 +275,27 @@ def _resnet(depths, widths, shortcut, stem):
 
 
 def _float_shortcut(x, filters, name):
-    from larq_nas.operations import batch_normalization, float_conv
+    from larq_nas.layers.convolutional import batch_normalization, float_conv
 
     return batch_normalization(name=f"{name}_norm")(float_conv(filters, 1, 2, name=f"{name}_conv")(x))
 
 
 def _binary_shortcut(x, filters, name):
-    from larq_nas import blocks
-    from larq_nas.building import Builder
+    from larq_nas.networks import blocks
+    from larq_nas.networks.builder import Builder
 
     return blocks.convolution_block(Builder(), x, filters, 3, 2, name=name)
 
 
 def _two_convolution_stem(images, filters):
-    from larq_nas import templates
-    from larq_nas.building import Builder
+    from larq_nas.networks import templates
+    from larq_nas.networks.builder import Builder
 
     return templates.imagenet_stem0(Builder(), images, filters)
 
 
 def _pooled_stem(images, filters):
-    from larq_nas.operations import batch_normalization, float_conv, layers
+    from larq_nas.layers.convolutional import batch_normalization, float_conv, layers
 
     x = batch_normalization(name="stem_norm")(float_conv(filters, 7, 2, name="stem_conv")(images))
     x = layers.ReLU(name="stem_relu")(x)
@@ -303,9 +305,9 @@ def _pooled_stem(images, filters):
 def _bireal(images, large):
     import larq as lq
 
-    from larq_nas import templates
-    from larq_nas.building import Builder
-    from larq_nas.operations import batch_normalization, float_conv, layers
+    from larq_nas.layers.convolutional import batch_normalization, float_conv, layers
+    from larq_nas.networks import templates
+    from larq_nas.networks.builder import Builder
 
     x = _pooled_stem(images, 64) if large else templates.plain_stem(Builder(), images, 64)
     for stage, filters in enumerate((64, 128, 256, 512)):

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from larq_nas.architecture import Architecture
+from larq_nas.space.architecture import Architecture
 
 _GENOTYPES = pathlib.Path(__file__).parent / "genotypes"
 

@@ -34,9 +34,9 @@ import functools
 import importlib
 from importlib import metadata
 
-from larq_nas import registry
 from larq_nas.configs import SearchConfig
 from larq_nas.options import OptionError
+from larq_nas.space import registry
 
 ENTRY_POINTS = "larq_nas.methods"
 # Name -> the class of its configuration, of which the package is the name.

@@ -5,10 +5,12 @@ import hashlib
 import logging
 import pathlib
 
-from larq_nas import devices, locks, runs, tables, timing, zoo
-from larq_nas.benchmark_program import BenchmarkError
+from larq_nas import devices, runs, tables, zoo
 from larq_nas.configs import BenchmarkConfig, MeasureConfig, ProfileConfig
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.devices import timing
+from larq_nas.devices.benchmark_program import BenchmarkError
+from larq_nas.runs import locks
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import meant, with_genotypes
 
@@ -83,7 +85,8 @@ def _benchmark(config):
 
 
 def _profile(config):
-    from larq_nas import latency, profiling
+    from larq_nas import latency
+    from larq_nas.devices import profiling
 
     options = _options(config)
     try:

@@ -6,9 +6,10 @@ import logging
 
 import numpy as np
 
-from larq_nas import locks, runs, tables, zoo
-from larq_nas.architecture import Architecture, round_widths
+from larq_nas import runs, tables, zoo
 from larq_nas.configs import ConvertConfig
+from larq_nas.runs import locks
+from larq_nas.space.architecture import Architecture, round_widths
 from larq_nas.tasks.data import load_data, test_batches
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.trained import load_trained, trained_network

@@ -3,8 +3,9 @@
 import dataclasses
 import logging
 
-from larq_nas import fingerprints, runs
+from larq_nas import runs
 from larq_nas.configs import DataConfig
+from larq_nas.runs import fingerprints
 from larq_nas.tasks.errors import TaskError
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def identity(config) -> dict:
 
 
 def _with_class_weights(data):
-    from larq_nas import class_weights
+    from larq_nas.training import class_weights
 
     data = dataclasses.replace(data, class_weights=class_weights.balanced(data))
     weights = ", ".join(f"{n} {w:.3g}" for n, w in list(zip(data.class_names, data.class_weights, strict=True))[:20])

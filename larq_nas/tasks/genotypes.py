@@ -3,8 +3,9 @@
 import difflib
 import pathlib
 
-from larq_nas import options, reachability, templates, zoo
-from larq_nas.architecture import Architecture, ArchitectureError
+from larq_nas import options, zoo
+from larq_nas.networks import reachability, templates
+from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.tasks.errors import TaskError
 
 

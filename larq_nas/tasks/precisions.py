@@ -1,7 +1,7 @@
 """In which precision a network can be trained on this machine."""
 
-from larq_nas.architecture import Architecture
 from larq_nas.configs import FitConfig
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks.errors import TaskError
 
 

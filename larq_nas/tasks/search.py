@@ -4,9 +4,11 @@ import logging
 import pathlib
 import shutil
 
-from larq_nas import cells, costs, locks, runs, tables
-from larq_nas.architecture import Architecture
+from larq_nas import costs, runs, tables
 from larq_nas.configs import SearchConfig
+from larq_nas.networks import cells
+from larq_nas.runs import locks
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
@@ -46,7 +48,7 @@ def _search(config):
     except ValueError as error:
         raise TaskError(str(error)) from None
     if not run.genotype.exists():
-        from larq_nas import precision
+        from larq_nas.layers import precision
 
         size = "widths without bounds" if space.decided else f"{space.size:.3g} genotypes"
         logger.info("%s; %s + %s training examples", size, *(f"{half:,}" for half in data.half_sizes))

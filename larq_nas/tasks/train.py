@@ -5,9 +5,11 @@ import logging
 import math
 import shutil
 
-from larq_nas import locks, methods, registry, runs, tables, zoo
-from larq_nas.architecture import Architecture
+from larq_nas import methods, runs, tables, zoo
 from larq_nas.configs import SearchConfig, TrainConfig
+from larq_nas.runs import locks
+from larq_nas.space import registry
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
@@ -32,7 +34,8 @@ def train(config: TrainConfig):
 
 
 def _train(config):
-    from larq_nas import precision, training
+    from larq_nas import training
+    from larq_nas.layers import precision
 
     whole, name = config, _name(config)
     architecture, build = _scaled(load_network(config.genotype), config), None
@@ -79,7 +82,7 @@ def _train(config):
 
 
 def _recipe(config, data):
-    from larq_nas import optimizers, recipes
+    from larq_nas.training import optimizers, recipes
 
     rate = optimizers.scaled_rate(
         config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
@@ -138,7 +141,8 @@ def _check_options(template, searched, config):
 
 def _counts(network, data, name):
     """What a network costs; an error if it cannot take the images."""
-    from larq_nas import costs, templates
+    from larq_nas import costs
+    from larq_nas.networks import templates
 
     shape, classes = data.image_shape, len(data.class_names)
     try:

@@ -1,6 +1,7 @@
 """The trained network of a run directory."""
 
-from larq_nas import fingerprints, runs, zoo
+from larq_nas import runs, zoo
+from larq_nas.runs import fingerprints
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype
 

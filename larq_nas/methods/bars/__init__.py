@@ -48,6 +48,14 @@ __all__ = [
 ]
 
 
+# These names need TensorFlow, and load it.
+_MODULES = {
+    "Strategy": "strategy",
+    "entropy": "strategy",
+}
+
+
 def __getattr__(name):
-    # The rest needs TensorFlow, and loads it.
-    return getattr(importlib.import_module("larq_nas.methods.bars.strategy"), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

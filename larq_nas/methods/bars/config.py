@@ -4,10 +4,10 @@ import dataclasses
 import logging
 import typing
 
-from larq_nas.architecture import Architecture
 from larq_nas.configs import CellSearchConfig, amount, is_amount, shape_option
 from larq_nas.methods.bars.search_space import scale, share_of_range, space
 from larq_nas.options import OptionError, changed_default, option
+from larq_nas.space.architecture import Architecture
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from larq_nas import templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 
 
 def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:

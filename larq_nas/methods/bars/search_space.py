@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from larq_nas import costs, templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs
 from larq_nas.methods.bars.derivation import decide
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 OPERATIONS = templates.BARS.operations
 NODES, STAGES, WIDTHS = 4, 3, 4

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, expected_costs, latency, strategy
-from larq_nas.architecture import Architecture
-from larq_nas.limits import Penalty
+from larq_nas import costs, latency
+from larq_nas.costs import expected_costs
+from larq_nas.costs.limits import Penalty
 from larq_nas.methods.bars.derivation import (
     connected,
     decide,
@@ -20,7 +20,9 @@ from larq_nas.methods.bars.derivation import (
     redrawn,
 )
 from larq_nas.methods.bars.search_space import OPERATIONS, binary_operations
-from larq_nas.sampling import gumbel_softmax
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import strategy
+from larq_nas.supernet.sampling import gumbel_softmax
 
 
 def entropy(probabilities: tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,14 @@ from larq_nas.methods.bats.search_space import GROUPS, INPUTS, KEPT_EDGES, NODES
 __all__ = ["BatsConfig", "GROUPS", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "groups_of", "scale", "space"]
 
 
+# These names need TensorFlow, and load it.
+_MODULES = {
+    "Strategy": "strategy",
+    "derive": "strategy",
+}
+
+
 def __getattr__(name):
-    # The rest needs TensorFlow, and loads it.
-    return getattr(importlib.import_module("larq_nas.methods.bats.strategy"), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from larq_nas import templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
-from larq_nas.blocks import SHUFFLE
-from larq_nas.counting import WORD
+from larq_nas.networks import templates
+from larq_nas.networks.blocks import SHUFFLE
+from larq_nas.networks.counting import WORD
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, thirds
 
 OPERATIONS = templates.BATS.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2

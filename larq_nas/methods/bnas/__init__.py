@@ -21,6 +21,16 @@ from larq_nas.methods.bnas.search_space import INPUTS, KEPT_EDGES, NODES, OPERAT
 __all__ = ["BnasConfig", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "scale", "space"]
 
 
+# These names need TensorFlow, and load it.
+_MODULES = {
+    "Strategy": "strategy",
+    "architecture_loss": "strategy",
+    "derive": "strategy",
+    "entropy": "strategy",
+}
+
+
 def __getattr__(name):
-    # The rest needs TensorFlow, and loads it.
-    return getattr(importlib.import_module("larq_nas.methods.bnas.strategy"), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,10 +3,10 @@
 import dataclasses
 import typing
 
-from larq_nas.architecture import Architecture
 from larq_nas.configs import ChainedCellSearchConfig, TrainConfig
 from larq_nas.methods.bnas.search_space import scale, space
 from larq_nas.options import option
+from larq_nas.space.architecture import Architecture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The search space of BNAS."""
 
-from larq_nas import templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node, thirds
+from larq_nas.networks import templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, thirds
 
 OPERATIONS = templates.BNAS.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2

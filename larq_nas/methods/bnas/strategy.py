@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import latency, strategy
-from larq_nas.architecture import Architecture, Cell, Edge, Node
+from larq_nas import latency
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node
+from larq_nas.supernet import strategy
 
 
 def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:

@@ -52,7 +52,18 @@ __all__ = [
 ]
 
 
+# These names need TensorFlow, and load it.
+_MODULES = {
+    "Strategy": "strategy",
+    "cluster": "strategy",
+    "log_probabilities": "strategy",
+    "Candidates": "supernet",
+    "WidthSupernet": "supernet",
+    "best_effort": "supernet",
+}
+
+
 def __getattr__(name):
-    # The rest needs TensorFlow, and loads it.
-    modules = [importlib.import_module(f"larq_nas.methods.dms.{module}") for module in ("strategy", "supernet")]
-    return getattr(next((module for module in modules if hasattr(module, name)), modules[0]), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

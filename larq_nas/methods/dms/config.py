@@ -6,10 +6,10 @@ import typing
 
 import numpy as np
 
-from larq_nas.architecture import Architecture
 from larq_nas.configs import SearchConfig
 from larq_nas.methods.dms.search_space import derive, space
 from larq_nas.options import OptionError, changed_default, option
+from larq_nas.space.architecture import Architecture
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,13 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import backups, callbacks, costs, datasets, estimates, runs, training
-from larq_nas.architecture import Architecture
+from larq_nas import costs, datasets, runs, training
 from larq_nas.methods.dms.search_space import base_widths, room, rounded, size
 from larq_nas.methods.dms.strategy import Strategy
 from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import estimates
+from larq_nas.training import backups, callbacks
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from larq_nas import chains, costs, counting, templates
-from larq_nas.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas import costs
+from larq_nas.networks import chains, counting, templates
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 # Filters of the networks for CIFAR-10, a quarter of those for ImageNet, in the order of `chains.WIDTHS`.
 BASES = {

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import latency, limits
-from larq_nas.architecture import Architecture
+from larq_nas import latency
+from larq_nas.costs import limits
 from larq_nas.methods.dms.search_space import base_widths, derive, size
+from larq_nas.space.architecture import Architecture
 
 # The least ratio, and the least value of it that counts as a candidate's; section B.2.1.
 LEAST_RATIO, LEAST_EDGE = 0.3, 0.25

@@ -3,12 +3,15 @@
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import counting, expected_costs, strategy, supernet, templates
-from larq_nas.architecture import Architecture
-from larq_nas.limits import Penalty
+from larq_nas import supernet
+from larq_nas.costs import expected_costs
+from larq_nas.costs.limits import Penalty
 from larq_nas.methods.dms.search_space import MEGABYTE, base_widths, megabytes, opened, rounded, units, with_widths
 from larq_nas.methods.dms.strategy import LEAST_RATIO, Strategy, cluster, log_probabilities
-from larq_nas.sampling import gumbel_softmax
+from larq_nas.networks import counting, templates
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import strategy
+from larq_nas.supernet.sampling import gumbel_softmax
 
 
 class Candidates(tf.Module, strategy.Strategy):

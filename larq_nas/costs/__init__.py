@@ -1,0 +1,221 @@
+"""What a network costs: multiply-accumulates, parameters and bytes, layer by layer.
+
+```python
+from larq_nas import costs, zoo
+
+counts = costs.count(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
+counts.biops, counts.flops, counts.params, counts.bytes
+same = costs.count(zoo.bnas_a())
+assert counts.biops == same.biops
+```
+
+A binary operation has a binary kernel and a binary input, by the precision of the layer's own quantizers. Padded taps
+count; additions, pools and normalizations do not. Papers differ in how they sum up: `docs/costs.md` shows their rows
+beside ours.
+
+This module does not import TensorFlow, unless a Keras model is counted.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from larq_nas.networks import blocks, counting
+from larq_nas.networks.counting import CostError, Row
+from larq_nas.space.architecture import Architecture
+
+TOTALS = ("binary_macs", "float_macs", "binary_params", "float_params", "bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What a network costs for one image.
+
+    # Arguments
+        rows: A `Row` for each layer that has weights.
+    """
+
+    rows: tuple[Row, ...]
+
+    def _sum(self, name):
+        return sum(getattr(row, name) for row in self.rows)
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-accumulates of ±1."""
+        return self._sum("binary_macs")
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates."""
+        return self._sum("float_macs")
+
+    @property
+    def binary_params(self) -> int:
+        """Weights of binary kernels."""
+        return self._sum("binary_params")
+
+    @property
+    def float_params(self) -> int:
+        """All other trained parameters."""
+        return self._sum("float_params")
+
+    @property
+    def params(self) -> int:
+        """Trained parameters."""
+        return self.binary_params + self.float_params
+
+    @property
+    def bytes(self) -> int:
+        """Size at inference: kernels packed as Larq Compute Engine packs them, everything else at 32 bits."""
+        return self._sum("bytes")
+
+    @property
+    def flops(self) -> int:
+        """Float operations: two for each multiply-accumulate."""
+        return 2 * self.float_macs
+
+    @property
+    def biops(self) -> int:
+        """Binary operations: two for each multiply-accumulate."""
+        return 2 * self.binary_macs
+
+    @property
+    def padded_binary_macs(self) -> int:
+        """Binary multiply-accumulates as Larq Compute Engine does them: input channels are multiples of 32."""
+        return self._sum("padded_binary_macs")
+
+    @property
+    def equivalent_ops(self) -> float:
+        """See `equivalent_ops`."""
+        return equivalent_ops(self.flops, self.biops)
+
+    @property
+    def equivalent_ops_64(self) -> float:
+        """See `equivalent_ops_64`."""
+        return equivalent_ops_64(self.flops, self.biops)
+
+    def to_dict(self) -> dict:
+        """Totals and rows, for JSON."""
+        names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
+        own = ("macs", "params", "bytes")
+        fields = [field.name for field in dataclasses.fields(Row) if field.name != "block"]
+        rows = [{name: getattr(row, name) for name in (*fields, *own)} for row in self.rows]
+        return {**{name: getattr(self, name) for name in names}, "layers": rows}
+
+
+def equivalent_ops(flops, biops) -> float:
+    """FLOPs + BiOps / 32: what the numbers in the tables of BARS are."""
+    return flops + biops / 32
+
+
+def equivalent_ops_64(flops, biops) -> float:
+    """FLOPs + BiOps / 64: what the captions of these tables say."""
+    return flops + biops / 64
+
+
+def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
+    """Counts a network.
+
+    # Arguments
+        network: A functional or sequential Keras model, or a genotype, which is counted in milliseconds without
+            building its layers.
+        input_shape: Height, width and channels of the images, if a genotype is counted.
+        classes: Number of classes, if a genotype is counted.
+
+    # Returns
+        The `Costs` for one image.
+
+    # Raises
+        CostError: If the model has a layer of a kind that is not known here, or no fixed input shape; if the
+            architecture is a space.
+        NetworkError: If the network cannot be built at this shape.
+    """
+    if not isinstance(network, Architecture):
+        return Costs(tuple(_rows_of_model(network)))
+    if not network.decided:
+        raise CostError("this architecture is a search space; count a genotype, or see expected_costs.expected")
+    return Costs(tuple(row for row, _ in counting.rows(network, input_shape, classes) if row.counted))
+
+
+def _rows_of_model(model):
+    import tensorflow as tf
+
+    from larq_nas.costs import model_costs
+
+    if not isinstance(model, tf.keras.Model):
+        raise CostError(
+            f"{type(model).__name__} {str(model)[:80]} is neither an Architecture nor a functional or sequential "
+            "model of tf.keras (Keras 2): load a path by tf.keras.models.load_model, a genotype by Architecture.load"
+        )
+    return model_costs.rows(model)
+
+
+def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None) -> list:
+    """What the parts of the networks of a space cost, for all combinations of the choices that each depends on.
+
+    # Arguments
+        space: A genotype or a space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        latencies: A `latency.Table`, if the last of the totals is to be milliseconds.
+
+    # Returns
+        A list, for each `counting.Segment`: its choices, pairs of a name and a number of candidates; the costs of the
+        layers that belong to no candidate operation, an array of shape `(*candidates, totals)`; those of the candidate
+        operations of each cell by name, arrays of shape `(*candidates, totals, edges, operations)`.
+    """
+    # What an own operation or template is may change while its name stays.
+    meaning = space.kind, tuple(blocks.OPERATIONS.get(name) for name in space.kind.operations)
+    return _tables(space, tuple(input_shape), classes, latencies, meaning)
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(space, input_shape, classes, latencies, meaning):
+    for cell in space.cells:
+        if len({len(edge.operations) for edge in cell.edges}) > 1:
+            raise CostError(f"cells.{cell.name}: all edges must list as many operations")
+    names = TOTALS if latencies is None else (*TOTALS, "ms")
+
+    def totals(row):
+        ms = [] if latencies is None else [latencies.ms(row.block) if row.block else 0.0]
+        return [getattr(row, name) for name in TOTALS] + ms
+
+    found = []
+    for segment in counting.segments(space, input_shape, classes):
+        counts = [len(candidates) for candidates in segment.choices.values()]
+        fixed, chosen = np.zeros([*counts, len(names)]), {}
+        for place in np.ndindex(*counts):
+            values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
+            for row, choice in segment.rows(*values):
+                if choice is None:
+                    fixed[place] += totals(row)
+                    continue
+                cell, edge, candidate = choice
+                if cell not in chosen:
+                    edges = space.cell(cell).edges
+                    chosen[cell] = np.zeros([*counts, len(names), len(edges), len(edges[0].operations)])
+                index = (*place, slice(None), edge, candidate)
+                chosen[cell][index] += totals(row)
+        found.append((tuple(zip(segment.choices, counts, strict=True)), fixed, chosen))
+    return found
+
+
+def operation_costs(space: Architecture, input_shape, classes: int, table) -> dict:
+    """The milliseconds of each candidate operation wherever its cell stands in the network.
+
+    # Arguments
+        space: A space whose widths and depths are decided.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        table: A `latency.Table`.
+
+    # Returns
+        For each cell by name, an array of shape `(edges, operations)`.
+    """
+    found = {cell.name: np.zeros((len(cell.edges), len(cell.edges[0].operations))) for cell in space.cells}
+    for choices, _, chosen in tables(space, input_shape, classes, table):
+        for name, values in chosen.items():
+            found[name] += values[(0,) * len(choices)][-1]
+    return found

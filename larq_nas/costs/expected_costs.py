@@ -1,0 +1,113 @@
+"""What the genotypes of a space cost on average, differentiable in the probabilities of their choices.
+
+```python
+import tensorflow as tf
+from larq_nas.costs import expected_costs
+from larq_nas.methods import bnas
+
+space = bnas.space(layers=8, filters=16)
+even = {cell.name: tf.fill([len(cell.edges), len(cell.edges[0].operations)], 1 / 7) for cell in space.cells}
+expected_costs.expected(space, even).biops
+```
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from larq_nas.costs import CostError, tables
+from larq_nas.space.architecture import Architecture
+
+
+class Expected(NamedTuple):
+    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`."""
+
+    binary_macs: tf.Tensor
+    float_macs: tf.Tensor
+    binary_params: tf.Tensor
+    float_params: tf.Tensor
+    bytes: tf.Tensor
+
+    @property
+    def biops(self):
+        return 2 * self.binary_macs
+
+    @property
+    def flops(self):
+        return 2 * self.float_macs
+
+    @property
+    def params(self):
+        return self.binary_params + self.float_params
+
+
+def expected(
+    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
+) -> Expected:
+    """The expected costs of a genotype that is drawn from a space. Differentiable.
+
+    All choices are drawn independently. What is not chosen (stem, preprocessing, shortcuts, classifier) is part of it.
+
+    # Arguments
+        space: The search space.
+        probabilities: Those of the candidates of every choice, by the names of `networks.build`: for each cell those
+            of its operations, of shape `(edges, candidates)`; for each stage whose width or depth is open
+            `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
+            default all edges of a node are equally likely to be kept.
+
+    # Returns
+        The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
+
+    # Raises
+        CostError: If the probabilities of a choice are missing or of another shape.
+        NetworkError: If the network cannot be built at this shape.
+    """
+    return Expected(*tf.unstack(_expected(space, probabilities, input_shape, classes, edge_probabilities)))
+
+
+def expected_ms(space: Architecture, probabilities: dict, input_shape, classes: int, table):
+    """The expected time of a genotype, but for the overhead of a network; arguments as for `expected`.
+
+    # Arguments
+        table: A `latency.Table`.
+
+    # Returns
+        Milliseconds, a scalar tensor in 64 bits.
+    """
+    return _expected(space, probabilities, input_shape, classes, None, table)[-1]
+
+
+def _expected(space, probabilities, input_shape, classes, edge_probabilities, latencies=None):
+    parts = tables(space, input_shape, classes, latencies)
+    shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
+    operations = {
+        name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()
+    }
+    for cell in space.cells:
+        even = [node.keep / len(node.edges) for node in cell.nodes for _ in node.edges]
+        kept = even if edge_probabilities is None else edge_probabilities.get(cell.name)
+        kept = _probabilities(kept, "edge_probabilities", cell.name, shapes[cell.name][:1])
+        operations[cell.name] *= kept[:, tf.newaxis]
+    total = tf.zeros([1], tf.float64)
+    for choices, fixed, chosen in parts:
+        table = tf.constant(fixed)
+        for name, values in chosen.items():
+            table += tf.tensordot(tf.constant(values), operations[name], [[-2, -1], [0, 1]])
+        for name, count in choices:
+            one = tf.ones([1], tf.float64)
+            given = one if count == 1 else _probabilities(probabilities.get(name), "probabilities", name, (count,))
+            table = tf.tensordot(given, table, 1)
+        total += table
+    return total
+
+
+def _probabilities(values, kind, name, shape):
+    if values is None:
+        raise CostError(f"{kind}: nothing for {name}")
+    values = tf.cast(values, tf.float64)
+    if values.shape != shape:
+        raise CostError(f"{kind} of {name}: shape {values.shape}, not {shape}")
+    return values

@@ -1,0 +1,89 @@
+"""What the layers of a Keras model cost; `costs.count` adds them up.
+
+`larq.models.summary` counts the same multiply-accumulates of convolutions (grouped and dilated ones, too) and dense
+layers. It differs from what stands here in transposed convolutions (counted at the size of the output), layers that
+are used several times (counted once), weights of a convolution beside kernel and bias (counted as
+multiply-accumulates), layers whose name holds "bias" (not counted), parameters of BatchNorm (half of them dropped, as
+inference fuses them), and bytes (kernels without the padding to words of 32 channels; binary dense and depthwise
+kernels at one bit, which Larq Compute Engine stores as floats).
+"""
+
+import math
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas.layers import bitwidths
+from larq_nas.layers.convolutional import XnorConv2D
+from larq_nas.networks.counting import CostError, Row
+
+layers = tf.keras.layers
+
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
+
+
+def rows(model: tf.keras.Model, prefix="", calls=1):
+    """An iterator over a `Row` for each layer with weights of a model that is called so often."""
+    if not getattr(model, "_is_graph_network", False):
+        raise CostError(
+            f"model {prefix}{model.name}: has no graph of layers; only functional and sequential models of a known "
+            "input shape can be counted"
+        )
+    # A layer may have been called elsewhere, too.
+    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
+    for layer in model.layers:
+        name, own = prefix + layer.name, [node for node in nodes if node.layer is layer]
+        if isinstance(layer, tf.keras.Model):
+            yield from rows(layer, f"{name}/", calls * len(own))
+        elif layer.weights:
+            yield from _layer_rows(layer, name, own, calls)
+
+
+def _layer_rows(layer, name, nodes, calls):
+    # What a layer may train, frozen or not.
+    weights = [weight for weight in layer.weights if weight.trainable]
+    trained = sum(weight.shape.num_elements() for weight in weights)
+    kernels = [weight for weight in weights if weight.shape.rank > 1]
+    others = trained - sum(kernel.shape.num_elements() for kernel in kernels)
+    if isinstance(layer, layers.BatchNormalization):
+        # Of its four vectors, inference needs two.
+        yield Row(name, "normalization", other_params=trained, other_stored=2 * layer.weights[0].shape.num_elements())
+    elif not kernels or isinstance(layer, layers.PReLU):
+        yield Row(name, "other", other_params=trained, other_stored=trained)
+    elif isinstance(layer, _KNOWN):
+        kind = "dense" if isinstance(layer, layers.Dense) else "convolution"
+        positions = calls * sum(_positions(layer, name, node) for node in nodes)
+        for index, kernel in enumerate(kernels):
+            binary = index == 0 and _is_binary(layer, kernel)
+            # Groups of other than multiples of 32 channels are converted one by one.
+            packed = binary and isinstance(layer, lq.layers.QuantConv2D)
+            yield Row(
+                name if len(kernels) == 1 else f"{name}/{index}",
+                kind,
+                tuple(kernel.shape),
+                positions,
+                binary,
+                packed,
+                other_params=0 if index else others,
+                other_stored=(0 if index else others) + (_scales(layer) if packed else 0),
+            )
+    else:
+        raise CostError(f"layer {name}: {type(layer).__name__} is of a kind whose costs are not known")
+
+
+def _is_binary(layer, kernel):
+    return bitwidths.of_weight(kernel) == bitwidths.of_input(layer) == 1
+
+
+def _positions(layer, name, node):
+    shape = node.input_shapes if isinstance(layer, _TRANSPOSED) else node.output_shapes
+    inner = shape[1:-1] if getattr(layer, "data_format", "channels_last") == "channels_last" else shape[2:]
+    if None in inner:
+        raise CostError(f"layer {name}: {tuple(shape)} is no fixed size; give its model an input shape without None")
+    return math.prod(inner)
+
+
+def _scales(layer):
+    scaled = isinstance(layer, XnorConv2D) or isinstance(layer.kernel_quantizer, lq.quantizers.MagnitudeAwareSign)
+    return layer.filters if scaled else 0

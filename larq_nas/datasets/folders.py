@@ -1,0 +1,207 @@
+"""A folder of images, with one sub-folder per class.
+
+Sub-folders of a class folder belong to the class. Where the folder is split already, into `train` and `test` or
+`validation` with the classes inside, that split is used. Otherwise a fifth of each class is held out, by a hash of the
+file's path within its class: files that are added later leave the others where they are.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import unicodedata
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.datasets import pixels
+from larq_nas.datasets.pixels import DatasetError
+from larq_nas.datasets.sources import Source
+
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# What systems leave in folders, beside names with a dot in front.
+_SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
+_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+_PARTS = ("first", "second", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    path: pathlib.Path
+    class_name: str
+    name: str  # Within its class; alike on every system.
+
+    @property
+    def number(self):
+        """A number in [0, 1) that belongs to the name."""
+        return int.from_bytes(hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).digest()[:6], "big") / 2**48
+
+    @property
+    def key(self):
+        """A short text that tells the file from the others of the folder."""
+        name = f"{self.class_name}/{self.name}".encode("utf-8", "surrogateescape")
+        return hashlib.sha256(name).hexdigest()[:12]
+
+
+def source(folder: str, channels=None, size=None, crop=False) -> Source:
+    """The images of a folder.
+
+    # Arguments
+        folder: The folder.
+        channels: 1 for gray, 3 for RGB, which is the default.
+        size: Height and width to which images are scaled when they are read.
+        crop: Keeps their proportions, and makes the shorter side twice `size` at most.
+
+    # Returns
+        A `Source` that reads an image when it is asked for.
+
+    # Raises
+        DatasetError: If the folder is not of this form, or one of its files is broken.
+    """
+    root = pathlib.Path(folder).expanduser()
+    if not folder or not root.is_dir():
+        raise DatasetError(f"folder:{folder}: there is no such folder")
+    left_out = collections.Counter()
+    parts, class_names, notes = _parts(root, left_out)
+    files = [file for part in parts for file in part]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        headers = list(pool.map(lambda file: pixels.header(file.path), files))
+    shapes = {shape for shape, _ in headers}
+    height, width = (None, None) if crop or len(shapes) > 1 else shapes.pop()
+    if size is not None and not crop:
+        height = width = size
+    notes += [f"left out {', '.join(f'{count} {kind}' for kind, count in left_out.most_common())}"] * bool(left_out)
+    if channels is None and all(gray for _, gray in headers):
+        notes.append("all are gray: --channels=1 reads them so")
+    channels = channels or 3
+    colours = "gray" if channels == 1 else "RGB"
+    notes = [f"{len(files):,} images of {len(class_names)} classes, read as {colours}", *notes]
+    shape = (height, width, channels)
+    examples = [(_examples(part, class_names, shape, size or 0, crop), len(part)) for part in parts]
+    origin = {"files": {part: _sizes(found) for part, found in zip(_PARTS, parts, strict=True)}}
+    return Source(examples, shape, tuple(class_names), origin, f"folder:{root}: {'; '.join(notes)}")
+
+
+def _examples(files, class_names, shape, size, crop):
+    # In an order of its own, which mixes the classes: a shuffle buffer need not hold all images.
+    files = sorted(files, key=lambda file: file.key)
+    paths = np.array([os.fsencode(file.path) for file in files])
+    labels = np.array([class_names.index(file.class_name) for file in files], np.int64)
+
+    def read(path, label):
+        image = tf.numpy_function(_read, [path, shape[2], size, crop], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, shape), label
+
+    return tf.data.Dataset.from_tensor_slices((paths, labels)).map(read, tf.data.AUTOTUNE)
+
+
+def _read(path, channels, size, crop):
+    return pixels.from_file(os.fsdecode(path), int(channels), int(size) or None, bool(crop))
+
+
+def _sizes(files):
+    return {file.key: file.path.stat().st_size for file in files}
+
+
+# --- what is in a folder -------------------------------------------------------------------------------------
+
+
+def _parts(root, left_out):
+    """The files of the three parts, the names of the classes, and notes."""
+    train, held_out = _split_folders(root)
+    if train is None:
+        return *_held_out_by_hash(root, left_out), []
+    kept = _classes(train, left_out)
+    test = {}
+    for folder in held_out:
+        test = _classes(folder, left_out)
+        if sum(map(len, test.values())):
+            break
+    else:
+        parts, names = _held_out_by_hash(train, left_out)
+        return parts, names, [f"{train.name}/ alone has images of classes: a fifth of it is held out"]
+    _check_classes(root, train, kept, 2)
+    unknown = sorted(set(test) - set(kept))
+    if unknown:
+        raise DatasetError(f"folder:{root}: {folder.name}/ has the class {unknown[0]}, and {train.name}/ has it not")
+    halves = [_divide(files, (0.5, 0.5)) for files in kept.values()]
+    parts = [[file for half in halves for file in half[index]] for index in range(2)]
+    parts.append([file for files in test.values() for file in files])
+    unused = [other.name for other in _visible(root) if other.is_dir() and other not in (train, folder)]
+    notes = [f"trained on {train.name}/, tested on {folder.name}/"]
+    return parts, list(kept), notes + [f"{', '.join(unused)} not used"] * bool(unused)
+
+
+def _held_out_by_hash(root, left_out):
+    classes = _classes(root, left_out)
+    _check_classes(root, root, classes, 3)
+    divided = [_divide(files, (0.2, 0.4, 0.4)) for files in classes.values()]
+    test, first, second = ([file for parts in divided for file in parts[index]] for index in range(3))
+    return [first, second, test], list(classes)
+
+
+def _split_folders(root):
+    """The folder of the training split and those that may be held out, test before validation; None if not split."""
+    folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
+    train = next((folders[name] for name in _TRAIN if name in folders), None)
+    held_out = [folders[name] for name in _TEST if name in folders]
+    if train is None or not held_out or sum(path.is_dir() for path in _visible(train)) < 2:
+        return None, []
+    return train, held_out
+
+
+def _check_classes(root, folder, classes, least):
+    if len(classes) < 2:
+        inner = [path for path in _visible(root) if path.is_dir() and sum(p.is_dir() for p in _visible(path)) > 1]
+        hint = f"; did you mean folder:{inner[0]}?" if inner else ""
+        raise DatasetError(f"folder:{folder}: needs a sub-folder per class and at least two; has {len(classes)}{hint}")
+    for name, files in classes.items():
+        if len(files) < least:
+            raise DatasetError(
+                f"folder:{folder / name}: needs at least {least} images ({', '.join(SUFFIXES)}); has {len(files)}"
+            )
+
+
+def _visible(folder):
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in found if path.name.lower() not in _SYSTEM)
+
+
+def _classes(folder, left_out):
+    """Class name -> its files; counts what is left out by kind."""
+    classes = {}
+    for path in _visible(folder):
+        if path.is_dir():
+            name = unicodedata.normalize("NFC", path.name)
+            classes[name] = list(_files(path, path, name, left_out))
+        elif path.suffix.lower() in SUFFIXES:
+            left_out["images beside the class folders"] += 1
+    return dict(sorted(classes.items()))
+
+
+def _files(folder, top, class_name, left_out):
+    for path in _visible(folder):
+        if path.is_dir():
+            if path.suffix.lower() not in SUFFIXES and not path.is_symlink():
+                yield from _files(path, top, class_name, left_out)
+        elif path.suffix.lower() not in SUFFIXES:
+            left_out[path.suffix.lower() or "without a suffix"] += 1
+        elif path.is_file():
+            name = unicodedata.normalize("NFC", path.relative_to(top).as_posix())
+            yield _File(path, class_name, name)
+        else:
+            left_out["links to nothing"] += 1
+
+
+def _divide(files, shares):
+    """Divides the files of a class by the numbers of their names; each part gets one."""
+    limits = np.cumsum(shares)
+    parts = [[] for _ in shares]
+    for file in sorted(files, key=lambda file: file.number):
+        parts[min(int(np.searchsorted(limits, file.number, "right")), len(parts) - 1)].append(file)
+    for part in parts:
+        if not part:
+            part.append(max(parts, key=len).pop(0))
+    return parts

@@ -1,0 +1,269 @@
+"""How long a `.tflite` takes for one image, on this machine or on a device.
+
+On this machine Larq Compute Engine's (LCE) Python interpreter runs the file. Only a Mac of the M series has kernels for
+that worth timing: elsewhere they are portable stand-ins. On a device LCE's benchmark program runs it, which must be
+there as a local file; `lce_benchmark_model` is a `benchmark_model` of TFLite that knows LCE's operators.
+
+```python
+with timing.open_device("ssh:pi@raspberrypi", "lce_benchmark_model_aarch64") as device:
+    print(device.measure(content, timing.Options(threads=4)).latency_ms)
+```
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import platform
+import statistics
+import time
+
+import numpy as np
+
+from larq_nas import devices, quiet
+from larq_nas.converters import interpreter
+from larq_nas.devices.benchmark_program import PROGRAM, BenchmarkError, check_program, complaint, parse, read_program
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    # Arguments
+        threads: Threads of the interpreter.
+        runs: Inferences that count, at least.
+        warmup_runs: Inferences before them.
+        use_xnnpack: Whether float operators go to XNNPACK.
+        use_indirect_bgemm: LCE's kernel for binary convolutions, the only one for native groups. `None`: the faster on
+            this machine, the default one on a device.
+        timeout: Seconds that a measurement may take.
+    """
+
+    threads: int = 1
+    runs: int = 50
+    warmup_runs: int = 10
+    use_xnnpack: bool = False
+    use_indirect_bgemm: bool | None = None
+    timeout: int = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What was measured.
+
+    # Arguments
+        latency_ms: `mean`, `min`, `max`, `std` of the runs, and `median` or `None`.
+        first_ms: The first inference of all.
+        init_ms: Loading the file.
+        runs: Inferences that counted.
+        threads: Threads of the interpreter.
+        kernel: LCE's kernel: `"default"` or `"indirect"`.
+        peak_memory_mb: Peak memory of the process, or `None`.
+        operators: For each operator of the file, in order, a dict of its `type`, `name`, `ms` and `percent` of an
+            inference; empty if not known.
+        device: What is known of the device.
+        warnings: What makes the timings doubtful, as lines of text.
+    """
+
+    latency_ms: dict
+    first_ms: float
+    init_ms: float
+    runs: int
+    threads: int
+    kernel: str
+    peak_memory_mb: float | None
+    operators: list
+    device: dict
+    warnings: list
+
+    def to_dict(self) -> dict:
+        """The measurement for a JSON file."""
+        return dataclasses.asdict(self)
+
+
+@contextlib.contextmanager
+def open_device(text: str, binary=None):
+    """A device on which to measure one or several files: a context.
+
+    # Arguments
+        text: `host` for this machine, or as for `devices.find`.
+        binary: Path of LCE's benchmark program for the device.
+
+    # Returns
+        An object with `describe()`, a dict, and `measure(content, options)`, a `Measurement` of a file's content.
+
+    # Raises
+        BenchmarkError: If the benchmark program is missing or not one for the device, or a file cannot be timed.
+        DeviceError: If the device cannot be reached or used.
+    """
+    if text == "host":
+        yield _Host()
+        return
+    device = devices.find(text)
+    program = read_program(text, binary)
+    with device:
+        yield _Remote(device, program)
+
+
+class _Host:
+    """This machine."""
+
+    threads = 0  # Of the measurement before.
+
+    def describe(self):
+        names = ("abis", "bits", "model", "free_bytes", "governor", "temperature")
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        known = {"device": "host", "machine": platform.machine(), "cores": os.cpu_count(), "load": load}
+        return {**dict.fromkeys(names), **known}
+
+    def measure(self, content, options):
+        device = self.describe()
+        warnings = devices.warnings(device, self.threads)
+        self.threads = options.threads
+        if device["machine"] not in ("arm64", "aarch64"):
+            warnings.append("host: LCE has portable kernels only for this machine; they say nothing about those of ARM")
+        end = time.perf_counter() + options.timeout
+        indirect = options.use_indirect_bgemm
+        if indirect is None:
+            indirect = _faster_kernel(content, options)
+        start = time.perf_counter()
+        run = _load(content, options, indirect)
+        init = time.perf_counter() - start
+        first, *_ = [_timed(run, end, options) for _ in range(options.warmup_runs)]
+        ms = [_timed(run, end, options) for _ in range(options.runs)]
+        latency = {"mean": statistics.fmean(ms), "min": min(ms), "max": max(ms), "std": statistics.pstdev(ms)}
+        latency["median"] = statistics.median(ms)
+        kernel = _kernel(indirect)
+        return Measurement(latency, first, init * 1e3, len(ms), options.threads, kernel, None, [], device, warnings)
+
+
+def _load(content, options, indirect):
+    """A function that runs a file once, on noise."""
+    with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
+        interpreter.require_lce()
+        from larq_compute_engine.tflite.python.interpreter import Interpreter
+    interpreter.verify(content)
+    try:
+        with quiet.stderr():
+            loaded = Interpreter(content, options.threads, False, indirect, options.use_xnnpack)
+    except (RuntimeError, ValueError) as error:
+        raise BenchmarkError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
+    shape = (1, *loaded.input_shapes[0][1:])
+    image = np.random.default_rng(0).normal(size=shape).astype(loaded.input_types[0])
+    return lambda: loaded.predict(image)
+
+
+def _timed(run, end, options):
+    start = time.perf_counter()
+    if start > end:
+        raise BenchmarkError(f"host: not done within {options.timeout} seconds; does it need a longer time-out?")
+    run()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _faster_kernel(content, options):
+    best = {}
+    for indirect in (True, False):
+        try:
+            run = _load(content, options, indirect)
+        except BenchmarkError:
+            # The default kernel runs no file with native groups.
+            if indirect:
+                raise
+            continue
+        run()
+        best[indirect] = min(_timed(run, math.inf, options) for _ in range(3))
+    return min(best, key=best.get)
+
+
+def _kernel(indirect):
+    return "indirect" if indirect else "default"
+
+
+class _Remote:
+    """A device with LCE's benchmark program, which it gets for the first file."""
+
+    def __init__(self, device, program):
+        self.device, self.program = device, program
+        self.describe = device.describe
+        self.threads = 0  # Of the measurement before.
+
+    def measure(self, content, options):
+        description = self.describe()
+        needed = len(content) + (0 if self.threads else len(self.program))
+        devices.check(description, needed)
+        check_program(self.program, description)
+        if not self.threads:
+            self.device.push(self.program, PROGRAM)
+        self.device.push(content, "model.tflite")
+        warnings = devices.warnings(description, self.threads)
+        self.threads = options.threads
+        output, code = self.device.run([f"./{PROGRAM}", *_arguments(options)], options.timeout)
+        if code:
+            raise BenchmarkError(f"{self.device.text}: {PROGRAM} ended with code {code}: {complaint(output)}")
+        kernel = _kernel(options.use_indirect_bgemm)
+        return Measurement(
+            **parse(output), threads=options.threads, kernel=kernel, device=description, warnings=warnings
+        )
+
+
+def _arguments(options):
+    flags = {
+        "graph": "model.tflite",
+        "num_threads": options.threads,
+        "num_runs": options.runs,
+        "warmup_runs": options.warmup_runs,
+        "use_xnnpack": options.use_xnnpack,
+        "use_indirect_bgemm": bool(options.use_indirect_bgemm),
+        "enable_op_profiling": True,
+        "report_peak_memory_footprint": True,
+    }
+    return [f"--{name}={str(value).lower()}" for name, value in flags.items()]
+
+
+def summarize(measurements: list) -> dict:
+    """The measurements of one file put together.
+
+    # Arguments
+        measurements: Several `Measurement`s.
+
+    # Returns
+        `ms`, the median of their means, `spread_ms` from the lowest to the highest of them, `min_ms` and `max_ms` of
+        all single runs, `peak_memory_mb` or `None`, and the `kernel`.
+    """
+    means = [measurement.latency_ms["mean"] for measurement in measurements]
+    peaks = [m.peak_memory_mb for m in measurements if m.peak_memory_mb is not None]
+    return {
+        "ms": statistics.median(means),
+        "spread_ms": max(means) - min(means),
+        "min_ms": min(measurement.latency_ms["min"] for measurement in measurements),
+        "max_ms": max(measurement.latency_ms["max"] for measurement in measurements),
+        "peak_memory_mb": max(peaks, default=None),
+        "kernel": ", ".join(sorted({measurement.kernel for measurement in measurements})),
+    }
+
+
+def draw(summaries: dict, title: str, path):
+    """Draws a chart of latencies: a bar for each file, with a line from its fastest to its slowest run.
+
+    # Arguments
+        summaries: The name of each file -> what `summarize` says of it.
+        title: What stands above.
+        path: The `.png` to write.
+
+    # Raises
+        ImportError: If matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    rows = list(summaries.values())
+    figure = Figure(figsize=(8, 1.5 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    ms = [row["ms"] for row in rows]
+    lower = [row["ms"] - row["min_ms"] for row in rows]
+    upper = [row["max_ms"] - row["ms"] for row in rows]
+    axes.barh(list(summaries), ms, xerr=[lower, upper], capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms per image (line: fastest to slowest run)")
+    axes.set_title(title)
+    figure.savefig(path)

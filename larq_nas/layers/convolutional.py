@@ -1,0 +1,247 @@
+"""The Keras layers that the operations of edges are made of: binary and float convolutions, pools, and shapes.
+
+Binary convolutions pad with ones (`padding="same", pad_values=1`), because a padded zero is no binary value and would
+not be bit-packed.
+"""
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas.layers.convolutions import conv2d
+from larq_nas.layers.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
+
+layers = tf.keras.layers
+
+
+@register
+class Zeroise(layers.Layer):
+    """The operation "none": zeros of the shape that the other operations would have.
+
+    In training the input is multiplied by 0, so that what feeds only this layer has a gradient, which is 0.
+
+    # Arguments
+        strides: Factor by which height and width shrink.
+
+    # References
+        - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.1
+    """
+
+    def __init__(self, strides=1, **kwargs):
+        super().__init__(**kwargs)
+        self.strides = strides
+
+    def call(self, inputs, training=None):
+        outputs = inputs[:, :: self.strides, :: self.strides]
+        if training:
+            return outputs * 0
+        # A constant where the shape is known, which the converter removes.
+        known = outputs.shape.is_fully_defined()
+        return tf.zeros(outputs.shape if known else [tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "strides": self.strides}
+
+
+# The constants of BatchNorm in the papers.
+BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
+
+
+def batch_normalization(affine=True, name=None):
+    """A `BatchNormalization` with the constants of the papers, with or without scale and offset."""
+    return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
+
+
+def pool(kind, kernel_size, strides=1, name=None):
+    """The Keras layer of a pool, `"max_pool"` or `"avg_pool"`; padded values do not count in an average."""
+    layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[kind]
+    return layer(kernel_size, strides, padding="same", name=name)
+
+
+@register
+class XnorConv2D(lq.layers.QuantConv2D):
+    """A binary convolution scaled by the mean magnitude of its latent kernel.
+
+    The scale is applied behind the activation, which must therefore be positively homogeneous, as ReLU is: the
+    converter of Larq Compute Engine then fuses convolution, activation and scale into one operator.
+
+    # Arguments
+        kernel_quantizer: `XnorSign` by default, which scales each filter by itself; `LayerSign` scales all alike. The
+            other arguments are those of Larq's `QuantConv2D`.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, channels)`.
+
+    # References
+        - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.2
+    """
+
+    def __init__(self, *args, kernel_quantizer=None, kernel_constraint=None, kernel_initializer=None, **kwargs):
+        if kernel_quantizer is None:
+            kernel_quantizer, kernel_constraint = XnorSign(), kernel_constraint or CentredClip()
+            kernel_initializer = kernel_initializer or CentredUniform()
+        super().__init__(
+            *args,
+            kernel_quantizer=kernel_quantizer,
+            kernel_constraint=kernel_constraint,
+            kernel_initializer=kernel_initializer or "glorot_uniform",
+            **kwargs,
+        )
+        if not hasattr(self.kernel_quantizer, "scale"):
+            raise ValueError(
+                f"kernel_quantizer={self.kernel_quantizer}: accepted are XnorSign, LayerSign and StandardizedSign"
+            )
+
+    def call(self, inputs):
+        outputs = super().call(inputs)
+        return outputs * tf.cast(self.scale(), outputs.dtype)
+
+    def scale(self):
+        """What the outputs are multiplied by, a constant to gradients."""
+        # The latent kernel, also where Larq's quantized_scope shows the binary one.
+        latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
+        return tf.stop_gradient(self.kernel_quantizer.scale(latent))
+
+
+def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **options):
+    """A binary convolution with ReLU as every network here uses it: `same` padding with ones, no bias.
+
+    `options` are those of `XnorConv2D` that differ.
+    """
+    usual = {"padding": "same", "pad_values": 1.0, "activation": "relu", "input_quantizer": "ste_sign"}
+    return XnorConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        name=name,
+        **{**usual, **options},
+    )
+
+
+def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, function=conv2d):
+    """A convolution of what is padded with any value; the result has the size of that of TensorFlow's padding.
+
+    Strides and dilation rates are integers, or one for each side. `function` is `conv2d` or, for inference,
+    `tf.nn.conv2d`.
+    """
+    strides, rates = ((n, n) if isinstance(n, int) else tuple(n) for n in (strides, dilation_rate))
+    if padding == "valid" or not pad_values or kernel.shape[0] == kernel.shape[1] == 1:
+        return function(x, kernel, strides, padding.upper(), dilations=rates)
+    margins = []
+    for side, taps, stride, rate in zip(x.shape[1:3], kernel.shape[:2], strides, rates, strict=True):
+        missing = max((-(-side // stride) - 1) * stride + (taps - 1) * rate + 1 - side, 0)
+        margins.append([missing // 2, missing - missing // 2])
+    x = tf.pad(x, [[0, 0], *margins, [0, 0]], constant_values=pad_values)
+    return function(x, kernel, strides, "VALID", dilations=rates)
+
+
+class NotCompiled:
+    """A mixin for convolutions in groups, which Keras compiles by XLA.
+
+    On CPUs, the gradient of `conv2d` is a hundred times as fast (`benchmarks/NOTES.md`).
+    """
+
+    def convolution_op(self, inputs, kernel):
+        return conv2d(inputs, kernel, self.strides, self.padding.upper(), self.dilation_rate)
+
+    def _jit_compiled_convolution_op(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+
+@register
+class GroupedConv2D(NotCompiled, layers.Conv2D):
+    """Keras's `Conv2D`, computed by TensorFlow also where it has groups."""
+
+
+def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups=1, name=None):
+    """A convolution of the parts that stay float. `fan_in` sets the range of the bias."""
+    return (GroupedConv2D if groups > 1 else layers.Conv2D)(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        groups=groups,
+        use_bias=use_bias,
+        kernel_initializer=uniform_kernel(),
+        bias_initializer=uniform_bias(fan_in),
+        name=name,
+    )
+
+
+def uniform_kernel():
+    """Uniform in ±1/√fan_in, as the authors' networks start."""
+    return tf.keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+
+
+def uniform_bias(fan_in: int):
+    """Uniform in ±1/√fan_in."""
+    limit = fan_in**-0.5
+    return tf.keras.initializers.RandomUniform(-limit, limit)
+
+
+def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activation=None, mask=None, name=None):
+    """A `binary_conv` of `x` with one scale for the whole layer, as BARS has it.
+
+    `mask` is what happens to its input between the sign and the convolution, which must not pad then.
+    """
+    options = {"padding": padding, "pad_values": 1.0 if padding == "same" else 0.0, "activation": activation}
+    if mask is not None:
+        x = mask(lq.quantizers.SteSign(name=f"{name}_sign")(x))
+        options["input_quantizer"] = None
+    return binary_conv(
+        filters,
+        kernel_size,
+        strides,
+        kernel_quantizer=LayerSign(),
+        kernel_constraint="weight_clip",
+        kernel_initializer="glorot_normal",
+        name=name,
+        **options,
+    )(x)
+
+
+@register
+class StartAt(layers.Layer):
+    """Pads images with ones so that a `valid` 3x3 convolution of strides 2 starts at a given pixel.
+
+    The convolution then gives half of the images' height and width, rounded up.
+
+    # Arguments
+        first: Row and column that the first tap sees, -1 or 0.
+    """
+
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+        if first not in (-1, 0):
+            raise ValueError(f"first={first}: must be -1 or 0")
+        self.first = first
+
+    def call(self, inputs):
+        behind = [side % 2 + 1 + self.first for side in inputs.shape[1:3]]
+        return tf.pad(inputs, [[0, 0], *([-self.first, size] for size in behind), [0, 0]], constant_values=1)
+
+    def get_config(self):
+        return {**super().get_config(), "first": self.first}
+
+
+@register
+class MatchChannels(layers.Layer):
+    """Cuts channels off, or appends zeros.
+
+    # Arguments
+        filters: Channels of the output.
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def call(self, inputs):
+        missing = self.filters - inputs.shape[-1]
+        if missing <= 0:
+            return inputs[..., : self.filters]
+        return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [0, missing]])
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

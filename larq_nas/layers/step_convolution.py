@@ -1,0 +1,197 @@
+r"""Binary convolutions of inputs in {0, α}, as DMS has them.
+
+An input becomes 0 or \\(\alpha\\), a learnt step, and zeros are padded. Larq Compute Engine packs ±1 and pads with
+ones, so `StepConv2D` convolves \\(t = \text{sign}(\alpha/2 - x)\\), which is 1 where the input becomes 0:
+
+\\[\alpha \frac{1 - t}{2} * W = -\frac{\alpha}{2} (t * W - \sum W)\\]
+
+```python
+from larq_nas.layers.step_convolution import StepConv2D
+
+layer = StepConv2D(16, 3)
+```
+"""
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas.layers.convolutional import XnorConv2D
+from larq_nas.layers.quantizers import MIN_SCALE, custom_gradient, register, register_by_name, sign, through_scale
+
+# The least value of a step.
+MIN_STEP = 1e-3
+
+
+def standardize(kernel):
+    """A kernel whose filters have mean 0 and variance 1.
+
+    # Arguments
+        kernel: A tensor of shape `(height, width, channels, filters)`.
+
+    # Returns
+        A tensor of that shape in 32 bits.
+
+    # References
+        - [Weight Standardization](https://arxiv.org/abs/1903.10520), equation 5
+    """
+    mean, variance = tf.nn.moments(tf.cast(kernel, tf.float32), [0, 1, 2])
+    return (tf.cast(kernel, tf.float32) - mean) * tf.math.rsqrt(variance + 1e-10)
+
+
+def _scale(standardized):
+    return tf.maximum(tf.reduce_mean(tf.abs(standardized), axis=[0, 1, 2]), MIN_SCALE)
+
+
+@custom_gradient
+def _sign(standardized):
+    binary = sign(standardized)
+
+    def backward(gradient):
+        return gradient + through_scale(binary, _scale(standardized), gradient)
+
+    return binary, backward
+
+
+@register_by_name
+class StandardizedSign(lq.quantizers.Quantizer):
+    r"""The sign of a standardized kernel, to be scaled behind the convolution by the mean magnitude of each filter.
+
+    Gradients pass the sign unchanged, since a third of the weights of a standardized kernel is outside of [-1, 1];
+    what reaches the kernel through the scale is added, and all of it goes back through the standardization.
+
+    # References
+        - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, equation 1 and
+          section B.2.3. It does not say where gradients of the sign are cut.
+    """
+
+    precision = 1
+
+    def call(self, inputs):
+        return tf.cast(_sign(standardize(inputs)), inputs.dtype)
+
+    def scale(self, kernel):
+        """What the convolution's output is multiplied by."""
+        return _scale(standardize(kernel))
+
+
+@custom_gradient
+def step(inputs, alpha):
+    r"""1 where inputs are at most half of `alpha`, -1 elsewhere.
+
+    # Arguments
+        inputs: A tensor.
+        alpha: A positive scalar.
+
+    # Returns
+        A tensor \\(t\\) of the shape of `inputs`. Its gradients are those that give \\(q = \alpha (1 - t) / 2\\), as a
+        function of `inputs` and `alpha`, the gradients of a learnt step: \\(dq/dx = 1\\) within \\((0, \alpha)\\) and 0
+        outside; \\(dq/d\alpha\\) is \\(q/\alpha - x/\alpha\\) within, 0 below and 1 above.
+
+    # References
+        - DMS, equation 2
+        - [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153), equation 3, for the gradients, which DMS
+          does not give
+    """
+    alpha = tf.cast(alpha, inputs.dtype)
+
+    def backward(gradient):
+        within = tf.where((inputs > 0) & (inputs < alpha), gradient, 0) * (-2 / alpha)
+        return within, -tf.reduce_sum(tf.cast(within * (inputs / alpha), tf.float32))
+
+    # Not `alpha / 2 - inputs`: in this form the converter merges it with a normalization before it.
+    return lq.math.sign(inputs * -1 + alpha / 2), backward
+
+
+@register
+class AtLeast(tf.keras.constraints.Constraint):
+    """Keeps a weight from falling below a value.
+
+    # Arguments
+        least: The value.
+    """
+
+    def __init__(self, least):
+        self.least = least
+
+    def __call__(self, weight):
+        return tf.maximum(weight, tf.cast(self.least, weight.dtype))
+
+    def get_config(self):
+        return {"least": self.least}
+
+
+@register_by_name
+class Step(lq.quantizers.Quantizer):
+    """`step` with a learnt `alpha`, as a Larq input quantizer.
+
+    # Arguments
+        initial: Value of `alpha` at first; DMS does not give it. Inputs are normalized, so 1 splits them near their
+            upper third.
+    """
+
+    precision = 1
+
+    def __init__(self, initial=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial = initial
+
+    def build(self, input_shape):
+        self.alpha = self.add_weight(
+            "alpha",
+            shape=(),
+            initializer=tf.keras.initializers.Constant(self.initial),
+            constraint=AtLeast(MIN_STEP),
+        )
+        super().build(input_shape)
+
+    def call(self, inputs):
+        return step(inputs, self.alpha)
+
+    def get_config(self):
+        return {**super().get_config(), "initial": self.initial}
+
+
+@register
+class StepConv2D(XnorConv2D):
+    """A convolution of inputs in {0, α} with a standardized binary kernel, padded with zeros.
+
+    # Arguments
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        strides: Strides.
+        input_quantizer: A `Step`.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, channels)`.
+
+    # References
+        - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, equations 1 and 2
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, input_quantizer=None, name=None, **kwargs):
+        options = {
+            "padding": "same",
+            "pad_values": 1.0,
+            "use_bias": False,
+            "kernel_quantizer": StandardizedSign(),
+            "kernel_initializer": "he_normal",
+            # None: the standardization undoes scale and offset. Larq warns where nothing is said.
+            "kernel_constraint": tf.keras.constraints.Constraint(),
+        }
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            # Named after the layer, as its step is.
+            input_quantizer=input_quantizer or Step(name=name and f"{name}_step"),
+            name=name,
+            **{**options, **kwargs},
+        )
+
+    def call(self, inputs):
+        outputs = lq.layers.QuantConv2D.call(self, inputs)
+        with lq.context.quantized_scope(True):
+            offset = tf.reduce_sum(tf.convert_to_tensor(self.kernel), [0, 1, 2])
+        # Vectors on the right, which the converter fuses.
+        factor = self.scale() * tf.cast(self.input_quantizer.alpha, tf.float32) / -2
+        return (outputs - tf.cast(offset, outputs.dtype)) * tf.cast(factor, outputs.dtype)

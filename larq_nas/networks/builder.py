@@ -1,0 +1,250 @@
+"""The interpreter of the layer verbs that makes Keras layers.
+
+`counting.Counter` has the same verbs; `blocks` and `templates` are written against them.
+"""
+
+import contextlib
+import math
+
+import tensorflow as tf
+
+from larq_nas.layers import convolutional, grouped
+from larq_nas.layers.drop_path import DropPath
+from larq_nas.layers.step_convolution import StepConv2D
+from larq_nas.layers.width_masks import CellWidths, SkippableAggregation, WidthMask
+from larq_nas.networks import blocks, counting
+from larq_nas.networks.grouped_edges import GroupedEdges
+from larq_nas.networks.mixed_edges import MixedEdges
+from larq_nas.networks.residual_edges import ResidualEdges
+
+layers = tf.keras.layers
+
+
+class Builder:
+    """Makes Keras layers; features are Keras tensors of shape `(batch, height, width, channels)`.
+
+    # Arguments
+        with_drop_path: Whether the verb `drop_path` makes layers.
+        shared_edges: How the verb of this name computes them, a key of `SHARED_EDGES`.
+
+    # Raises
+        ValueError: If `shared_edges` is unknown.
+    """
+
+    def __init__(self, with_drop_path=False, shared_edges="one_by_one"):
+        if shared_edges not in SHARED_EDGES:
+            raise ValueError(f"shared_edges={shared_edges!r}: accepted are {', '.join(SHARED_EDGES)}")
+        self._with_drop_path, self._shared_edges = with_drop_path, SHARED_EDGES[shared_edges]
+
+    def stage(self, number: int):
+        """Says of which stage the following layers are; `counting.Counter` uses that."""
+
+    def choice(self, cell: str, edge: int, candidate: int):
+        """Layers of a candidate operation."""
+        return contextlib.nullcontext()
+
+    def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
+        """Layers that a device computes together; `counting.Counter` uses that."""
+        return contextlib.nullcontext()
+
+    def norm(self, x, affine=True, *, name):
+        """BatchNorm with the constants of the papers, with or without scale and offset."""
+        return convolutional.batch_normalization(affine, name)(x)
+
+    def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
+        """A convolution of a kind.
+
+        | kind | input | kernel | besides |
+        |---|---|---|---|
+        | `"xnor"` | sign | sign, a scale for each filter | ReLU, pads with ones |
+        | `"layer_scaled"` | sign | sign, one scale | pads with ones |
+        | `"scaled"` | sign | sign, a learnt scale for each filter | pads with ones |
+        | `"step"` | 0 or a learnt α | standardized sign | pads with zeros |
+        | `"activations"` | sign | float | pads with ones |
+        | `"float"`, `"real"` | float | float | pads with zeros |
+
+        # Arguments
+            x: Input tensor.
+            filters: Output channels.
+            kernel_size: Height and width of the kernel, one number or two.
+            strides: Strides.
+            dilation_rate: Distance of the taps.
+            kind: A key of `CONVOLUTIONS`.
+            name: Name of the layer.
+            options: Those that `counting.CONVOLUTIONS` lists for the kind. `mask` is what happens to the signs before
+                the convolution.
+
+        # Raises
+            ValueError: If the kind is unknown or does not take an option.
+        """
+        counting.check_convolution(kind, dilation_rate, options)
+        return CONVOLUTIONS[kind](x, filters, kernel_size, strides, dilation_rate, name=name, **options)
+
+    def prelu(self, x, *, name):
+        """PReLU with a slope for each channel."""
+        return grouped.prelu(name)(x)
+
+    def classifier(self, x, classes):
+        """Global average pool → dense layer → softmax."""
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        return layers.Dense(
+            classes,
+            activation="softmax",
+            kernel_initializer=convolutional.uniform_kernel(),
+            bias_initializer=convolutional.uniform_bias(x.shape[-1]),
+            dtype="float32",
+            name="classifier",
+        )(x)
+
+    def pool(self, kind, x, kernel_size, strides=1, *, name):
+        """A pool; padded values do not count in an average."""
+        return convolutional.pool(kind, kernel_size, strides, name=name)(x)
+
+    def zeros(self, x, strides=1, *, name):
+        """Zeros."""
+        return convolutional.Zeroise(strides, name=name)(x)
+
+    def every_second(self, x, first, *, name):
+        """Every second pixel of every second row.
+
+        # Arguments
+            x: Input tensor.
+            first: Row and column of the first of these pixels, 0 or 1; pixels beyond odd sides are 0.
+            name: Prefix of the layers' names.
+        """
+        if first:
+            padded = [(0, side % 2) for side in x.shape[1:3]]
+            x = layers.ZeroPadding2D(padded, name=f"{name}_pad")(x) if any(map(sum, padded)) else x
+            x = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(x)
+        return layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_pixels{first}")(x)
+
+    def start_at(self, x, first, *, name):
+        """Padding for a `valid` 3x3 convolution of strides 2; see `convolutional.StartAt`."""
+        return convolutional.StartAt(first, name=name)(x)
+
+    def match_channels(self, x, filters, *, name):
+        """Channels cut off or zeros appended."""
+        return convolutional.MatchChannels(filters, name=name)(x)
+
+    def add(self, terms, *, name):
+        """A sum."""
+        return layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
+
+    def concat(self, terms, *, name):
+        """Features side by side."""
+        return layers.Concatenate(name=name)(terms)
+
+    def either(self, alternatives):
+        """What one of several candidate operations puts out; a network is built with one."""
+        (x,) = alternatives
+        return x
+
+    def relu(self, x, *, name):
+        """ReLU."""
+        return layers.ReLU(name=name)(x)
+
+    def shuffle(self, x, *, name):
+        """The channels of each group distributed over all groups."""
+        return grouped.ChannelShuffle(blocks.SHUFFLE, name=name)(x)
+
+    def drop_path(self, x, *, name):
+        """`DropPath`, in a network for training."""
+        return DropPath(name=name)(x) if self._with_drop_path else x
+
+    def shared_edges(self, state, choice, candidates, count, filters, strides, *, name, **options):
+        """What all candidates of all edges of a supernet put out that leave one state.
+
+        # Arguments
+            state: Input tensor.
+            choice: Weights of the candidates, of shape `(count, len(candidates))`.
+            candidates: Names of the operations.
+            count: Number of edges.
+            filters: Channels of the outputs.
+            strides: 1 or 2.
+            name: Name of the layer.
+            options: What only edges that are computed in this way have.
+
+        # Returns
+            A list of tensors, one for each edge.
+        """
+        return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
+
+    def mask(self, x, candidates, choice, *, name=None):
+        """The channels of each candidate width, weighted; see `macro.WidthMask`."""
+        return WidthMask(candidates, name=name)([x, choice])
+
+    def cell_widths(self, depths, own, following, depth):
+        """The weights of the widths of the cells of a stage; see `macro.CellWidths`."""
+        return CellWidths(depths)([own, following, depth])
+
+    def aggregate(self, tensors, weights, *, name):
+        """What a stage looks like after each candidate number of cells, weighted."""
+        return SkippableAggregation(name=name)([*tensors, weights])
+
+
+def _float(x, filters, kernel_size, strides, dilation_rate, *, use_bias=False, groups=1, name):
+    taps = kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
+    fan_in = taps * x.shape[-1] if use_bias else 1
+    return convolutional.float_conv(filters, kernel_size, strides, use_bias, fan_in, groups, name=name)(x)
+
+
+def _xnor(x, filters, kernel_size, strides, dilation_rate, *, name):
+    return convolutional.binary_conv(filters, kernel_size, strides, dilation_rate, name=name)(x)
+
+
+def _layer_scaled(x, filters, kernel_size, strides, dilation_rate, *, padding="same", activation=None, mask=None, name):
+    return convolutional.layer_scaled_conv(x, filters, kernel_size, strides, padding, activation, mask, name)
+
+
+def _step(x, filters, kernel_size, strides, dilation_rate, *, name):
+    return StepConv2D(filters, kernel_size, strides, name=name)(x)
+
+
+def _grouped(form):
+    def build(x, filters, kernel_size, strides, dilation_rate, *, groups=1, name):
+        return grouped.convolution(x, filters, kernel_size, strides, dilation_rate, groups, form, name)
+
+    return build
+
+
+CONVOLUTIONS = {
+    "float": _float,
+    "real": _grouped("real"),
+    "activations": _grouped("activations"),
+    "xnor": _xnor,
+    "layer_scaled": _layer_scaled,
+    "scaled": _grouped("binary"),
+    "step": _step,
+}
+
+
+def _mixed_edges(state, choice, candidates, count, filters, strides, *, normalize=False, name):
+    return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
+
+
+def _residual_edges(state, choice, candidates, count, filters, strides, *, widths=None, name):
+    searched, weights = (list(widths.candidates), [widths.choice]) if widths else (None, [])
+    layer = ResidualEdges(state.shape[-1], candidates, count, strides, searched, name=name)
+    return layer([state, choice, *weights])
+
+
+def _grouped_edges(state, choice, candidates, count, filters, strides, *, groups=1, form="activations", name):
+    return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
+
+
+def _one_by_one(state, choice, candidates, count, filters, strides, *, name, **options):
+    v, outputs = Builder(), []
+    for edge in range(count):
+        names = {operation: f"{name}_edge{edge}_{operation}" for operation in candidates}
+        sizes = state, filters, strides
+        terms = [blocks.apply(v, operation, *sizes, layer_name=own, **options) for operation, own in names.items()]
+        outputs.append(v.aggregate(terms, choice[edge], name=f"{name}_edge{edge}_mixed"))
+    return outputs
+
+
+SHARED_EDGES = {
+    "one_by_one": _one_by_one,
+    "mixed": _mixed_edges,
+    "residual": _residual_edges,
+    "grouped": _grouped_edges,
+}

@@ -1,0 +1,89 @@
+"""Networks without cells, VGG-11 and ResNet-18, each of whose layers has a width of its own.
+
+A width may be open: then it lists candidates, the layer has as many filters as the largest, and a mask behind its
+BatchNorm weighs the channels by the candidates that have them. (In front of it, BatchNorm would undo the mask.)
+
+A layer is convolution → BatchNorm; binary convolutions are `steps.StepConv2D`, whose inputs become 0 or α. First and
+last layer stay float. This module does not import TensorFlow.
+
+# References
+    - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, sections 3.1 and A.3
+"""
+
+import dataclasses
+import typing
+
+from larq_nas.networks import blocks
+
+# Behind which convolutions of VGG-11 a 2x2 pool stands.
+POOLED = (0, 1, 3, 5, 7)
+# Template -> the names of its widths.
+WIDTHS = {
+    "vgg11": tuple(f"conv{index}" for index in range(8)),
+    "resnet18": ("stem", *(f"block{index}" for index in range(8)), "stage1", "stage2", "stage3"),
+}
+# How often a network halves its images, and how often more if they are large.
+HALVINGS = {"vgg11": (5, 0), "resnet18": (3, 2)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """The layers of a chain.
+
+    # Arguments
+        v: The interpreter of verbs.
+        widths: Filters by the name of the width.
+        masks: For widths that are open, candidates and their weights by the name of the width.
+        binary: Whether all convolutions but the first are binary.
+    """
+
+    v: typing.Any
+    widths: dict
+    masks: dict
+    binary: bool = True
+
+    def conv(self, x, name, width, kernel_size=3, strides=1, *, first=False):
+        """Convolution → BatchNorm → mask, where the width is open."""
+        block = blocks.step_block if self.binary and not first else blocks.float_block
+        x = block(self.v, x, self.widths[width], kernel_size, strides, name=name)
+        return self.v.mask(x, *self.masks[width], name=f"{name}_mask") if width in self.masks else x
+
+    def inner_relu(self, x, name):
+        """ReLU in front of a float convolution; a binary one makes 0 of what is negative."""
+        return x if self.binary else self.v.relu(x, name=name)
+
+
+def vgg11(layers: Layers, x, large: bool):
+    """The features of VGG-11."""
+    for index in range(8):
+        x = layers.conv(x, f"conv{index}", f"conv{index}", first=index == 0)
+        relu = layers.inner_relu if index < 7 else lambda x, name: layers.v.relu(x, name=name)
+        x = relu(x, f"conv{index}_relu")
+        if index in POOLED:
+            x = blocks.pool_block(layers.v, "max_pool", x, 2, 2, name=f"conv{index}_pool")
+    return x
+
+
+def resnet18(layers: Layers, x, large: bool):
+    """The features of ResNet-18: two 3x3 convolutions a block and, where the stage changes, a 1x1 shortcut.
+
+    Two widths that are added must be equal: those of the outputs of all blocks of a stage; that of the first stage is
+    the stem's. Large images get the stem of ImageNet.
+    """
+    v = layers.v
+    x = layers.conv(x, "stem", "stem", *((7, 2) if large else (3, 1)), first=True)
+    x = v.relu(x, name="stem_relu")
+    if large:
+        x = blocks.pool_block(v, "max_pool", x, 3, 2, name="stem_pool")
+    for block in range(8):
+        stage, name = block // 2, f"block{block}"
+        width, strides = f"stage{stage}" if stage else "stem", 2 if block in (2, 4, 6) else 1
+        y = layers.inner_relu(layers.conv(x, f"{name}_0", name, strides=strides), f"{name}_0_relu")
+        y = layers.conv(y, f"{name}_1", width)
+        if strides > 1:
+            x = layers.conv(x, f"{name}_shortcut", width, 1, strides)
+        x = v.relu(blocks.sum_block(v, [x, y], f"{name}_add"), name=f"{name}_relu")
+    return x
+
+
+BODIES = {"vgg11": vgg11, "resnet18": resnet18}

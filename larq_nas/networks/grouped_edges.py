@@ -1,0 +1,219 @@
+"""The candidate operations of BATS on all edges that leave one state, computed together.
+
+As in `mixed`, what the edges share is computed once: the normalized state, its sign, the pooled states; and the grouped
+convolutions of one kind are one convolution with more filters. Kernels are float, as in the search of BATS. The shuffle
+is the same for all kinds, so it follows their sum.
+
+# References
+    - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711)
+"""
+
+import math
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.layers import convolutional, grouped
+from larq_nas.layers.quantizers import register
+from larq_nas.networks import blocks, mixed_edges
+
+
+@register
+class GroupedEdges(tf.keras.layers.Layer):
+    """The weighted candidate operations of every edge that leaves one state of a BATS cell.
+
+    For each edge, the output is the sum over the candidates of choice weight times operation.
+
+    # Arguments
+        filters: Channels of the state and of each output.
+        operations: Names of the candidates, the same for every edge.
+        edges: Number of edges.
+        strides: 1 or 2.
+        groups: Groups of the convolutions.
+        binary: Whether convolutions read signs.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
+        `(edges, candidates)`.
+
+    # Returns
+        A list of tensors, one per edge.
+    """
+
+    def __init__(self, filters, operations, edges, strides=1, groups=1, binary=True, **kwargs):
+        if strides not in (1, 2):
+            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
+        # Choice weights keep their 32 bits under mixed precision.
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        self.groups, self.binary = groups, binary
+        _, pools, convolutions = _kinds(self.operations)
+        known = len(pools) + len(convolutions) + self.operations.count("none") + self.operations.count("skip")
+        if known < len(self.operations):
+            raise ValueError(f"operations={self.operations}: only those of BATS share work here")
+
+    def build(self, input_shape):
+        reduced, pools, convolutions = _kinds(self.operations, self.strides)
+        outputs = self.filters * self.edges
+        # The taps of all kernels stand in a row. Filters are ordered by group, then by edge.
+        taps = [operation.kernel_size**2 for _, operation in convolutions]
+        shape = (sum(taps), self.filters // self.groups, outputs)
+        self.kernel = self._weight(
+            "kernel", shape, mixed_edges.PackedKernels(taps, tf.keras.initializers.GlorotUniform)
+        )
+        self.slopes = self._weight("slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE))
+        # Of the 1x1 convolutions of strided skips: one for each half of each edge.
+        self.reduce_kernel = self.reduce_slopes = None
+        if reduced:
+            shape = (2, self.filters, outputs // 2)
+            self.reduce_kernel = self._weight(
+                "reduce_kernel", shape, mixed_edges.PackedKernels([1, 1], tf.keras.initializers.GlorotUniform)
+            )
+            slope = tf.keras.initializers.Constant(grouped.SLOPE)
+            self.reduce_slopes = self._weight("reduce_slopes", (1, outputs), slope)
+        # Of the state itself, then of each pooled one.
+        options = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        shape = (self.filters * (1 + len(pools)),)
+        self.moving_mean = self._weight("moving_mean", shape, "zeros", **options)
+        self.moving_variance = self._weight("moving_variance", shape, "ones", **options)
+        super().build(input_shape)
+
+    def _weight(self, name, shape, initializer, **options):
+        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
+
+    def call(self, inputs, training=None):
+        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
+        if set(self.operations) == {"none"}:
+            return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
+        trained = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
+        trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in trained]
+        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        form = tuple(self.operations), self.strides, self.groups, self.binary, bool(training)
+        outputs, statistics = _grouped_edges(x, choice, trained, statistics, form)
+        if training:
+            self.moving_mean.assign(statistics[0])
+            self.moving_variance.assign(statistics[1])
+        return outputs
+
+    def get_config(self):
+        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "groups", "binary")}
+        return {**super().get_config(), **config}
+
+
+def _kinds(names, strides=1):
+    """Index and `Operation` of the strided skip, the pools and the convolutions among the candidates."""
+    kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
+    reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
+    pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]
+    return reduced, pools, [kind for kind in kinds if kind[1].kind == "group_convolution"]
+
+
+@mixed_edges.traced
+def _grouped_edges(x, choice, trained, statistics, form):
+    """The outputs of all edges, and the moving mean and variance thereafter."""
+    names, strides, groups, binary, training = form
+    kernel, slopes, reduce_kernel, reduce_slopes = trained
+    reduced, pools, convolutions = _kinds(names, strides)
+    weights = tf.cast(choice, x.dtype)
+    moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
+    terms = []
+    if reduced or convolutions:
+        z, *moving[0] = mixed_edges.normalize(x, *moving[0], training)
+        z = lq.quantizers.ste_sign(z) if binary else z
+    if convolutions:
+        terms.append(_convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary))
+    for index, _ in reduced:
+        y = _reduce(z, tf.cast(reduce_kernel, x.dtype), choice.shape[0], binary)
+        y = _weighted_prelu(y, _by_group(weights[:, index], 1, x.shape[-1]), reduce_slopes[0])
+        terms.append(tf.stack(tf.split(y, choice.shape[0], axis=-1)))
+    # What has no weights is combined by one product of matrices.
+    parameter_free, their_weights = [], []
+    for number, (index, operation) in enumerate(pools, 1):
+        function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
+        pool = function(x, operation.kernel_size, strides, "SAME")
+        pool, *moving[number] = mixed_edges.normalize(pool, *moving[number], training)
+        parameter_free.append(pool)
+        their_weights.append(weights[:, index])
+    # The operation "skip", and the skips inside of the convolutions.
+    skips = [index for index, _ in convolutions] + [index for index, name in enumerate(names) if name == "skip"]
+    if strides == 1 and skips:
+        parameter_free.append(x)
+        their_weights.append(tf.reduce_sum(tf.gather(weights, skips, axis=1), axis=1))
+    if parameter_free:
+        terms.append(mixed_edges.combine(tf.stack(their_weights, axis=1), tf.stack(parameter_free)))
+    return tf.unstack(tf.add_n(terms)), [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
+
+
+def _convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary):
+    """The weighted sum of the grouped convolutions of each edge, without the skips inside of them."""
+    kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
+    summed = []
+    for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
+        part = tf.cast(tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:]), z.dtype)
+        subsampling, own, dilation_rate = blocks.strides_of(operation.dilation_rate, strides)
+        read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
+        # To pad with ones is faster than to make good for zeros.
+        y = convolutional.convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
+        summed.append(_weighted_prelu(y, _by_group(weights[:, index], groups, z.shape[-1]), slope))
+    return _apart(tf.add_n(summed), groups, weights.shape[0])
+
+
+def _reduce(z, kernel, edges, binary):
+    """The two halves of the strided skips of all edges, edge by edge."""
+    # Beyond odd sides BatchNorm's output is taken for 0, whose sign is 1.
+    beyond = [[0, 0], *([0, side % 2] for side in z.shape[1:3]), [0, 0]]
+    further = tf.pad(z, beyond, constant_values=1 if binary else 0)[:, 1:, 1:]
+    halves = []
+    for pixels, part in zip((z, further), tf.split(kernel, 2), strict=True):
+        y = tf.nn.conv2d(pixels[:, ::2, ::2], part[tf.newaxis], 1, "VALID")
+        halves.append(tf.split(y, edges, axis=-1))
+    return tf.concat([half for pair in zip(*halves, strict=True) for half in pair], axis=-1)
+
+
+def _by_group(weights, groups, filters):
+    """The weights of edges for filters that are ordered by group, then by edge."""
+    return tf.tile(tf.repeat(weights, filters // groups), [groups])
+
+
+def _weighted_prelu(x, weight, slope):
+    """A PReLU times a weight; both are vectors."""
+    return _two_slopes(x, weight, weight * tf.cast(slope, x.dtype))
+
+
+@tf.custom_gradient
+def _two_slopes(x, positive, negative):
+    """What is positive times one vector, what is negative times another; keeps `x` only."""
+    difference = positive - negative
+
+    def backward(gradient):
+        to_x = gradient * negative + tf.raw_ops.ReluGrad(gradients=gradient * difference, features=x)
+        to_positive = mixed_edges.channel_sum(gradient * tf.nn.relu(x))
+        to_both = mixed_edges.channel_sum(gradient * x)
+        return to_x, tf.cast(to_positive, x.dtype), tf.cast(to_both - to_positive, x.dtype)
+
+    return x * negative + tf.nn.relu(x) * difference, backward
+
+
+def _apart(x, groups, edges):
+    """Filters that are ordered by group, then by edge -> the channels of each edge by itself, shuffled.
+
+    # Returns
+        A tensor of shape `(edges, batch, height, width, filters)`.
+    """
+    *sides, channels = x.shape[1:]
+    filters, common = channels // edges, math.gcd(groups, blocks.SHUFFLE)
+    rest = blocks.SHUFFLE // common
+    if common in (groups, blocks.SHUFFLE):
+        # One of the groups of the shuffle is some whole groups, or a part of one: a transposition does all.
+        shape = [-1, common, groups // common, edges, rest, filters // groups // rest]
+        x = tf.transpose(tf.reshape(x, shape), [3, 0, 2, 5, 1, 4])
+    else:
+        places = np.arange(channels).reshape(groups, edges, filters // groups).transpose(1, 0, 2)
+        places = places.reshape(edges, blocks.SHUFFLE, filters // blocks.SHUFFLE).transpose(0, 2, 1)
+        x = tf.stack(tf.split(tf.gather(x, places.ravel(), axis=-1), edges, axis=-1))
+    return tf.reshape(x, [edges, -1, *sides, filters])

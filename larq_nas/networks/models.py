@@ -1,0 +1,155 @@
+"""The Keras models of architectures, and what becomes of them: float kernels, a second classifier."""
+
+import tensorflow as tf
+
+from larq_nas import quiet
+from larq_nas.layers.quantizers import FloatKernel
+from larq_nas.networks import blocks, cells, mixed_edges, templates
+from larq_nas.networks.builder import Builder
+from larq_nas.networks.templates import LARGE_IMAGE, NetworkError
+from larq_nas.space import registry
+from larq_nas.space.architecture import Architecture, Cell, sequence
+
+layers = tf.keras.layers
+
+AUXILIARY_POOL = 5
+
+
+def build(
+    architecture: Architecture,
+    input_shape=(32, 32, 3),
+    classes=10,
+    *,
+    input_tensor=None,
+    include_top=True,
+    drop_path=False,
+    binary=True,
+    normalize=False,
+    name=None,
+) -> tf.keras.Model:
+    """Builds the network of an architecture.
+
+    # Arguments
+        architecture: A genotype, or a space for the network of a supernet.
+        input_shape: Height, width and channels of the images. From 128 pixels on the stem is the one of the
+            ImageNet networks, which shrinks images eightfold.
+        classes: Number of classes.
+        input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
+        include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
+        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells but identities.
+        binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
+        normalize: Whether a BatchNorm without scale and offset precedes the classifier in the network of a space of
+            BNAS or BATS, and follows the convolutions of BNAS.
+        name: Name of the model.
+
+    # Returns
+        A functional model of the images. If the architecture is not decided, its inputs are the images and choice
+        weights: for each cell that is open, by its name, of shape `(edges, candidates)`; for each stage whose width
+        or depth is open, by the names `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
+
+    # Raises
+        NetworkError: If the template cannot make a network of the architecture or the shape.
+    """
+    images = start(input_shape, input_tensor, *templates.halvings(architecture))
+    shapes = templates.choice_shapes(architecture)
+    choices = {name: layers.Input(batch_shape=shape, name=name) for name, shape in shapes.items()}
+    by_state = {
+        name: _by_state(architecture.cell(name), choice) if choice.shape.rank == 2 else choice
+        for name, choice in choices.items()
+    }
+    templates.check_architecture(architecture, images.shape[1] >= LARGE_IMAGE)
+    template = architecture.kind
+    if drop_path and template.widths:
+        raise NetworkError(f"drop_path: is for networks of cells, not for {template.name}; use --drop_path=0")
+    options = {"normalize": True} if normalize and choices and template.normalize else {}
+    if not binary:
+        options["binary"] = False
+        if not template.full_precision:
+            known = ", ".join(name for name, other in registry.templates().items() if other.full_precision)
+            raise NetworkError(f"binary=False: only {known} can be float, not {template.name}")
+    x = templates.features(Builder(drop_path, template.shared_edges), architecture, images, by_state, **options)
+    return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
+
+
+def _by_state(cell: Cell, choice) -> dict:
+    """For each state, the rows of a cell's choice weights for the edges that leave it."""
+    sources = sorted({edge.source for edge in cell.edges})
+    return {
+        source: mixed_edges.Rows(cells.rows_of(cell, source), name=f"{cell.name}_state{source}")(choice)
+        for source in sources
+    }
+
+
+def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
+    """The same network with float kernels behind its binary activations, for the first of two stages of training.
+
+    # Arguments
+        network: What `build` gives for a genotype.
+
+    # Returns
+        A model whose layers and weights have the same names and shapes.
+    """
+
+    def clone(layer):
+        config = layer.get_config()
+        if config.get("kernel_quantizer"):
+            config["kernel_quantizer"] = FloatKernel()
+        return layer.__class__.from_config(config)
+
+    return tf.keras.models.clone_model(network, clone_function=clone)
+
+
+def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architecture, classes: int) -> tf.keras.Model:
+    """A network of BATS with a second classifier behind its last reduction, for training.
+
+    # Arguments
+        network: What `build` gives for a genotype of `bats`.
+        architecture: The genotype.
+        classes: Number of classes.
+
+    # Returns
+        A model of two outputs that shares the layers of the network.
+
+    # Raises
+        NetworkError: If the images are too small for it.
+
+    # References
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711). It leaves open which of these
+          convolutions are binary; here all are float.
+    """
+    index = max(i for i, (*_, reduction) in enumerate(sequence(architecture)) if reduction)
+    x = network.get_layer(f"cell{index:02}_concat").output
+    if min(x.shape[1:3]) < AUXILIARY_POOL + 1:
+        raise NetworkError(
+            f"auxiliary classifier: pools {AUXILIARY_POOL}x{AUXILIARY_POOL} pixels of features of {x.shape[1:3]}; give "
+            "larger images, e.g. --image_size=32, or none of its weight"
+        )
+    strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
+    x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)
+    v = Builder()
+    x = blocks.preprocess(v, x, 128, form="real", name="auxiliary_first")
+    x = v.norm(x, name="auxiliary_second_norm")
+    x = layers.Conv2D(768, min(2, *x.shape[1:3]), use_bias=False, name="auxiliary_second_conv")(x)
+    x = layers.Flatten(name="auxiliary_flat")(v.prelu(x, name="auxiliary_second_prelu"))
+    x = layers.Dense(classes, activation="softmax", dtype="float32", name="auxiliary_classifier")(x)
+    return tf.keras.Model(network.input, [network.output, x])
+
+
+def start(input_shape, input_tensor, halvings, stem_halvings):
+    """The images that a network takes; arguments as for `build` and `templates.check_shape`."""
+    given = input_shape if input_tensor is None else input_tensor.shape[1:]
+    input_shape = templates.check_shape(given, halvings, stem_halvings)
+    return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
+
+
+def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
+    """The model from `images` to `x`, or from there to a softmax over the classes if `include_top`."""
+    if include_top:
+        templates.check_classes(classes)
+        x = Builder().classifier(x, classes)
+    if input_tensor is not None:
+        images = tf.keras.utils.get_source_inputs(input_tensor)[0]
+    inputs = {"images": images, **choices} if choices else images
+    # Keras takes the first axis of choice weights for one of examples.
+    with quiet.log("incompatible static batch sizes"):
+        return tf.keras.Model(inputs, x, name=name)

@@ -1,0 +1,292 @@
+"""The candidate operations of BARS on all edges that leave one state, computed together.
+
+All edges that leave a state read the same tensor and share the operation "shortcut"; BatchNorm is affine, so it, the
+sign and the convolution are each edge's own. As in `mixed`, what a state computes is a traced function of tensors which
+all states of the same shape share, and its gradient is written out: it keeps little, and the step of the architecture
+computes no gradients of kernels.
+"""
+
+from typing import NamedTuple
+
+import larq as lq
+import tensorflow as tf
+
+from larq_nas.layers.quantizers import layer_scale, register
+from larq_nas.layers.width_masks import check_widths, width_mask
+from larq_nas.networks import mixed_edges
+
+
+@register
+class ResidualEdges(tf.keras.layers.Layer):
+    """The weighted candidate operations of every edge that leaves one state of a BARS cell.
+
+    For each edge, the output is the sum over the candidates of choice weight times operation.
+
+    # Arguments
+        filters: Channels of the state; outputs have as many or, with strides, twice as many.
+        operations: Names of the candidates, of "none", "shortcut" and "residual_bin_conv_3x3".
+        edges: Number of edges.
+        strides: 1 or 2.
+        widths: If the width is searched, how many channels each candidate keeps, as for `macro.WidthMask`. What
+            convolutions read is masked here, since BatchNorm and sign would undo a mask before them.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, filters)`, the choice weights of the edges, of shape
+        `(edges, candidates)`, and those of the widths, of shape `(len(widths),)`, if there are any.
+
+    # Returns
+        A list of tensors, one per edge.
+    """
+
+    def __init__(self, filters, operations, edges, strides=1, widths=None, **kwargs):
+        if strides not in (1, 2):
+            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
+        # Choice weights keep their 32 bits under mixed precision.
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        self.widths = widths and check_widths(widths)
+        known = {"none", "shortcut", "residual_bin_conv_3x3"}
+        if not known >= set(operations):
+            raise ValueError(f"operations={list(operations)}: accepted are {', '.join(sorted(known))}")
+
+    def build(self, input_shape):
+        # With strides, an edge has two convolutions of half of the outputs each.
+        self.kernels = self.edges * self.strides if "residual_bin_conv_3x3" in self.operations else 0
+        options = {"experimental_autocast": False}
+        shape = (self.kernels, 3, 3, self.filters, self.filters)
+        constraint = lq.constraints.WeightClip(1.0)
+        self.kernel = self.add_weight("kernel", shape, None, _Kernels(), constraint=constraint, **options)
+        affine = (self.edges if self.kernels else 0, self.filters)
+        self.gamma = self.add_weight("gamma", affine, initializer="ones", **options)
+        self.beta = self.add_weight("beta", affine, initializer="zeros", **options)
+        options |= {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        self.moving_mean = self.add_weight("moving_mean", (self.filters,), initializer="zeros", **options)
+        self.moving_variance = self.add_weight("moving_variance", (self.filters,), initializer="ones", **options)
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
+        if set(self.operations) == {"none"}:
+            return [_shortcut(x, self.strides) * 0] * self.edges
+        mask = width_mask(inputs[2], self.widths, self.filters) if self.widths else None
+        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
+        form = tuple(self.operations), self.strides, bool(training)
+        outputs, statistics = _residual_edges(x, choice, mask, trained, statistics, form)
+        if training:
+            self.moving_mean.assign(statistics[0])
+            self.moving_variance.assign(statistics[1])
+        return outputs
+
+    def get_config(self):
+        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "widths")}
+        return {**super().get_config(), **config}
+
+
+class _Kernels(tf.keras.initializers.Initializer):
+    """Kernels that stand in a row, each initialized by itself."""
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        # An initializer for each: one alone gives the same values again.
+        parts = [tf.keras.initializers.GlorotNormal()(shape[1:], dtype) for _ in range(shape[0])]
+        return tf.stack(parts) if parts else tf.zeros(shape, dtype)
+
+
+@mixed_edges.traced
+def _binarize(kernel):
+    """The kernels as ±1, and the scale of each."""
+    scales = [layer_scale(part)[0] for part in tf.unstack(kernel)]
+    return lq.math.sign(kernel), tf.reshape(scales, [-1])
+
+
+def _residual_edges(x, choice, mask, trained, statistics, form):
+    """The outputs of all edges, and the moving mean and variance thereafter."""
+    moved, masks = None, [] if mask is None else [mask]
+
+    @tf.custom_gradient
+    def call(x, choice, kernel, gamma, beta, *masks):
+        nonlocal moved
+        binary = _binarize(kernel)
+        outputs, moved, rectified = _forward(x, choice, masks, gamma, beta, binary, statistics, form)
+
+        def backward(*gradients):
+            # A step uses the gradients of choices or those of weights; TensorFlow prunes the call of the others.
+            arguments = x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form
+            to_x, to_gamma, to_beta, passed = _input_gradient(*arguments)
+            to_choice = _choice_gradient(choice, rectified, gradients, passed, form)
+            to_kernel = _kernel_gradient(masks, binary, passed, form)
+            to_masks = [_mask_gradient(mask, binary, passed, form) for mask in masks]
+            return to_x, to_choice, to_kernel, to_gamma, to_beta, *to_masks
+
+        return outputs, backward
+
+    return call(x, choice, *trained, *masks), moved
+
+
+@mixed_edges.traced
+def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
+    names, strides, training = form
+    weights, outputs, rectified = tf.cast(choice, x.dtype), [], []
+    shortcut = _shortcut(x, strides) if "shortcut" in names else None
+    for edge in range(choice.shape[0]):
+        terms = []
+        if shortcut is not None:
+            terms.append(weights[edge, names.index("shortcut")] * shortcut)
+        if "residual_bin_conv_3x3" in names:
+            z, *moved = mixed_edges.normalize(x, *statistics, training, gamma[edge], beta[edge])
+            # All edges have the same statistics.
+            statistics = moved if edge == choice.shape[0] - 1 else statistics
+            rectified.append(tf.nn.relu(_convolve(z, edge, masks, binary, strides) + _shortcut(z, strides)))
+            terms.append(weights[edge, names.index("residual_bin_conv_3x3")] * rectified[-1])
+        outputs.append(tf.add_n(terms))
+    return outputs, statistics, rectified
+
+
+def _convolve(z, edge, masks, binary, strides):
+    """The convolution of an edge, or the two that make its halves."""
+    padding, halves = "SAME" if strides == 1 else "VALID", []
+    for half in range(strides):
+        kernel = _masked(binary, edge * strides + half, masks)
+        # Of inputs in {-1, 0} the padding with ones is one with zeros; the factor 2 and what is missing is made good.
+        y = tf.nn.conv2d(_read(z, half, strides), tf.cast(2 * kernel, z.dtype), strides, padding)
+        halves.append(tf.nn.bias_add(y, tf.cast(tf.reduce_sum(kernel, axis=[0, 1, 2]), z.dtype)))
+    return tf.concat(halves, axis=-1) if strides > 1 else halves[0]
+
+
+def _masked(binary, number, masks):
+    """The scaled kernel of a convolution, for masked inputs; they are not masked themselves, which costs more."""
+    ones, scales = binary
+    kernel = ones[number] * scales[number]
+    return kernel * masks[0][:, tf.newaxis] if masks else kernel
+
+
+def _read(z, half, strides):
+    """What a convolution reads: 0 for a sign of +1, -1 for one of -1."""
+    signs = tf.minimum(tf.sign(z), 0)
+    return signs if strides == 1 else _start_at(signs, half - 1)
+
+
+class _Passed(NamedTuple):
+    """What the gradient of the input has in common with the others: the shortcut, and for each convolution what it
+    reads and the gradients of that and of what it puts out."""
+
+    shortcut: tf.Tensor | None
+    read: list
+    to_read: list
+    to_output: list
+
+
+@mixed_edges.traced
+def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form):
+    """The gradients of `x`, `gamma` and `beta`, and a `_Passed`; what is cheap is computed again and not kept."""
+    names, strides, training = form
+    weights, targets, upstream, passed = tf.cast(choice, x.dtype), [], [], _Passed(None, [], [], [])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([x, gamma, beta])
+        shortcut = _shortcut(x, strides) if "shortcut" in names else None
+        normalized = [
+            mixed_edges.normalize(x, *statistics, training, gamma[edge], beta[edge])[0]
+            for edge in range(len(rectified))
+        ]
+    for edge, gradient in enumerate(gradients):
+        if shortcut is not None:
+            targets.append(shortcut)
+            upstream.append(weights[edge, names.index("shortcut")] * gradient)
+        if rectified:
+            weight = weights[edge, names.index("residual_bin_conv_3x3")]
+            gradient = tf.raw_ops.ReluGrad(gradients=weight * gradient, features=rectified[edge])
+            targets.append(normalized[edge])
+            upstream.append(_through_convolution(normalized[edge], gradient, edge, masks, binary, strides, passed))
+    nothing = tf.UnconnectedGradients.ZERO
+    to_x, *to_affine = tape.gradient(targets, [x, gamma, beta], upstream, unconnected_gradients=nothing)
+    return to_x, *to_affine, passed._replace(shortcut=shortcut)
+
+
+def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
+    """The gradient of z, given that of convolution and shortcut; adds to what is `passed`."""
+    padding, to_signs = "SAME" if strides == 1 else "VALID", []
+    for half, part in enumerate(tf.split(gradient, strides, axis=-1)):
+        kernel = tf.cast(_masked(binary, edge * strides + half, masks), z.dtype)
+        passed.read.append(_read(z, half, strides))
+        passed.to_output.append(part)
+        passed.to_read.append(mixed_edges.input_gradient(passed.read[-1], kernel, part, strides, padding))
+        to_signs.append(passed.to_read[-1] if strides == 1 else _end_at(passed.to_read[-1], z, half - 1))
+    # The straight-through estimator, 1 between -1 and 1, as a Relu6 of its own scale: faster than a comparison.
+    through_sign = tf.raw_ops.Relu6Grad(gradients=tf.add_n(to_signs), features=3 * z + 3)
+    return through_sign + _shortcut_gradient(gradient, z, strides)
+
+
+@mixed_edges.traced
+def _choice_gradient(choice, rectified, gradients, passed, form):
+    """The gradient of the choice weights."""
+    rows = []
+    for edge, gradient in enumerate(gradients):
+        outputs = {"shortcut": passed.shortcut, "residual_bin_conv_3x3": rectified[edge] if rectified else None}
+        row = [tf.zeros([]) if name == "none" else _dot(gradient, outputs[name]) for name in form[0]]
+        rows.append(tf.stack(row))
+    return tf.stack(rows)
+
+
+def _dot(gradient, output):
+    return tf.reduce_sum(mixed_edges.wide(gradient) * mixed_edges.wide(output))
+
+
+@mixed_edges.traced
+def _mask_gradient(mask, binary, passed, form):
+    """The gradient of the width's mask."""
+    to_mask = [tf.zeros_like(mask)]
+    for number, (read, to_read, to_output) in enumerate(zip(*passed[1:], strict=True)):
+        # The gradient of the masked input times the input is that of the mask times the mask.
+        products = 2 * tf.reduce_sum(mixed_edges.wide(to_read) * mixed_edges.wide(read), axis=[0, 1, 2])
+        kernel = tf.reduce_sum(_masked(binary, number, [mask]), axis=[0, 1])
+        products += tf.linalg.matvec(kernel, _sum(to_output))
+        to_mask.append(tf.math.divide_no_nan(products, mask))
+    return tf.add_n(to_mask)
+
+
+@mixed_edges.traced
+def _kernel_gradient(masks, binary, passed, form):
+    """The gradient of the kernels: that of the scaled ones, which is theirs where the constraint keeps them."""
+    _, strides, _ = form
+    padding, to_kernel = "SAME" if strides == 1 else "VALID", []
+    for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):
+        kernel = binary[0][number]
+        through = mixed_edges.kernel_gradient(read, kernel, to_output, strides, padding)
+        through = 2 * mixed_edges.wide(through) + _sum(to_output)
+        to_kernel.append(through * masks[0][:, tf.newaxis] if masks else through)
+    return tf.stack(to_kernel) if to_kernel else tf.zeros_like(binary[0])
+
+
+def _sum(x):
+    return tf.reduce_sum(mixed_edges.wide(x), axis=[0, 1, 2])
+
+
+def _shortcut(x, strides):
+    if strides == 1:
+        return x
+    pooled = tf.nn.avg_pool2d(x, 2, 2, "SAME")
+    return tf.concat([pooled, pooled], axis=-1)
+
+
+def _shortcut_gradient(gradient, z, strides):
+    if strides == 1:
+        return gradient
+    gradient = tf.add_n(tf.split(gradient, 2, axis=-1))
+    return tf.raw_ops.AvgPoolGrad(
+        orig_input_shape=tf.shape(z), grad=gradient, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME"
+    )
+
+
+def _start_at(x, first):
+    """As `operations.StartAt`, with zeros."""
+    behind = [side % 2 + 1 + first for side in x.shape[1:3]]
+    return tf.pad(x, [[0, 0], *([-first, size] for size in behind), [0, 0]])
+
+
+def _end_at(gradient, x, first):
+    """The gradient of `_start_at`."""
+    return gradient[:, -first : x.shape[1] - first, -first : x.shape[2] - first]

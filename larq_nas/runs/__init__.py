@@ -1,0 +1,214 @@
+"""The run directory: what a command leaves behind, and how the same command goes on from there.
+
+Files appear whole or not at all: they are written under a temporary name and renamed.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import platform
+import shutil
+from importlib import metadata
+
+from larq_nas.runs import locks
+
+PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine", "tensorflow-datasets", "numpy")
+
+
+class RunError(ValueError):
+    """A run directory cannot be used for this command; the message says what to do."""
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """A temporary path beside `path`, which becomes `path` when the block ends without an error."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Keeps the suffix: Keras chooses a file's format by it.
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path, content):
+    """Writes text, bytes, or anything else as JSON."""
+    if not isinstance(content, str | bytes):
+        content = json.dumps(content, indent=2) + "\n"
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_json(path):
+    """Reads a JSON file of a run; `RunError` if it is missing or broken."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{path}: not readable as JSON: {error}") from None
+
+
+class Run:
+    """The paths in a run directory.
+
+    # Arguments
+        path: The directory.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.flags = self.path / "flags.txt"
+        self.environment = self.path / "environment.json"
+        self.dataset = self.path / "dataset.json"
+        self.genotype = self.path / "genotype.json"
+        self.genotypes = self.path / "genotypes"
+        self.candidates = self.path / "candidates.json"
+        self.metrics_csv = self.path / "metrics.csv"
+        self.metrics = self.path / "metrics.json"
+        self.logs = self.path / "logs"
+        self.backup = self.path / "backup"
+        self.weights = self.path / "weights.h5"
+        self.tflite = self.path / "model.tflite"
+        self.report = self.path / "model.report.json"
+
+    def start(self, command: str, flags: dict, overwrite=False):
+        """Opens the directory for a command, new or to go on.
+
+        # Arguments
+            command: Name of the command.
+            flags: Everything that makes this run what it is: name to value.
+            overwrite: Whether to remove what another run left there.
+
+        # Raises
+            RunError: If a run with other flags is in the directory, or it cannot be written.
+        """
+        lines = [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
+        try:
+            if overwrite and self._holds_run():
+                self._clear()
+            if self._holds_run():
+                self._check_same(lines)
+            elif self.path.exists() and any(path.name != locks.NAME for path in self.path.iterdir()):
+                raise RunError(f"{self.path}: holds files but no run of larq_nas; choose another --run_dir")
+            write(self.flags, "\n".join(lines) + "\n")
+            write(self.environment, _environment())
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror or error}; choose another --run_dir") from None
+
+    def _clear(self):
+        """Removes everything but the lock, and what tells that this is a run last."""
+        if self.path.is_symlink():
+            raise RunError(f"{self.path}: is a symbolic link, which --overwrite does not follow; name its directory")
+        for path in sorted(self.path.iterdir(), key=lambda path: path == self.flags):
+            if path.name != locks.NAME:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    def _holds_run(self):
+        # Other programs have a flags.txt, too.
+        return self.flags.exists() and self.flags.read_bytes().startswith(b"# larq_nas ")
+
+    def _check_same(self, lines):
+        old = self._flag_lines()
+        # Data may move.
+        changed = sorted({line.split("=")[0] for line in set(old) ^ set(lines)} - {"--data_dir"})
+        if changed:
+            names = ", ".join(changed).replace("# ", "")
+            raise RunError(
+                f"{self.path}: holds a run that differs in {names} (see flags.txt there); "
+                "choose another --run_dir, or start again with --overwrite"
+            )
+
+    def flag_values(self) -> dict:
+        """The flags with which the run was started, as texts by name."""
+        lines = self._flag_lines()
+        return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+
+    def _flag_lines(self):
+        try:
+            return self.flags.read_text(encoding="utf-8").splitlines()
+        except ValueError:
+            raise RunError(f"{self.flags}: broken; start again with --overwrite") from None
+
+    def provenance(self) -> dict:
+        """What made this run what it is: its flags, but for `--data_dir`, and the versions of packages."""
+        if not self.flags.exists():
+            return {}
+        flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}
+        return {"flags": flags, "packages": self.packages()}
+
+    def packages(self) -> dict:
+        """The versions of packages with which the run was started last."""
+        environment = read_json(self.environment)
+        if not isinstance(environment, dict) or "packages" not in environment:
+            raise RunError(f"{self.environment}: broken; the command of the run writes it again")
+        return environment["packages"]
+
+    def rows(self) -> list:
+        """What `metrics.csv` says of each finished epoch: a dict of numbers."""
+        return [self._numbers(row) for row in self._table()]
+
+    def append_row(self, row: dict):
+        """Adds a row to `metrics.csv`."""
+        new = not self.metrics_csv.exists()
+        with open(self.metrics_csv, "a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def drop_rows(self, first_epoch: int):
+        """Forgets the rows of epochs that are run again.
+
+        # Raises
+            RunError: If the table is broken, or says of several epochs that they are finished and all are run again.
+        """
+        table = self._table(mend=True)
+        rows = [row for row in table if self._numbers(row)["epoch"] < first_epoch]
+        if first_epoch == 0 and len(table) > 1:
+            raise RunError(
+                f"{self.backup}: holds no epoch of the {len(table)} that {self.metrics_csv.name} says are finished; "
+                "start again with --overwrite"
+            )
+        if not rows:
+            self.metrics_csv.unlink(missing_ok=True)
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write(self.metrics_csv, text.getvalue())
+
+    def _table(self, mend=False):
+        """The rows as texts; `mend` leaves out a last one that was cut off when it was written."""
+        try:
+            text = self.metrics_csv.read_bytes().decode() if self.metrics_csv.exists() else ""
+            if mend and not text.endswith("\n"):
+                text = text[: text.rfind("\n") + 1]
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        except (csv.Error, ValueError):
+            raise self._broken_table() from None
+
+    def _numbers(self, row):
+        try:
+            # Keras writes NA where it has no value.
+            return {"epoch": float(row["epoch"]), **{k: float(v) for k, v in row.items() if v != "NA"}}
+        except (KeyError, TypeError, ValueError):
+            raise self._broken_table() from None
+
+    def _broken_table(self):
+        return RunError(f"{self.metrics_csv}: broken; remove its broken lines, or start again with --overwrite")
+
+
+def _environment():
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    machine = {"python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count()}
+    return {"packages": versions, **machine}

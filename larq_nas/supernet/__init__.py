@@ -1,0 +1,192 @@
+"""The supernet: a network of mixed operations, and the logits that mix them, trained in turn.
+
+```python
+from larq_nas import supernet
+from larq_nas.training import optimizers
+from larq_nas.methods import bnas
+
+model = supernet.Supernet(bnas.Strategy(), bnas.space(), input_shape=(32, 32, 3), classes=10)
+model.compile(
+    optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
+    architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, l2=1e-3),
+    loss=tf.keras.losses.SparseCategoricalCrossentropy(),
+    metrics=["accuracy"],
+)
+model.fit(tf.data.Dataset.zip((first_half, second_half)), epochs=50)
+genotype = model.genotype()
+```
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import networks
+from larq_nas.layers import precision
+from larq_nas.space.architecture import Architecture
+
+
+class _Epoch(tf.keras.callbacks.Callback):
+    """Tells a `Supernet` the number of the epoch, on which its strategy depends, and logs its figures."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.epoch.assign(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs.update(self.model.figures())
+
+
+class Supernet(tf.keras.Model):
+    """A Keras model whose training step alternates between architecture and weights.
+
+    Each step takes two batches. The logits of the architecture descend on the loss of the second batch plus the
+    method's own loss; then the weights descend on the loss of the first batch (first order: neither step looks
+    through the other). Each step computes the gradients that it uses and no others.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of a method.
+        space: The search space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+    """
+
+    def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), classes=10):
+        super().__init__(name="supernet")
+        self.strategy, self.space = strategy, space
+        self.network = networks.build(space, input_shape, classes, normalize=strategy.normalize)
+        shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
+        self.logits = self.make_logits(shapes)
+        self.epoch = tf.Variable(0, trainable=False, name="epoch")
+        # Part of a backup, so that a search that goes on draws what it would have drawn.
+        self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
+        self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
+
+    def make_logits(self, shapes: dict) -> dict:
+        """The variables of the architecture, given the shapes of the choice weights by name."""
+        return {
+            name: self.add_weight(f"{name}_logits", shape, initializer=tf.keras.initializers.RandomNormal(stddev=1e-3))
+            for name, shape in shapes.items()
+        }
+
+    def compile(self, *args, architecture_optimizer=None, **kwargs):
+        """Configures training; `architecture_optimizer` updates the logits, `optimizer` the weights."""
+        super().compile(*args, **kwargs)
+        if not isinstance(self.loss, tf.keras.losses.Loss):
+            raise ValueError(f"loss={self.loss!r}: a Supernet needs an object of tf.keras.losses")
+        self.architecture_optimizer = precision.scale_loss(architecture_optimizer)
+        self.built = True
+        self.architecture_optimizer.build(list(self.logits.values()))
+        build_training_state(self, self.network)
+
+    def fit(self, *args, callbacks=(), **kwargs):
+        return super().fit(*args, callbacks=[_Epoch(), *(callbacks or ())], **kwargs)
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        del logs["architecture_loss"]  # A figure of the training alone.
+        return logs
+
+    def probabilities(self) -> dict:
+        """For each choice by name, the probabilities of its candidates."""
+        return {name: tf.nn.softmax(logits) for name, logits in self.logits.items()}
+
+    def figures(self) -> dict:
+        """What is logged of the present epoch: name to number."""
+        return self.strategy.figures(self.space, self._values(), self.epoch)
+
+    def genotype(self, **options) -> Architecture:
+        """The genotype that the strategy derives now; `options` go to its `derive`."""
+        return self.strategy.derive(self.space, self._values(), **options)
+
+    def candidates(self, seed: int) -> list:
+        """The genotypes of which `loss_of` is to tell the best, if the strategy draws some."""
+        return self.strategy.candidates(self.space, self._values(), seed)
+
+    def _values(self):
+        return {name: tensor.numpy() for name, tensor in self.probabilities().items()}
+
+    def loss_of(self, choice_weights: dict, batches) -> float:
+        """The mean loss over batches with given choice weights, e.g. one-hot ones.
+
+        # Arguments
+            choice_weights: For each choice by name, the weights of its candidates.
+            batches: Images and labels.
+        """
+        mean = tf.keras.metrics.Mean()
+        choice_weights = {name: tf.constant(weights, tf.float32) for name, weights in choice_weights.items()}
+        for images, labels in batches:
+            mean.update_state(self._losses_of(images, labels, choice_weights))
+        return float(mean.result())
+
+    @tf.function
+    def _losses_of(self, images, labels, choice_weights):
+        predictions = self.network({"images": images, **choice_weights}, training=self.strategy.batch_statistics)
+        return self.loss.call(labels, predictions)
+
+    def call(self, inputs, training=None):
+        weights = self.strategy.evaluation_weights(self.logits, self.epoch)
+        return self.network({"images": inputs, **weights}, training=training or self.strategy.batch_statistics)
+
+    def train_step(self, data):
+        weights_batch, architecture_batch = data
+        if self.strategy.warmup_epochs:
+
+            def architecture_step():
+                self._architecture_step(*architecture_batch)
+
+            tf.cond(self.epoch >= self.strategy.warmup_epochs, architecture_step, lambda: None)
+        else:
+            self._architecture_step(*architecture_batch)
+        self._weights_step(*weights_batch)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _architecture_step(self, images, labels):
+        logits = list(self.logits.values())
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(logits)
+            weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
+            predictions = self.network({"images": images, **weights}, training=True)
+            loss = tf.reduce_mean(self.loss.call(labels, predictions))
+            loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
+            # The optimizer adds up the gradients of all replicas.
+            share = loss / self.distribute_strategy.num_replicas_in_sync
+        gradients = precision.gradients(tape, share, logits, self.architecture_optimizer)
+        self._apply(self.architecture_optimizer, gradients, logits)
+        self.architecture_loss.update_state(loss)
+        return predictions
+
+    def _weights_step(self, images, labels):
+        weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
+        with tf.GradientTape() as tape:
+            predictions = self.network({"images": images, **weights}, training=True)
+            loss = self.compute_loss(images, labels, predictions)
+        variables = self.network.trainable_variables
+        gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        self._apply(self.optimizer, gradients, variables)
+        self.compute_metrics(images, labels, predictions, None)
+
+    def _apply(self, optimizer, gradients, variables):
+        # A sum over one replica would cost nothing, but TensorFlow would keep the graph around it for good.
+        one = self.distribute_strategy.num_replicas_in_sync == 1
+        optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=one)
+
+
+def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
+    """Creates the variables of a compiled model's optimizer and metrics now and not in its first step.
+
+    A training step that creates variables is traced twice. And what exists can be restored into.
+
+    # Arguments
+        model: A compiled model.
+        network: The network whose weights `model.optimizer` trains.
+    """
+    model.optimizer.build(network.trainable_variables)
+
+    def update_metrics():
+        labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, *network.output_shape[1:]])
+        model.compiled_loss(labels, probabilities)
+        model.compiled_metrics.update_state(labels, probabilities)
+
+    # In each replica, since metrics are summed over replicas only where they are read.
+    model.distribute_strategy.run(update_metrics)
+    model.reset_metrics()

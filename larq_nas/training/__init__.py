@@ -1,0 +1,348 @@
+"""Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
+
+import dataclasses
+import logging
+import math
+import pathlib
+
+import tensorflow as tf
+
+from larq_nas import datasets, networks, runs, supernet
+from larq_nas.layers import grouped, precision, quantizers
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import estimates
+from larq_nas.training import backups, callbacks, class_weights, optimizers
+
+logger = logging.getLogger(__name__)
+
+
+def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=()):
+    """Fits a compiled model, from its last finished epoch on if it was interrupted.
+
+    # Arguments
+        model: A compiled model.
+        batches: A function from the number of the first epoch to the training batches from there on.
+        run: The run directory: `backup/`, `metrics.csv`, `logs/`.
+        epochs: Number of the epoch to end before.
+        steps_per_epoch: Batches in an epoch.
+        validation: Batches on which to evaluate after every epoch.
+        extra: Further callbacks, which act before the epoch counts as finished.
+
+    # Returns
+        The rows of `metrics.csv`.
+    """
+    backup = backups.Backup(run.backup)
+    first_epoch = backup.restore(model)
+    run.drop_rows(first_epoch)
+    progress = callbacks.Progress(epochs, steps_per_epoch, traced=model.train_function is not None)
+    keras = tf.keras.callbacks
+    try:
+        model.fit(
+            batches(first_epoch),
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation,
+            verbose=0,
+            callbacks=[
+                callbacks.FiniteLoss(),
+                *extra,
+                keras.TensorBoard(run.logs, profile_batch=0, write_graph=False),
+                keras.CSVLogger(run.metrics_csv, append=True),
+                progress,
+                # The last: what is backed up is finished, and its row is written.
+                backup,
+            ],
+        )
+    finally:
+        progress.close()
+    return run.rows()
+
+
+def resume_epoch(run: runs.Run) -> int:
+    """The number of the first epoch that is not in the backup; 0 if there is none."""
+    return max((epoch + 1 for epoch in backups.epochs(run.backup)), default=0)
+
+
+def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+    """Searches a space and leaves `genotype.json` in the run directory.
+
+    The genotype is that of the epoch with the best accuracy on the half of the training split on which the
+    architecture was trained, without augmentation. (The authors of BNAS augment there, too, and keep the genotype
+    from before the best epoch.) Where the strategy samples, it is the sample with the lowest loss there in the end.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of a method.
+        space: The space.
+        data: The data set; its test split is not used.
+        run: The run directory.
+        config: The configuration of the search.
+
+    # Returns
+        The genotype.
+    """
+    tf.keras.utils.set_random_seed(config.seed)
+    steps = math.ceil(data.half_sizes[0] / config.batch_size)
+    model = _supernet(strategy, space, data, config, steps)
+    validation_steps = math.ceil(data.half_sizes[1] / config.batch_size)
+    logger.info("compiling and timing the training step")
+    expected = estimates.measure(model, _search_batches(data, config, steps, 0), config.batch_size)
+    logger.info(expected.line(steps, validation_steps))
+    validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
+    rows = fit(
+        model,
+        lambda first_epoch: _search_batches(data, config, steps, first_epoch),
+        run,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        validation=validation,
+        extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
+    )
+    provenance = {**run.provenance(), "examples": data.half_sizes}
+    candidates = model.candidates(config.seed)
+    if candidates:
+        _best_candidate(candidates, model, validation, run, provenance)
+    else:
+        # Until the end of the warm-up, the logits are as they were drawn.
+        _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
+    return Architecture.load(run.genotype)
+
+
+def _best_epoch(rows, run, variants, provenance):
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
+    for suffix in reversed(variants):
+        genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
+        write_genotype(genotype, provenance, run.path / f"genotype{suffix}.json")
+
+
+def write_genotype(genotype: Architecture, provenance: dict, path):
+    """Writes a genotype that a search has found."""
+    runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
+
+
+def _best_candidate(candidates, model, validation, run, provenance):
+    losses = {}
+    for candidate in candidates:
+        text = candidate.genotype.to_json()
+        if text not in losses:
+            losses[text] = model.loss_of(candidate.weights, validation)
+        figures = candidate.figures
+        figures["validation_loss"] = losses[text]
+        over = " (over budget)" if figures.get("over_budget") else ""
+        over += "" if figures.get("accepted", True) else " (not what was asked for, but the nearest that was found)"
+        logger.info(
+            f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
+            f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
+        )
+    fitting = [candidate for candidate in candidates if candidate.figures.get("accepted", True)] or candidates
+    best = min(fitting, key=lambda candidate: candidate.figures["validation_loss"])
+    runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
+    write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
+
+
+def _supernet(strategy, space, data, config, steps):
+    model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
+    first = optimizers.scaled_rate(
+        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
+    )
+    rate = optimizers.EpochCosine(first, config.final_learning_rate, config.epochs, steps)
+    compile_supernet(model, rate, config, data.class_weights)
+    return model
+
+
+def compile_supernet(model: supernet.Supernet, rate, config, weights_of_classes=None):
+    """Compiles a supernet with the optimizers of a search.
+
+    # Arguments
+        model: The supernet.
+        rate: Learning rate of the weights, or its schedule.
+        config: The configuration of the search.
+        weights_of_classes: A weight for each class in the loss; `None` if all count alike.
+    """
+    model.compile(
+        optimizer=optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
+        architecture_optimizer=optimizers.Adam(
+            config.architecture_learning_rate,
+            beta_1=0.5,
+            epsilon=1e-8,
+            l2=config.architecture_weight_decay,
+        ),
+        loss=class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), weights_of_classes),
+        metrics=["accuracy"],
+    )
+
+
+def _search_batches(data, config, steps, first_epoch):
+    halves = [
+        datasets.training_batches(
+            data,
+            examples,
+            size,
+            config.batch_size,
+            epochs=config.epochs,
+            first_epoch=first_epoch,
+            seed=2 * config.seed + half,
+            augmentation=config.augmentation,
+            steps=steps,
+        )
+        for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
+    ]
+    return tf.data.Dataset.zip(tuple(halves))
+
+
+class TrainedModel(tf.keras.Model):
+    """A functional model that clips gradients, and may train a second classifier.
+
+    # Arguments
+        clip_norm: Largest global norm of the gradients, in which each binary kernel counts with the gradient of its
+            scaled binary form, before `quantizers.xnor_gradient`; 0 for any norm.
+        auxiliary: A model of the same layers with a second classifier as second output.
+        auxiliary_weight: Weight of its loss.
+
+    # References
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the order
+        - [Going deeper with convolutions](https://arxiv.org/abs/1409.4842), section 5, for the second classifier
+    """
+
+    def __init__(self, *args, clip_norm=0.0, auxiliary=None, auxiliary_weight=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clip_norm, self.auxiliary, self.auxiliary_weight = clip_norm, auxiliary, auxiliary_weight
+
+    def train_step(self, data):
+        images, labels = data
+        with tf.GradientTape() as tape:
+            if self.auxiliary is None:
+                predictions = self(images, training=True)
+                loss = self.compute_loss(images, labels, predictions)
+            else:
+                predictions, further = self.auxiliary(images, training=True)
+                loss = self.compute_loss(images, labels, predictions)
+                second = tf.nn.compute_average_loss(self.loss.call(labels, further))
+                loss += self.auxiliary_weight * tf.cast(second, loss.dtype)
+        variables = self.trainable_variables
+        gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        if self.clip_norm:
+            rewritten = zip(gradients, variables, strict=True)
+            norm = tf.linalg.global_norm([_before_rewriting(gradient, variable) for gradient, variable in rewritten])
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, norm)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return self.compute_metrics(images, labels, predictions, None)
+
+
+def _before_rewriting(gradient, variable):
+    """The gradient of a kernel as it was before its quantizer rewrote it."""
+    if isinstance(getattr(variable, "quantizer", None), quantizers.XnorSign):
+        return quantizers.binary_gradient(variable.latent_variable, gradient)
+    return gradient
+
+
+class WeightsError(ValueError):
+    """A file does not hold the weights that it should."""
+
+
+def _begin_with(model, path, twin):
+    if not pathlib.Path(path).is_file():
+        raise WeightsError(f"--initial_weights={path}: no such file")
+    try:
+        twin.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise WeightsError(f"--initial_weights={path}: not those of this genotype's float twin ({error})") from None
+    values = {variable.name: variable for variable in twin.variables}
+    for variable in model.variables:
+        if variable.name in values:
+            variable.assign(values[variable.name])
+
+
+def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, config, first=None, build=None):
+    """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
+
+    In two stages, the first trains the network with binary activations and float kernels, in the directory
+    `activations` of the run, and the second begins with its weights; a second classifier begins anew.
+
+    # Arguments
+        architecture: The genotype; `None` if `build` makes a network that has none.
+        data: The data set.
+        run: The run directory.
+        recipe: A `recipes.Recipe`.
+        config: The configuration of the training.
+        first: The `recipes.Recipe` of the first of two stages; `None` for one stage.
+        build: A function of the images' shape and the number of classes that makes a network without a genotype.
+
+    # Returns
+        The trained network.
+    """
+    tf.keras.utils.set_random_seed(config.seed)
+    classes = len(data.class_names)
+    options = {"drop_path": config.drop_path > 0, "binary": not config.full_precision}
+    if architecture is None:
+        network = build(data.image_shape, classes)
+    else:
+        network = networks.build(architecture, data.image_shape, classes, **options)
+    before = first and runs.Run(run.path / "activations")
+    begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
+    if config.initial_weights and not begun:
+        _begin_with(
+            network, config.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
+        )
+    if before and not resume_epoch(run):
+        if not before.weights.exists():
+            logger.info("stage activations: binary activations, float kernels")
+            activations = networks.with_float_kernels(network)
+            activations.set_weights(network.get_weights())
+            _train(activations, architecture, data, before, first, config)
+        try:
+            network.load_weights(before.weights)
+        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            raise WeightsError(
+                f"{before.weights}: broken ({error}); remove it to train this stage again, or start with --overwrite"
+            ) from None
+        for layer in network.layers:
+            if isinstance(layer, grouped.ScaledConv2D):
+                layer.binarize()
+        logger.info("stage weights: binary kernels, too")
+    _train(network, architecture, data, run, recipe, config)
+    return network
+
+
+def _train(network, architecture, data, run, recipe, config):
+    """Trains a network and leaves its files in the run directory."""
+    # A second classifier is drawn now: alike, whatever this process did before.
+    tf.keras.utils.set_random_seed(config.seed)
+    classes, model = len(data.class_names), network
+    if recipe.clip_norm or config.auxiliary_weight:
+        options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": config.auxiliary_weight}
+        if config.auxiliary_weight:
+            options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, classes)
+        model = TrainedModel(network.input, network.output, **options)
+    loss = class_weights.weighted(recipe.loss(classes), data.class_weights)
+    model.compile(recipe.make_optimizer(), loss, metrics=["accuracy"])
+    supernet.build_training_state(model, model)
+
+    def batches(first_epoch):
+        return datasets.training_batches(
+            data,
+            data.train,
+            data.train_size,
+            config.batch_size,
+            epochs=recipe.epochs,
+            first_epoch=first_epoch,
+            seed=config.seed,
+            augmentation=config.augmentation,
+        )
+
+    extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
+    rows = fit(
+        model,
+        batches,
+        run,
+        epochs=recipe.epochs,
+        steps_per_epoch=recipe.steps_per_epoch,
+        extra=extra,
+    )
+    test = datasets.evaluation_batches(data, data.test, config.batch_size)
+    _, accuracy = model.evaluate(test, verbose=0)
+    runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
+    # Written last, so that its presence means that the training has finished.
+    with runs.atomic(run.weights) as temporary:
+        network.save_weights(temporary)

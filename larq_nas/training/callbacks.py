@@ -1,0 +1,133 @@
+"""Keras callbacks of searches and trainings."""
+
+import logging
+
+import tensorflow as tf
+from rich.console import Console
+from rich.live import Live
+
+from larq_nas import runs
+from larq_nas.layers.drop_path import DropPath
+
+logger = logging.getLogger(__name__)
+
+
+class LinearDropPath(tf.keras.callbacks.Callback):
+    """Raises the rate of all `DropPath` layers in a straight line from 0 towards `rate`.
+
+    # Arguments
+        rate: The rate that would be reached after the last epoch.
+        epochs: Number of epochs.
+    """
+
+    def __init__(self, rate, epochs):
+        super().__init__()
+        self.rate, self.epochs = rate, epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for layer in self.model.layers:
+            if isinstance(layer, DropPath):
+                layer.set_rate(self.rate * epoch / self.epochs)
+
+
+class Genotypes(tf.keras.callbacks.Callback):
+    """Writes the genotypes that a `Supernet` would derive after each epoch.
+
+    # Arguments
+        directory: Where to.
+        variants: File name suffix to options of the method's `derive`.
+    """
+
+    def __init__(self, directory, variants):
+        super().__init__()
+        self.directory, self.variants = directory, variants
+
+    @staticmethod
+    def file_name(epoch, suffix):
+        """Name of the genotype of an epoch, counted from 0."""
+        return f"epoch-{int(epoch):03}{suffix}.json"
+
+    def on_epoch_end(self, epoch, logs=None):
+        for suffix, options in self.variants.items():
+            genotype = self.model.genotype(**options)
+            runs.write(self.directory / self.file_name(epoch, suffix), genotype.to_json())
+
+
+class LossError(FloatingPointError):
+    """The loss of a training is no number any more."""
+
+
+class FiniteLoss(tf.keras.callbacks.Callback):
+    """Ends a training with an error when the loss is no number any more."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not loss == loss or abs(loss) == float("inf"):
+            raise LossError(f"the loss became {loss}; lower --learning_rate")
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """Logs a line for each epoch, and follows the steps in a line of a terminal where such lines are shown.
+
+    # Arguments
+        epochs: Number of epochs.
+        steps: Steps in an epoch.
+        console: A `rich` console.
+        traced: Whether the training step has been traced before.
+    """
+
+    def __init__(self, epochs, steps, console=None, traced=False):
+        super().__init__()
+        self.begin = "training" if traced else "tracing the training step"
+        self.epochs, self.steps, self.console = epochs, steps, console or Console(soft_wrap=True)
+        self.epoch, self.operations, self.live = 0, "", None
+
+    def on_train_begin(self, logs=None):
+        if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
+            self.live = Live(self.begin, console=self.console, transient=True)
+            self.live.start()
+        else:
+            logger.info(self.begin)
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self):
+        """Gives the terminal back."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self._count_operations()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.live is not None:
+            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._figures(logs)}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._count_operations()
+        logger.info("%s %s", self._head(), self._figures(logs))
+
+    def _count_operations(self):
+        if hasattr(self.model, "genotype"):
+            genotype = self.model.genotype()
+            words = [f"{cell.name} {cell.counts}" for cell in genotype.cells]
+            if getattr(self.model, "space", genotype).stages != genotype.stages:
+                sizes = (f"{stage.depths[0]}x{stage.widths[0]}" for stage in genotype.stages)
+                words.append(f"stages:{','.join(sizes)}")
+            self.operations = " ".join(words)
+
+    def _head(self):
+        return f"epoch {self.epoch + 1}/{self.epochs}"
+
+    def _figures(self, logs):
+        # What has a slash is for files.
+        hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
+        shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}
+        return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.operations])
+
+
+def _form(value):
+    return ".4f" if abs(value) < 10_000 else ",.0f"

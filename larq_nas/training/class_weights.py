@@ -1,0 +1,54 @@
+"""Weights of classes in the loss, for data sets with few images of some classes."""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas.datasets import Images
+from larq_nas.layers.quantizers import register
+
+
+def balanced(data: Images) -> tuple:
+    """Weights by which each class counts alike: the inverse of its share of the training split, 1 in the mean.
+
+    # Arguments
+        data: The data set; its training split is read once.
+
+    # Returns
+        A weight for each class.
+    """
+    counts = np.zeros(len(data.class_names), np.int64)
+    for labels in data.train.map(lambda image, label: label).batch(1024).as_numpy_iterator():
+        counts += np.bincount(labels, minlength=len(counts))
+    return tuple((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist())
+
+
+@register
+class WeightedLoss(tf.keras.losses.Loss):
+    """A loss of integer labels that is multiplied by the weight of the label's class.
+
+    # Arguments
+        loss: A loss of `tf.keras.losses`.
+        weights: A weight for each class.
+    """
+
+    def __init__(self, loss, weights, **kwargs):
+        super().__init__(**kwargs)
+        self.loss, self.weights = loss, tuple(weights)
+
+    def call(self, y_true, y_pred):
+        losses = self.loss.call(y_true, y_pred)
+        labels = tf.cast(tf.reshape(y_true, [-1]), tf.int32)
+        return losses * tf.gather(tf.constant(self.weights, losses.dtype), labels)
+
+    def get_config(self):
+        loss = tf.keras.losses.serialize(self.loss)
+        return {**super().get_config(), "loss": loss, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": tf.keras.losses.deserialize(config["loss"])})
+
+
+def weighted(loss, weights):
+    """The loss with the weights of classes; the loss itself if they are `None`."""
+    return loss if weights is None else WeightedLoss(loss, weights)

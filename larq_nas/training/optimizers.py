@@ -1,0 +1,190 @@
+"""Optimizers and schedules of the papers that Keras does not have.
+
+The authors' networks were trained with optimizers that add weight decay to the gradient, before momentum and
+adaptive scaling see it; Keras subtracts it from the weight. The difference is large where the learning rate moves.
+"""
+
+import math
+
+import tensorflow as tf
+
+from larq_nas.layers.quantizers import register
+
+
+@register
+class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A value that runs in straight lines from point to point, and stays at the last.
+
+    # Arguments
+        steps: Ascending steps.
+        values: The value at each of these steps.
+    """
+
+    def __init__(self, steps, values):
+        self.steps, self.values = [int(step) for step in steps], [float(value) for value in values]
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        points = list(zip(self.steps, self.values, strict=True))
+        value = tf.constant(self.values[0])
+        for (start, low), (end, high) in zip(points, points[1:], strict=False):
+            inside = low + (high - low) * (step - start) / max(end - start, 1)
+            value = tf.where(step >= start, tf.where(step < end, inside, high), value)
+        return value
+
+    def get_config(self):
+        return {"steps": self.steps, "values": self.values}
+
+
+@register
+class EpochCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A half cosine from `initial` to `final` that moves once per epoch.
+
+    Epoch 0 already takes the first step down and the last epoch runs at `final`, as the authors' code does.
+
+    # Arguments
+        initial: Learning rate before the first epoch.
+        final: Learning rate of the last epoch.
+        epochs: Number of epochs.
+        steps_per_epoch: Steps in an epoch.
+    """
+
+    def __init__(self, initial, final, epochs, steps_per_epoch):
+        self.initial, self.final = initial, final
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+
+    def __call__(self, step):
+        epoch = tf.cast(step // self.steps_per_epoch, tf.float32)
+        cosine = tf.cos(math.pi * tf.minimum((epoch + 1) / self.epochs, 1.0))
+        return self.final + 0.5 * (self.initial - self.final) * (1 + cosine)
+
+    def get_config(self):
+        names = ("initial", "final", "epochs", "steps_per_epoch")
+        return {name: getattr(self, name) for name in names}
+
+
+@register
+class SGD(tf.keras.optimizers.Optimizer):
+    r"""Gradient descent with coupled weight decay, and a momentum that may follow a schedule.
+
+    \\[v \leftarrow \mu v + (g + \lambda w), \quad w \leftarrow w - \eta v\\]
+
+    The learning rate stands outside of the velocity (Keras puts it inside), which matters where learning rate or
+    momentum move.
+
+    # Arguments
+        learning_rate: \\(\eta\\), a number or a schedule.
+        momentum: \\(\mu\\), a number or a schedule.
+        l2: \\(\lambda\\), the weight decay that is added to the gradient of every trained variable.
+    """
+
+    def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
+        # Keras's own weight decay, on by default, would subtract 0 from every weight.
+        super().__init__(name=name, **{"weight_decay": None, **kwargs})
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.momentum, self.l2 = momentum, l2
+        if callable(momentum):
+            # Computed once for all variables, as Keras does with the learning rate.
+            with tf.init_scope():
+                self._current_momentum = tf.Variable(momentum(0), trainable=False, name="current_momentum")
+
+    def build(self, var_list):
+        super().build(var_list)
+        if not getattr(self, "_built", False):
+            self.velocities = [self.add_variable_from_reference(var, "velocity") for var in var_list]
+            self._built = True
+
+    def apply_gradients(self, *args, **kwargs):
+        if callable(self.momentum):
+            self._current_momentum.assign(self.momentum(self.iterations))
+        return super().apply_gradients(*args, **kwargs)
+
+    def update_step(self, gradient, variable):
+        velocity = self.velocities[self._index_dict[self._var_key(variable)]]
+        momentum = self._current_momentum if callable(self.momentum) else self.momentum
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=tf.convert_to_tensor(gradient) + self.l2 * variable,
+            momentum=tf.cast(momentum, variable.dtype),
+        )
+
+    def get_config(self):
+        momentum = self.momentum
+        if isinstance(momentum, tf.keras.optimizers.schedules.LearningRateSchedule):
+            momentum = tf.keras.optimizers.schedules.serialize(momentum)
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        return {**super().get_config(), "learning_rate": rate, "momentum": momentum, "l2": self.l2}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        for key in ("learning_rate", "momentum"):
+            if isinstance(config[key], dict):
+                schedule = tf.keras.optimizers.schedules.deserialize(config[key], custom_objects)
+                config = {**config, key: schedule}
+        return cls(**config)
+
+
+@register
+class Adam(tf.keras.optimizers.Adam):
+    """Keras's Adam with weight decay that is added to the gradient.
+
+    # Arguments
+        l2: The weight decay.
+    """
+
+    def __init__(self, learning_rate=0.001, l2=0.0, name="Adam", **kwargs):
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable):
+        super().update_step(tf.convert_to_tensor(gradient) + self.l2 * variable if self.l2 else gradient, variable)
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}
+
+
+# Name in flags and recipes -> what it makes of learning rate and momentum.
+_KINDS = {
+    "sgd": lambda rate, momentum, **options: SGD(rate, momentum, **options),
+    "adam": lambda rate, momentum, **options: Adam(rate, **options),
+}
+
+
+def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int | None) -> float:
+    """The learning rate for a batch size, given the one for another.
+
+    # Arguments
+        name: `"sgd"`, whose rate grows in proportion to the batch, or `"adam"`, whose rate grows with its root.
+        learning_rate: The rate for batches of `reference` examples.
+        batch_size: Examples in a batch.
+        reference: The batch size for which the rate is meant; `None` for any.
+
+    # References
+        - [Accurate, Large Minibatch SGD](https://arxiv.org/abs/1706.02677), section 2.1, for SGD
+        - [On the SDEs and Scaling Rules for Adaptive Gradient Algorithms](https://arxiv.org/abs/2205.10287) for Adam
+    """
+    ratio = batch_size / reference if reference else 1.0
+    return learning_rate * (ratio if name == "sgd" else ratio**0.5)
+
+
+def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
+    """An optimizer for weights.
+
+    # Arguments
+        name: `"sgd"` or `"adam"`, which has no use for the momentum.
+        learning_rate: A number or a schedule.
+        momentum: A number or a schedule.
+        weight_decay: Added to the gradient of every weight, times the weight.
+        clip_norm: Largest global norm of the gradients; 0 for any.
+
+    # Returns
+        A Keras optimizer.
+
+    # Raises
+        ValueError: If there is no optimizer of that name.
+    """
+    if name not in _KINDS:
+        raise ValueError(f"unknown optimizer {name!r}; accepted: {', '.join(_KINDS)}")
+    return _KINDS[name](learning_rate, momentum, l2=weight_decay, global_clipnorm=clip_norm or None)
