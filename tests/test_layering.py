@@ -38,6 +38,7 @@ ORDER = [
     "steps",
     "macro",
     "drop_path",
+    "shared_edges",
     "mixed",
     "residual",
     "grouped_edges",
