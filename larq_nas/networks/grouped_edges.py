@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional, grouped
 from larq_nas.layers.quantizers import register
-from larq_nas.networks import blocks, mixed_edges
+from larq_nas.networks import blocks
+from larq_nas.networks.shared_edges import PackedKernels, SharedEdges, channel_sum, combine, normalize, traced
 
 
 @register
-class GroupedEdges(tf.keras.layers.Layer):
+class GroupedEdges(SharedEdges):
     """The weighted candidate operations of every edge that leaves one state of a BATS cell.
 
     For each edge, the output is the sum over the candidates of choice weight times operation.
@@ -41,12 +42,10 @@ class GroupedEdges(tf.keras.layers.Layer):
         A list of tensors, one per edge.
     """
 
+    arguments = (*SharedEdges.arguments, "groups", "binary")
+
     def __init__(self, filters, operations, edges, strides=1, groups=1, binary=True, **kwargs):
-        if strides not in (1, 2):
-            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
-        # Choice weights keep their 32 bits under mixed precision.
-        super().__init__(autocast=False, **kwargs)
-        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        super().__init__(filters, operations, edges, strides, **kwargs)
         self.groups, self.binary = groups, binary
         _, pools, convolutions = _kinds(self.operations)
         known = len(pools) + len(convolutions) + self.operations.count("none") + self.operations.count("skip")
@@ -59,50 +58,28 @@ class GroupedEdges(tf.keras.layers.Layer):
         # The taps of all kernels stand in a row. Filters are ordered by group, then by edge.
         taps = [operation.kernel_size**2 for _, operation in convolutions]
         shape = (sum(taps), self.filters // self.groups, outputs)
-        self.kernel = self._weight(
-            "kernel", shape, mixed_edges.PackedKernels(taps, tf.keras.initializers.GlorotUniform)
+        self.kernel = self.add_float_weight("kernel", shape, PackedKernels(taps, tf.keras.initializers.GlorotUniform))
+        self.slopes = self.add_float_weight(
+            "slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE)
         )
-        self.slopes = self._weight("slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE))
         # Of the 1x1 convolutions of strided skips: one for each half of each edge.
         self.reduce_kernel = self.reduce_slopes = None
         if reduced:
             shape = (2, self.filters, outputs // 2)
-            self.reduce_kernel = self._weight(
-                "reduce_kernel", shape, mixed_edges.PackedKernels([1, 1], tf.keras.initializers.GlorotUniform)
+            self.reduce_kernel = self.add_float_weight(
+                "reduce_kernel", shape, PackedKernels([1, 1], tf.keras.initializers.GlorotUniform)
             )
             slope = tf.keras.initializers.Constant(grouped.SLOPE)
-            self.reduce_slopes = self._weight("reduce_slopes", (1, outputs), slope)
+            self.reduce_slopes = self.add_float_weight("reduce_slopes", (1, outputs), slope)
         # Of the state itself, then of each pooled one.
-        options = {
-            "trainable": False,
-            "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.MEAN,
-        }
-        shape = (self.filters * (1 + len(pools)),)
-        self.moving_mean = self._weight("moving_mean", shape, "zeros", **options)
-        self.moving_variance = self._weight("moving_variance", shape, "ones", **options)
+        self.add_statistics(self.filters * (1 + len(pools)))
         super().build(input_shape)
 
-    def _weight(self, name, shape, initializer, **options):
-        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
-
-    def call(self, inputs, training=None):
-        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
-        if set(self.operations) == {"none"}:
-            return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
+    def mix(self, x, choice, *, statistics, training):
         trained = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
         trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in trained]
-        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        form = tuple(self.operations), self.strides, self.groups, self.binary, bool(training)
-        outputs, statistics = _grouped_edges(x, choice, trained, statistics, form)
-        if training:
-            self.moving_mean.assign(statistics[0])
-            self.moving_variance.assign(statistics[1])
-        return outputs
-
-    def get_config(self):
-        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "groups", "binary")}
-        return {**super().get_config(), **config}
+        form = tuple(self.operations), self.strides, self.groups, self.binary, training
+        return _grouped_edges(x, choice, trained, statistics, form)
 
 
 def _kinds(names, strides=1):
@@ -113,7 +90,7 @@ def _kinds(names, strides=1):
     return reduced, pools, [kind for kind in kinds if kind[1].kind == "group_convolution"]
 
 
-@mixed_edges.traced
+@traced
 def _grouped_edges(x, choice, trained, statistics, form):
     """The outputs of all edges, and the moving mean and variance thereafter."""
     names, strides, groups, binary, training = form
@@ -123,7 +100,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
     moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
     terms = []
     if reduced or convolutions:
-        z, *moving[0] = mixed_edges.normalize(x, *moving[0], training)
+        z, *moving[0] = normalize(x, *moving[0], training)
         z = lq.quantizers.ste_sign(z) if binary else z
     if convolutions:
         terms.append(_convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary))
@@ -136,7 +113,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
     for number, (index, operation) in enumerate(pools, 1):
         function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
         pool = function(x, operation.kernel_size, strides, "SAME")
-        pool, *moving[number] = mixed_edges.normalize(pool, *moving[number], training)
+        pool, *moving[number] = normalize(pool, *moving[number], training)
         parameter_free.append(pool)
         their_weights.append(weights[:, index])
     # The operation "skip", and the skips inside of the convolutions.
@@ -145,7 +122,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
         parameter_free.append(x)
         their_weights.append(tf.reduce_sum(tf.gather(weights, skips, axis=1), axis=1))
     if parameter_free:
-        terms.append(mixed_edges.combine(tf.stack(their_weights, axis=1), tf.stack(parameter_free)))
+        terms.append(combine(tf.stack(their_weights, axis=1), tf.stack(parameter_free)))
     return tf.unstack(tf.add_n(terms)), [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]
 
 
@@ -192,8 +169,8 @@ def _two_slopes(x, positive, negative):
 
     def backward(gradient):
         to_x = gradient * negative + tf.raw_ops.ReluGrad(gradients=gradient * difference, features=x)
-        to_positive = mixed_edges.channel_sum(gradient * tf.nn.relu(x))
-        to_both = mixed_edges.channel_sum(gradient * x)
+        to_positive = channel_sum(gradient * tf.nn.relu(x))
+        to_both = channel_sum(gradient * x)
         return to_x, tf.cast(to_positive, x.dtype), tf.cast(to_both - to_positive, x.dtype)
 
     return x * negative + tf.nn.relu(x) * difference, backward

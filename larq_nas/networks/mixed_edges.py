@@ -8,7 +8,6 @@ What one state computes is a traced function of tensors, which all states of the
 a search takes to start hardly grows with the number of cells.
 """
 
-import functools
 from typing import NamedTuple
 
 import larq as lq
@@ -17,6 +16,18 @@ import tensorflow as tf
 from larq_nas.layers import convolutional
 from larq_nas.layers.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
 from larq_nas.networks import blocks
+from larq_nas.networks.shared_edges import (
+    PackedKernels,
+    SharedEdges,
+    channel_sum,
+    combine,
+    flat,
+    input_gradient,
+    kernel_gradient,
+    normalize,
+    traced,
+    wide,
+)
 
 
 @register
@@ -39,7 +50,7 @@ class Rows(tf.keras.layers.Layer):
 
 
 @register
-class MixedEdges(tf.keras.layers.Layer):
+class MixedEdges(SharedEdges):
     """The weighted candidate operations of every edge that leaves one state.
 
     For each edge, the output is the sum over the candidates of choice weight times operation.
@@ -63,12 +74,10 @@ class MixedEdges(tf.keras.layers.Layer):
     Latent kernels lie within [-1, 1], where the constraint keeps them and the gradient of the sign passes.
     """
 
+    arguments = (*SharedEdges.arguments, "normalize")
+
     def __init__(self, filters, operations, edges, strides=1, normalize=False, **kwargs):
-        if strides not in (1, 2):
-            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
-        # Choice weights keep their 32 bits under mixed precision.
-        super().__init__(autocast=False, **kwargs)
-        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        super().__init__(filters, operations, edges, strides, **kwargs)
         self.normalize = normalize
         known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
         if known < len(self.operations):
@@ -78,58 +87,17 @@ class MixedEdges(tf.keras.layers.Layer):
         convolutions, pools = _kinds(self.operations)
         # The taps of all kernels stand in a row: one variable to binarize, update and constrain.
         self.taps = tuple(operation.kernel_size**2 for _, operation in convolutions)
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(sum(self.taps), self.filters, self.filters * self.edges),
-            initializer=PackedKernels(self.taps, CentredUniform),
-            constraint=CentredClip(),
-            experimental_autocast=False,
-        )
+        shape = (sum(self.taps), self.filters, self.filters * self.edges)
+        initializer = PackedKernels(self.taps, CentredUniform)
+        self.kernel = self.add_float_weight("kernel", shape, initializer, constraint=CentredClip())
         # Of the state itself, of each pooled one, and of what each convolution puts out.
         outputs = len(convolutions) * self.edges if self.normalize else 0
-        options = {
-            "shape": (self.filters * (1 + len(pools) + outputs),),
-            "trainable": False,
-            "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.MEAN,
-            "experimental_autocast": False,
-        }
-        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
-        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **options)
+        self.add_statistics(self.filters * (1 + len(pools) + outputs))
         super().build(input_shape)
 
-    def call(self, inputs, training=None):
-        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
-        if set(self.operations) == {"none"}:
-            return [x[:, :: self.strides, :: self.strides] * 0] * self.edges
-        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        kernel = tf.convert_to_tensor(self.kernel)
-        form = Form(tuple(self.operations), self.strides, bool(training), self.normalize)
-        outputs, statistics = _mixed_edges(x, choice, kernel, self.taps, statistics, form)
-        if training:
-            self.moving_mean.assign(statistics[0])
-            self.moving_variance.assign(statistics[1])
-        return outputs
-
-    def get_config(self):
-        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "normalize")}
-        return {**super().get_config(), **config}
-
-
-class PackedKernels(tf.keras.initializers.Initializer):
-    """Kernels whose taps stand in a row, each initialized by itself.
-
-    # Arguments
-        taps: The number of taps of each.
-        initializer: What makes an initializer: one for each kernel, since the same one gives the same values again.
-    """
-
-    def __init__(self, taps, initializer):
-        self.taps, self.initializer = taps, initializer
-
-    def __call__(self, shape, dtype=None, **kwargs):
-        parts = [self.initializer()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
-        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+    def mix(self, x, choice, *, statistics, training):
+        form = Form(tuple(self.operations), self.strides, training, self.normalize)
+        return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, form)
 
 
 class Form(NamedTuple):
@@ -146,10 +114,6 @@ def _kinds(names):
     kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
     return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]
-
-
-# Not inlined, a function is optimized once and not at each of its calls.
-traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @traced
@@ -262,8 +226,8 @@ def _choice_gradient(choice, convolved, gradients, passed, form):
         products -= output.mean * total if form.normalize else 0
         columns[index] = tf.reduce_sum(tf.reshape(products * output.scale, [choice.shape[0], -1]), axis=-1)
     if pools:
-        stacked = wide(_flat(tf.stack(gradients)))
-        products = tf.matmul(stacked, wide(_flat(passed.features["pooled"])), transpose_b=True)
+        stacked = wide(flat(tf.stack(gradients)))
+        products = tf.matmul(stacked, wide(flat(passed.features["pooled"])), transpose_b=True)
         columns |= dict(zip([index for index, _ in pools], tf.unstack(products, axis=1), strict=True))
     nothing = tf.zeros_like(choice[:, 0])
     return tf.stack([columns.get(index, nothing) for index in range(len(form.operations))], axis=1)
@@ -322,32 +286,6 @@ def _moments(outputs, source, x):
     return mean, tf.maximum(channel_sum(tf.square(outputs)) / count - tf.square(mean), 0.0)
 
 
-def input_gradient(x, kernel, gradient, stride, padding="SAME"):
-    """The gradient of what a convolution reads."""
-    strides = [1, stride, stride, 1]
-    return tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding=padding
-    )
-
-
-def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
-    """The gradient of a convolution's kernel."""
-    strides = [1, stride, stride, 1]
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding=padding
-    )
-
-
-def wide(x):
-    """In 32 bits."""
-    return tf.cast(x, tf.float32)
-
-
-def channel_sum(x):
-    """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
-    return tf.raw_ops.BiasAddGrad(out_backprop=wide(x))
-
-
 def _features(x, statistics, form):
     """What the operations read, by name, and the moving mean and variance thereafter."""
     strides, training = form.strides, form.training
@@ -393,20 +331,6 @@ def _margins(x):
     return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
 
 
-def normalize(x, mean, variance, training, gamma=None, beta=None):
-    """BatchNorm, by default without scale and offset, and the moving mean and variance thereafter."""
-    return tf.compat.v1.nn.fused_batch_norm(
-        x,
-        tf.ones_like(mean) if gamma is None else gamma,
-        tf.zeros_like(mean) if beta is None else beta,
-        mean,
-        variance,
-        epsilon=convolutional.BN_EPSILON,
-        is_training=training,
-        exponential_avg_factor=1 - convolutional.BN_MOMENTUM if training else 1.0,
-    )
-
-
 def _convolutions(binary, choice, form, dtype):
     """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' choice weights."""
     convolutions, _ = _kinds(form.operations)
@@ -428,13 +352,3 @@ def _convolutions(binary, choice, form, dtype):
 def _pool_weights(choice, form):
     """The choice weights of the pools, of shape `(edges, pools)`."""
     return tf.gather(choice, [index for index, _ in _kinds(form.operations)[1]], axis=1)
-
-
-def combine(weights, tensors):
-    """Stacked tensors -> their weighted sums, one for each row of weights."""
-    sums = tf.matmul(tf.cast(weights, tensors.dtype), _flat(tensors))
-    return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))
-
-
-def _flat(tensors):
-    return tf.reshape(tensors, [tensors.shape[0], -1])

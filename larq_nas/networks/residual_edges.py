@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from larq_nas.layers.quantizers import layer_scale, register
 from larq_nas.layers.width_masks import check_widths, width_mask
-from larq_nas.networks import mixed_edges
+from larq_nas.networks.shared_edges import SharedEdges, input_gradient, kernel_gradient, normalize, traced, wide
 
 
 @register
-class ResidualEdges(tf.keras.layers.Layer):
+class ResidualEdges(SharedEdges):
     """The weighted candidate operations of every edge that leaves one state of a BARS cell.
 
     For each edge, the output is the sum over the candidates of choice weight times operation.
@@ -38,12 +38,10 @@ class ResidualEdges(tf.keras.layers.Layer):
         A list of tensors, one per edge.
     """
 
+    arguments = (*SharedEdges.arguments, "widths")
+
     def __init__(self, filters, operations, edges, strides=1, widths=None, **kwargs):
-        if strides not in (1, 2):
-            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
-        # Choice weights keep their 32 bits under mixed precision.
-        super().__init__(autocast=False, **kwargs)
-        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+        super().__init__(filters, operations, edges, strides, **kwargs)
         self.widths = widths and check_widths(widths)
         known = {"none", "shortcut", "residual_bin_conv_3x3"}
         if not known >= set(operations):
@@ -52,39 +50,22 @@ class ResidualEdges(tf.keras.layers.Layer):
     def build(self, input_shape):
         # With strides, an edge has two convolutions of half of the outputs each.
         self.kernels = self.edges * self.strides if "residual_bin_conv_3x3" in self.operations else 0
-        options = {"experimental_autocast": False}
         shape = (self.kernels, 3, 3, self.filters, self.filters)
         constraint = lq.constraints.WeightClip(1.0)
-        self.kernel = self.add_weight("kernel", shape, None, _Kernels(), constraint=constraint, **options)
+        self.kernel = self.add_float_weight("kernel", shape, _Kernels(), constraint=constraint)
         affine = (self.edges if self.kernels else 0, self.filters)
-        self.gamma = self.add_weight("gamma", affine, initializer="ones", **options)
-        self.beta = self.add_weight("beta", affine, initializer="zeros", **options)
-        options |= {
-            "trainable": False,
-            "synchronization": tf.VariableSynchronization.ON_READ,
-            "aggregation": tf.VariableAggregation.MEAN,
-        }
-        self.moving_mean = self.add_weight("moving_mean", (self.filters,), initializer="zeros", **options)
-        self.moving_variance = self.add_weight("moving_variance", (self.filters,), initializer="ones", **options)
+        self.gamma = self.add_float_weight("gamma", affine, "ones")
+        self.beta = self.add_float_weight("beta", affine, "zeros")
+        self.add_statistics(self.filters)
         super().build(input_shape)
 
-    def call(self, inputs, training=None):
-        x, choice = tf.cast(inputs[0], self.compute_dtype), inputs[1]
-        if set(self.operations) == {"none"}:
-            return [_shortcut(x, self.strides) * 0] * self.edges
-        mask = width_mask(inputs[2], self.widths, self.filters) if self.widths else None
-        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+    def mix(self, x, choice, width=None, *, statistics, training):
+        mask = width_mask(width, self.widths, self.filters) if self.widths else None
         trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
-        form = tuple(self.operations), self.strides, bool(training)
-        outputs, statistics = _residual_edges(x, choice, mask, trained, statistics, form)
-        if training:
-            self.moving_mean.assign(statistics[0])
-            self.moving_variance.assign(statistics[1])
-        return outputs
+        return _residual_edges(x, choice, mask, trained, statistics, (tuple(self.operations), self.strides, training))
 
-    def get_config(self):
-        config = {key: getattr(self, key) for key in ("filters", "operations", "edges", "strides", "widths")}
-        return {**super().get_config(), **config}
+    def zeros(self, x):
+        return _shortcut(x, self.strides) * 0
 
 
 class _Kernels(tf.keras.initializers.Initializer):
@@ -96,7 +77,7 @@ class _Kernels(tf.keras.initializers.Initializer):
         return tf.stack(parts) if parts else tf.zeros(shape, dtype)
 
 
-@mixed_edges.traced
+@traced
 def _binarize(kernel):
     """The kernels as ±1, and the scale of each."""
     scales = [layer_scale(part)[0] for part in tf.unstack(kernel)]
@@ -127,7 +108,7 @@ def _residual_edges(x, choice, mask, trained, statistics, form):
     return call(x, choice, *trained, *masks), moved
 
 
-@mixed_edges.traced
+@traced
 def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
     names, strides, training = form
     weights, outputs, rectified = tf.cast(choice, x.dtype), [], []
@@ -137,7 +118,7 @@ def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
         if shortcut is not None:
             terms.append(weights[edge, names.index("shortcut")] * shortcut)
         if "residual_bin_conv_3x3" in names:
-            z, *moved = mixed_edges.normalize(x, *statistics, training, gamma[edge], beta[edge])
+            z, *moved = normalize(x, *statistics, training, gamma[edge], beta[edge])
             # All edges have the same statistics.
             statistics = moved if edge == choice.shape[0] - 1 else statistics
             rectified.append(tf.nn.relu(_convolve(z, edge, masks, binary, strides) + _shortcut(z, strides)))
@@ -180,7 +161,7 @@ class _Passed(NamedTuple):
     to_output: list
 
 
-@mixed_edges.traced
+@traced
 def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form):
     """The gradients of `x`, `gamma` and `beta`, and a `_Passed`; what is cheap is computed again and not kept."""
     names, strides, training = form
@@ -188,10 +169,7 @@ def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x, gamma, beta])
         shortcut = _shortcut(x, strides) if "shortcut" in names else None
-        normalized = [
-            mixed_edges.normalize(x, *statistics, training, gamma[edge], beta[edge])[0]
-            for edge in range(len(rectified))
-        ]
+        normalized = [normalize(x, *statistics, training, gamma[edge], beta[edge])[0] for edge in range(len(rectified))]
     for edge, gradient in enumerate(gradients):
         if shortcut is not None:
             targets.append(shortcut)
@@ -213,14 +191,14 @@ def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
         kernel = tf.cast(_masked(binary, edge * strides + half, masks), z.dtype)
         passed.read.append(_read(z, half, strides))
         passed.to_output.append(part)
-        passed.to_read.append(mixed_edges.input_gradient(passed.read[-1], kernel, part, strides, padding))
+        passed.to_read.append(input_gradient(passed.read[-1], kernel, part, strides, padding))
         to_signs.append(passed.to_read[-1] if strides == 1 else _end_at(passed.to_read[-1], z, half - 1))
     # The straight-through estimator, 1 between -1 and 1, as a Relu6 of its own scale: faster than a comparison.
     through_sign = tf.raw_ops.Relu6Grad(gradients=tf.add_n(to_signs), features=3 * z + 3)
     return through_sign + _shortcut_gradient(gradient, z, strides)
 
 
-@mixed_edges.traced
+@traced
 def _choice_gradient(choice, rectified, gradients, passed, form):
     """The gradient of the choice weights."""
     rows = []
@@ -232,37 +210,37 @@ def _choice_gradient(choice, rectified, gradients, passed, form):
 
 
 def _dot(gradient, output):
-    return tf.reduce_sum(mixed_edges.wide(gradient) * mixed_edges.wide(output))
+    return tf.reduce_sum(wide(gradient) * wide(output))
 
 
-@mixed_edges.traced
+@traced
 def _mask_gradient(mask, binary, passed, form):
     """The gradient of the width's mask."""
     to_mask = [tf.zeros_like(mask)]
     for number, (read, to_read, to_output) in enumerate(zip(*passed[1:], strict=True)):
         # The gradient of the masked input times the input is that of the mask times the mask.
-        products = 2 * tf.reduce_sum(mixed_edges.wide(to_read) * mixed_edges.wide(read), axis=[0, 1, 2])
+        products = 2 * tf.reduce_sum(wide(to_read) * wide(read), axis=[0, 1, 2])
         kernel = tf.reduce_sum(_masked(binary, number, [mask]), axis=[0, 1])
         products += tf.linalg.matvec(kernel, _sum(to_output))
         to_mask.append(tf.math.divide_no_nan(products, mask))
     return tf.add_n(to_mask)
 
 
-@mixed_edges.traced
+@traced
 def _kernel_gradient(masks, binary, passed, form):
     """The gradient of the kernels: that of the scaled ones, which is theirs where the constraint keeps them."""
     _, strides, _ = form
     padding, to_kernel = "SAME" if strides == 1 else "VALID", []
     for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):
         kernel = binary[0][number]
-        through = mixed_edges.kernel_gradient(read, kernel, to_output, strides, padding)
-        through = 2 * mixed_edges.wide(through) + _sum(to_output)
+        through = kernel_gradient(read, kernel, to_output, strides, padding)
+        through = 2 * wide(through) + _sum(to_output)
         to_kernel.append(through * masks[0][:, tf.newaxis] if masks else through)
     return tf.stack(to_kernel) if to_kernel else tf.zeros_like(binary[0])
 
 
 def _sum(x):
-    return tf.reduce_sum(mixed_edges.wide(x), axis=[0, 1, 2])
+    return tf.reduce_sum(wide(x), axis=[0, 1, 2])
 
 
 def _shortcut(x, strides):

@@ -1,0 +1,159 @@
+"""What the layers have in common that compute all edges which leave one state.
+
+A subclass holds the operations of a method. What it computes is a `traced` function of tensors, which all states of the
+same shape share. So the time that a search takes to start hardly grows with the number of cells.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from larq_nas.layers import convolutional
+
+# Not inlined, a function is optimized once and not at each of its calls.
+traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+class SharedEdges(tf.keras.layers.Layer):
+    """The weighted candidate operations of every edge that leaves one state.
+
+    For each edge, the output is the sum over the candidates of choice weight times operation. A subclass adds its
+    weights in `build`, `add_statistics` last, and computes the outputs in `mix`.
+
+    # Arguments
+        filters: Channels of the state.
+        operations: Names of the candidates, the same for every edge.
+        edges: Number of edges.
+        strides: 1 or 2.
+
+    # Inputs
+        A tensor of shape `(batch, height, width, filters)`, the choice weights of the edges, of shape
+        `(edges, candidates)`, and what else `mix` takes.
+
+    # Returns
+        A list of tensors, one per edge.
+    """
+
+    # Names of the arguments, which are attributes, too.
+    arguments = ("filters", "operations", "edges", "strides")
+
+    def __init__(self, filters, operations, edges, strides=1, **kwargs):
+        if strides not in (1, 2):
+            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
+        # Choice weights keep their 32 bits under mixed precision.
+        super().__init__(autocast=False, **kwargs)
+        self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
+
+    def add_float_weight(self, name, shape, initializer, **options):
+        """Adds a weight that keeps its 32 bits under mixed precision."""
+        return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
+
+    def add_statistics(self, size):
+        """Adds moving means and variances of so many channels, each replica's own in training."""
+        options = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        self.moving_mean = self.add_float_weight("moving_mean", (size,), "zeros", **options)
+        self.moving_variance = self.add_float_weight("moving_variance", (size,), "ones", **options)
+
+    def call(self, inputs, training=None):
+        x, choice, *others = inputs
+        x = tf.cast(x, self.compute_dtype)
+        if set(self.operations) == {"none"}:
+            return [self.zeros(x)] * self.edges
+        statistics = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        outputs, statistics = self.mix(x, choice, *others, statistics=statistics, training=bool(training))
+        if training:
+            self.moving_mean.assign(statistics[0])
+            self.moving_variance.assign(statistics[1])
+        return outputs
+
+    def mix(self, x, choice, *, statistics, training):
+        """Computes the edges.
+
+        # Arguments
+            x: The state.
+            choice: The choice weights.
+            statistics: Moving mean and variance.
+            training: Whether the statistics of the batch are used.
+
+        # Returns
+            A list of the edges' outputs, and the moving mean and variance thereafter.
+        """
+        raise NotImplementedError
+
+    def zeros(self, x):
+        """The output of the operation "none"."""
+        return x[:, :: self.strides, :: self.strides] * 0
+
+    def get_config(self):
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
+
+
+class PackedKernels(tf.keras.initializers.Initializer):
+    """Kernels whose taps stand in a row, each initialized by itself.
+
+    # Arguments
+        taps: The number of taps of each.
+        initializer: What makes an initializer: one for each kernel, since the same one gives the same values again.
+    """
+
+    def __init__(self, taps, initializer):
+        self.taps, self.initializer = taps, initializer
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        parts = [self.initializer()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
+        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+
+
+def input_gradient(x, kernel, gradient, stride, padding="SAME"):
+    """The gradient of what a convolution reads."""
+    strides = [1, stride, stride, 1]
+    return tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding=padding
+    )
+
+
+def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
+    """The gradient of a convolution's kernel."""
+    strides = [1, stride, stride, 1]
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding=padding
+    )
+
+
+def wide(x):
+    """In 32 bits."""
+    return tf.cast(x, tf.float32)
+
+
+def channel_sum(x):
+    """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
+    return tf.raw_ops.BiasAddGrad(out_backprop=wide(x))
+
+
+def normalize(x, mean, variance, training, gamma=None, beta=None):
+    """BatchNorm, by default without scale and offset, and the moving mean and variance thereafter."""
+    return tf.compat.v1.nn.fused_batch_norm(
+        x,
+        tf.ones_like(mean) if gamma is None else gamma,
+        tf.zeros_like(mean) if beta is None else beta,
+        mean,
+        variance,
+        epsilon=convolutional.BN_EPSILON,
+        is_training=training,
+        exponential_avg_factor=1 - convolutional.BN_MOMENTUM if training else 1.0,
+    )
+
+
+def combine(weights, tensors):
+    """Stacked tensors -> their weighted sums, one for each row of weights."""
+    sums = tf.matmul(tf.cast(weights, tensors.dtype), flat(tensors))
+    return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))
+
+
+def flat(tensors):
+    """Stacked tensors -> a row for each."""
+    return tf.reshape(tensors, [tensors.shape[0], -1])
