@@ -55,15 +55,15 @@ def supernet(method, cells, channels, image_size, form="shared"):
     import tensorflow as tf
 
     from larq_nas import supernet
-    from larq_nas.networks import grouped_edges, mixed_edges, residual_edges
+    from larq_nas.networks import builder
     from larq_nas.training import optimizers
 
     if form == "per edge":
         sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
         from reference import PerEdge, PerGroupedEdge, PerResidualEdge
 
-        mixed_edges.MixedEdges, residual_edges.ResidualEdges = PerEdge, PerResidualEdge
-        grouped_edges.GroupedEdges = PerGroupedEdge
+        builder.MixedEdges, builder.ResidualEdges = PerEdge, PerResidualEdge
+        builder.GroupedEdges = PerGroupedEdge
     searched, shape = space(method, cells, channels), (image_size, image_size, 3)
     strategies = larq_nas.methods.get(method)
     if method == "dms":
