@@ -5,6 +5,8 @@ import types
 
 import tensorflow as tf
 
+from larq_nas.layers import _keras
+
 # Layers whose configuration is all that they are; those of others are called as they are.
 _KNOWN = ("keras", "tf_keras", "larq", "larq_nas")
 
@@ -30,13 +32,7 @@ class Held(tf.keras.layers.Layer):
 def is_graph(model) -> bool:
     """Whether a model is nothing but its graph of layers: functional or sequential, without a `call` of its own."""
     kinds = _FUNCTIONAL, tf.keras.Sequential
-    return bool(getattr(model, "_is_graph_network", False)) and type(model).call in [kind.call for kind in kinds]
-
-
-def nodes(model) -> list:
-    """The calls of layers that make up a functional model, in an order in which they can be computed."""
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+    return _keras.has_graph(model) and type(model).call in [kind.call for kind in kinds]
 
 
 def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
@@ -65,7 +61,7 @@ def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
 
     def run(model, inputs, prefix=""):
         tensors = {id(tensor): x for tensor, x in zip(model.inputs, inputs, strict=True)}
-        for node in nodes(model):
+        for node in _keras.nodes(model):
             if node.is_input:
                 continue
             args, kwargs = tf.nest.map_structure(
