@@ -85,9 +85,8 @@ def step(inputs, alpha):
         alpha: A positive scalar.
 
     # Returns
-        A tensor \\(t\\) of the shape of `inputs`. The gradients of \\(t\\) are such that \\(q = \alpha (1 - t) / 2\\)
-        has
-        the gradients of a learnt step: \\(dq/dx\\) is 1 within \\((0, \alpha)\\) and 0 outside; \\(dq/d\alpha\\) is
+        A tensor \\(t\\) of the shape of `inputs`. With the gradients of \\(t\\), \\(q = \alpha (1 - t) / 2\\) has the
+        gradients of a learnt step: \\(dq/dx\\) is 1 within \\((0, \alpha)\\) and 0 outside; \\(dq/d\alpha\\) is
         \\(q/\alpha - x/\alpha\\) within, 0 below and 1 above.
 
     # References
