@@ -134,8 +134,7 @@ class CellWidths(tf.keras.layers.Layer):
 
     # Returns
         A list of weights of the widths: for cell 1, cell 2, … up to the largest depth, then for the output of the
-            stage. At
-        depth 0, the stage has no last cell, and its output is its input.
+        stage. At depth 0, the stage has no last cell, and its output is its input.
     """
 
     def __init__(self, depths, **kwargs):

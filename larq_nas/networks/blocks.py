@@ -335,7 +335,7 @@ class Operation:
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
         convolution: Whether the operation contains a convolution at any strides.
-        context: Those of the names `"groups"` and `"form"` that `apply` must pass to `build` as keyword arguments.
+        context: Arguments of `apply` that `build` needs as keyword arguments: `"groups"`, `"form"`, or both.
     """
 
     name: str
@@ -432,7 +432,7 @@ def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""
 
 
 def _only(function, *names, **options):
-    """A function that builds a block and passes those of the block's sizes that `names` lists."""
+    """Returns a function that passes the sizes in `names` from a `counting.Block` to `function`."""
 
     def build(v, x, block, name):
         return function(v, x, block.filters, **{key: getattr(block, key) for key in names}, name=name, **options)
@@ -505,8 +505,8 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
     # Arguments
         name: Name of the operation, and of its kind in latency tables.
         build: A function of an interpreter of the layer verbs, input features, the number of output channels, the
-            strides (1 or 2), and a prefix of the layers' names. It returns features of shape `(height / strides, width
-            / strides, filters)`.
+            strides (1 or 2), and a prefix of the layers' names. It returns features of shape
+            `(height / strides, width / strides, filters)`.
         kernel_size: Height and width of the window. Latency tables use this size to estimate times that were not
             measured.
         convolution: Whether the operation contains a convolution. A search warns about cells without such an operation.

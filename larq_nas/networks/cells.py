@@ -91,7 +91,7 @@ class Widths(NamedTuple):
 
 
 def masked(v, x, widths: Widths | None):
-    """Multiplies the channels of `x` by the weights of the candidate widths; returns `x` itself if `widths` is `None`.
+    """Multiplies the channels of `x` by the weights of the candidate widths that keep them; returns `x` without widths.
 
     """
     return v.mask(x, widths.candidates, widths.choice) if widths else x
