@@ -67,7 +67,7 @@ class WidthMask(tf.keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[0][-1]
         if channels is None or channels % max(self.widths):
-            raise ValueError(f"widths={self.widths}: {channels} channels are no groups of {max(self.widths)}")
+            raise ValueError(f"widths={self.widths}: {channels} channels are not a multiple of {max(self.widths)}")
         super().build(input_shape)
 
     def call(self, inputs):

@@ -91,8 +91,9 @@ class Widths(NamedTuple):
 
 
 def masked(v, x, widths: Widths | None):
-    """Multiplies the channels of `x` by the weights of the candidate widths that keep them; returns `x` without widths.
+    """Multiplies the channels of `x` by the weights of the candidate widths that keep them.
 
+    Returns `x` itself if `widths` is `None`.
     """
     return v.mask(x, widths.candidates, widths.choice) if widths else x
 

@@ -53,7 +53,7 @@ class GroupedEdges(SharedEdges):
         _, pools, convolutions = _kinds(self.operations)
         known = len(pools) + len(convolutions) + self.operations.count("none") + self.operations.count("skip")
         if known < len(self.operations):
-            raise ValueError(f"operations={self.operations}: only those of BATS share work here")
+            raise ValueError(f"operations={self.operations}: accepted are the operations of BATS")
 
     def build(self, input_shape):
         reduced, pools, convolutions = _kinds(self.operations, self.strides)
@@ -86,7 +86,7 @@ class GroupedEdges(SharedEdges):
 
 
 def _kinds(names, strides=1):
-    """Returns pairs of index and `Operation`: those of strided skips, those of pools, and those of convolutions."""
+    """Returns three lists of pairs of index and `Operation`: the strided skip, the pools, and the convolutions."""
     kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
     pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]

@@ -85,7 +85,7 @@ class MixedEdges(SharedEdges):
         self.normalize = normalize
         known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
         if known < len(self.operations):
-            raise ValueError(f"operations={self.operations}: only convolutions, pools and none share work")
+            raise ValueError(f"operations={self.operations}: accepted are binary convolutions, pools and none")
 
     def build(self, input_shape):
         convolutions, pools = _kinds(self.operations)
@@ -114,7 +114,7 @@ class Form(NamedTuple):
 
 
 def _kinds(names):
-    """Returns pairs of index and `Operation`: those of the convolutions, then those of the pools."""
+    """Returns two lists of pairs of index and `Operation`: the convolutions and the pools."""
     kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
     return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]

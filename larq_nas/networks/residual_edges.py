@@ -238,9 +238,7 @@ def _mask_gradient(mask, binary, passed, form):
 
 @traced
 def _kernel_gradient(masks, binary, passed, form):
-    """Returns the gradient of the scaled kernels, which reaches the latent kernels unchanged within their constraint.
-
-    """
+    """Returns the gradient of the scaled kernels, which the latent kernels receive unchanged within [-1, 1]."""
     _, strides, _ = form
     padding, to_kernel = "SAME" if strides == 1 else "VALID", []
     for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):

@@ -43,7 +43,7 @@ class SharedEdges(tf.keras.layers.Layer):
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):
         if strides not in (1, 2):
-            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
+            raise ValueError(f"strides={strides}: must be 1 or 2")
         # Without autocast, the choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides

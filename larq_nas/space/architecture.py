@@ -405,7 +405,7 @@ def _check_name(value, where: str, accepted):
 
 
 def _changed_options(options, template) -> tuple:
-    """Pairs of the options that differ from their defaults, sorted by name."""
+    """Returns pairs of name and value for the options that differ from their defaults, sorted by name."""
     try:
         options = dict(options)
     except (TypeError, ValueError):

@@ -109,20 +109,20 @@ class Template:
             check_name(option.name)
             if option.name in _ARGUMENTS or not option.values:
                 raise ValueError(
-                    f"template {self.name}: option {option.name} with values={option.values!r}; an option has values, "
+                    f"template {self.name}: option {option.name} with values={option.values!r}; an option needs values "
                     f"and another name than {', '.join(_ARGUMENTS)}"
                 )
         if bool(self.inputs) == bool(self.widths):
             raise ValueError(
-                f"template {self.name}: inputs={self.inputs}, widths={self.widths}; a template has cells that read "
-                "inputs, or widths"
+                f"template {self.name}: inputs={self.inputs}, widths={self.widths}; set inputs if the template has "
+                "cells, and widths if not"
             )
 
 
 def check_name(name):
     """Raises a `ValueError` unless a name consists of a-z, 0-9 and `_` and begins with a letter."""
     if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
-        raise ValueError(f"{name!r} is no name: accepted are a-z, 0-9 and _, beginning with a letter")
+        raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
 
 
 # Templates by name: the templates of larq_nas, which `templates` loads, and the templates of users.
