@@ -1,7 +1,7 @@
 """Layers for stages of searched width and depth.
 
-The last input of `WidthMask` and of `SkippableAggregation` are the weights of the candidates. The weights are one-hot
-once the search has decided.
+`WidthMask` and `SkippableAggregation` take the weights of the candidates as their last input. The weights are one-hot
+once the choice is made.
 
 ```python
 import tensorflow as tf

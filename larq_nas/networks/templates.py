@@ -29,8 +29,8 @@ def features(v, architecture: Architecture, images, choices=None, *, widths=None
         images: Input features.
         choices: For the network of a space, a dictionary of choice weights with the keys of `choice_shapes`. The value
             for a cell is a dictionary: for each state, a tensor of weights for the edges that leave the state.
-        widths: Only in a template without cells: numbers of filters by the name of the width. The default are the
-            widths of the architecture.
+        widths: Only in a template without cells: numbers of filters by the name of the width. By default, the
+            widths of the architecture are used.
         options: `normalize` for BNAS and BATS, `binary` for templates without cells; see `networks.build`.
 
     # Returns
