@@ -273,8 +273,8 @@ class ChainedCellSearchConfig(CellSearchConfig):
     )
     normalize: bool = option(
         False,
-        "normalize the input of the supernet's classifier and the outputs of bnas's operations; keeps searches on few "
-        "images from choosing only pools",
+        "normalize the input of the supernet's classifier and the outputs of bnas's convolutions; keeps searches on "
+        "few images from choosing only pools",
     )
 
     def __post_init__(self):
@@ -416,7 +416,7 @@ class ConvertConfig(TrainedRunConfig):
     calibration_examples: int = option(256, "training images from which --int8 measures the ranges of values", least=1)
     round_filters: int | None = option(
         None,
-        "also write a genotype whose numbers of filters are multiples of this, e.g. of the 32 channels of a word of LCE",
+        "also write a genotype whose numbers of filters are multiples of this, e.g. 32, the channels of a word of LCE",
         least=1,
     )
     latency_table: str | None = option(

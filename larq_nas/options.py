@@ -15,7 +15,7 @@ class Config(options.Config):
 Config(epochs=3).optimizer  # "sgd"
 ```
 
-A wrong value raises an `OptionError`, both from Python and from the command line. This module does not import TensorFlow.
+A wrong value raises an `OptionError`, both in Python and on the command line. This module does not import TensorFlow.
 """
 
 import dataclasses
