@@ -191,7 +191,7 @@ def _explained(command, config, error):
     name = error.flagname if error.flagname in names else error.flagname.removeprefix("no")
     others = [cls.method for cls in _classes() if name in options.options(cls)]
     if config is configs.BenchmarkConfig and (others or name == "method"):
-        return Error(f"--{name}: is for --profile_operations, whose files are made here")
+        return Error(f"--{name}: is only for --profile_operations, which makes its own files")
     if hasattr(config, "method") and others:
         return Error(f"--{name} is no flag of --method={config.method}, but of {', '.join(others)}")
     return error

@@ -18,12 +18,12 @@ from larq_nas import configs, flags, quiet, versions, zoo
 from larq_nas.options import OptionError
 
 COMMANDS = {
-    "search": "search an architecture for binary networks",
-    "train": "train the network of a genotype or of the zoo",
-    "convert": "write a trained network as a bit-packed .tflite, with a report",
-    "evaluate": "accuracy of a trained network and of its .tflite",
+    "search": "search for the architecture of a binary network",
+    "train": "train the network of a genotype, or a network of the zoo",
+    "convert": "convert a trained network to a bit-packed .tflite file, with a report",
+    "evaluate": "measure the accuracy of a trained network and of its .tflite file",
     "benchmark": "time .tflite files on this machine or on a device",
-    "costs": "count operations, parameters and bytes of a genotype's network",
+    "costs": "count the operations, parameters and bytes of a network",
     "zoo": "list the networks of the zoo",
 }
 # On at most this many cores, and with at most this many images in a batch, it is faster to run several operations at

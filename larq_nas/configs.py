@@ -280,7 +280,7 @@ class ChainedCellSearchConfig(CellSearchConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.genotype_size and self.max_latency_ms is None:
-            raise OptionError("--genotype_filters, --genotype_layers: say for which network --max_latency_ms counts")
+            raise OptionError("--genotype_filters, --genotype_layers: are only for --max_latency_ms; give it, too")
 
     @property
     def genotype_size(self) -> dict:

@@ -184,7 +184,7 @@ def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None
 def _tables(space, input_shape, classes, latencies, meaning):
     for cell in space.cells:
         if len({len(edge.operations) for edge in cell.edges}) > 1:
-            raise CostError(f"cells.{cell.name}: all edges must list as many operations")
+            raise CostError(f"cells.{cell.name}: all edges must list the same number of operations")
     names = TOTALS if latencies is None else (*TOTALS, "ms")
 
     def totals(row):

@@ -109,7 +109,7 @@ def _expected(space, probabilities, input_shape, classes, edge_probabilities, la
 
 def _probabilities(values, kind, name, shape):
     if values is None:
-        raise CostError(f"{kind}: nothing for {name}")
+        raise CostError(f"{kind}: missing for {name}")
     values = tf.cast(values, tf.float64)
     if values.shape != shape:
         raise CostError(f"{kind} of {name}: shape {values.shape}, not {shape}")

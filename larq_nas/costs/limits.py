@@ -11,8 +11,8 @@ from scipy import optimize
 class Penalty:
     """A penalty that increases the loss of the architecture if the expected cost exceeds a limit.
 
-    Above the limit, the loss is multiplied by `(cost / most) ** exponent`. If `weight` is given, `weight * (cost -
-    most)` is added to the loss instead.
+    Above the limit, the loss is multiplied by `(cost / most) ** exponent`. If `weight` is given,
+    `weight * (cost - most)` is added to the loss instead.
 
     # Arguments
         expected: A function from the probabilities of all choices, by name, to the expected cost.

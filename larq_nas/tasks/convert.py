@@ -43,9 +43,10 @@ def _convert(config):
     try:
         data, changed = load_data(run, config.data_dir)
         if changed:
-            how = "calibrated on the images of now" if config.int8 else "compared on random inputs only"
+            how = "calibrated on the changed images" if config.int8 else "compared on random inputs only"
             logger.warning(
-                f"{data.name}: has changed since the training ({changed}); the classes are those of the training, {how}"
+                f"{data.name}: has changed since the training ({changed}); the file has the classes of the training "
+                f"and is {how}"
             )
         else:
             samples = next(test_batches(data, 32, 32))[0]
@@ -87,7 +88,7 @@ def _convert(config):
     logger.info(tables.table(conversion.report.table(table and table.ms_of)))
     logger.info(conversion.report)
     if table:
-        logger.info("milliseconds are those of %s, with normalization, sign and sum", table.device.get("device"))
+        logger.info("milliseconds are estimates for %s, with normalization, sign and sum", table.device.get("device"))
     return conversion
 
 

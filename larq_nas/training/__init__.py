@@ -132,7 +132,7 @@ def _best_candidate(candidates, model, validation, run, provenance):
         figures = candidate.figures
         figures["validation_loss"] = losses[text]
         over = " (over budget)" if figures.get("over_budget") else ""
-        over += "" if figures.get("accepted", True) else " (not what was asked for, but the nearest that was found)"
+        over += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
         logger.info(
             f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
             f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"

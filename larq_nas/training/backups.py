@@ -59,7 +59,7 @@ class Backup(tf.keras.callbacks.Callback):
             return epoch + 1
         for broken, reason in errors.items():
             raise runs.RunError(
-                f"{broken}: broken ({str(reason)[:100]}), and no earlier epoch is kept that is not; start again with "
+                f"{broken}: broken ({str(reason)[:100]}), and there is no readable earlier epoch; start again with "
                 "--overwrite"
             ) from None
         return 0

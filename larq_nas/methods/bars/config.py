@@ -111,7 +111,7 @@ class BarsConfig(CellSearchConfig):
         texts = {name: text for name, text in texts.items() if text}
         if self.max_latency_ms is not None:
             if texts:
-                logger.info("--max_latency_ms takes the place of the budget")
+                logger.info("--max_latency_ms is used instead of the budget")
             return {}
         found = {}
         for name, text in texts.items():

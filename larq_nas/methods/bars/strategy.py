@@ -85,7 +85,7 @@ class Strategy(strategy.Strategy):
         if self.limit and not self.samples:
             raise ValueError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
         if (self.budget is not None or self.accepted) and not self.counted:
-            raise ValueError("budget, accepted: `counted` must say of which space")
+            raise ValueError("budget, accepted: need `counted`, the space of the genotypes")
         if self.budget is not None:
             smallest, _ = binary_operations(*self.counted)
             if self.budget < smallest:

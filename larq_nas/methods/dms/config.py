@@ -68,7 +68,7 @@ class DmsConfig(SearchConfig):
         names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
         options = {name: getattr(self, name) for name in (*names, "genotype_megabytes")}
         if self.max_latency_ms is not None and (self.memory_target or self.genotype_megabytes):
-            logger.info("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
+            logger.info("--max_latency_ms is used instead of --memory_target and --genotype_megabytes")
             options |= {"memory_target": None, "genotype_megabytes": None}
         limit = self.limit(derive(space, np.zeros(len(space.stages))), input_shape, num_classes)
         strategy = Strategy(**options, limit=limit)

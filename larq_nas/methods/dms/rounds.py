@@ -167,6 +167,6 @@ def _load(run, base):
         return state
     for file, reason in errors.items():
         raise runs.RunError(
-            f"{file}: broken ({reason}), and no earlier round is kept that is not; start again with --overwrite"
+            f"{file}: broken ({reason}), and there is no readable earlier round; start again with --overwrite"
         )
     return None
