@@ -1,6 +1,6 @@
 """The commands. Each of them calls the function of its name with a configuration, and prints the result.
 
-The last line of the output is the path of the file that the command has written.
+If the command writes a file, the last line of the output is the path of the file.
 """
 
 import json

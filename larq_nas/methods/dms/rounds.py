@@ -1,7 +1,7 @@
 """The search of DMS in rounds. Each round trains the weights and then the widths.
 
-If the next candidates do not fit into the network, it is rebuilt. Each round writes one file to `backup/`, from which
-an interrupted search continues. The file of the round before is kept, too.
+The network is rebuilt if the candidates of the next round need more room, or much less. Each round writes one file to
+`backup/`, from which an interrupted search continues. The file of the round before is kept, too.
 """
 
 import gc
