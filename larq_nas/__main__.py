@@ -30,6 +30,7 @@ COMMANDS = {
 # the same time, with one thread each, than to split each operation among threads. With larger batches it is not
 # (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured. There, TensorFlow decides.
 FEW_CORES, SMALL_BATCH = 2, 32
+HELP = {"--help", "-h", "--helpshort", "--helpfull"}
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
@@ -74,8 +75,8 @@ def main(argv) -> int:
         hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
         _say(f"unknown command {command!r}; {hint}")
         return EXIT_UNKNOWN_COMMAND
-    if any(word in ("--help", "-h", "--helpshort", "--helpfull") for word in words):
-        words = [word for word in words if word.startswith("--") and "help" not in word]
+    if set(words) & HELP:
+        words = [word for word in words if word not in HELP]
         return _with_errors_of_flags(command, lambda: print(flags.usage(command, words, COMMANDS[command])) or 0)
     return _with_errors_of_flags(command, lambda: _call(command, flags.parse(command, words)))
 

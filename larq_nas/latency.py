@@ -8,7 +8,7 @@ The latency of an operation that was not measured is fitted to the measured ones
 from larq_nas import latency, zoo
 
 table = latency.Table.load("latency.json")
-table.predict(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)  # milliseconds
+table.predict(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), num_classes=10)  # milliseconds
 ```
 """
 
@@ -101,13 +101,13 @@ class Table:
         height, width = operator.shape[:2] if len(operator.shape) == 3 else (1, 1)
         return self.ms(Block(kind, channels, filters, height, width, *taps[:1], strides=operator.strides))
 
-    def predict(self, genotype: Architecture, input_shape=(32, 32, 3), classes=10) -> float:
+    def predict(self, genotype: Architecture, input_shape=(32, 32, 3), num_classes=10) -> float:
         """Predicts the milliseconds of the network of a genotype for one image.
 
         # Arguments
             genotype: The genotype.
             input_shape: Height, width and channels of the images.
-            classes: Number of classes.
+            num_classes: Number of classes.
 
         # Returns
             The milliseconds, a float.
@@ -115,7 +115,7 @@ class Table:
         # Raises
             LatencyError: If no operation of a kind that the network has was measured.
         """
-        rows = counting.rows(genotype, input_shape, classes)
+        rows = counting.rows(genotype, input_shape, num_classes)
         return self.overhead + sum(self.ms(row.block) for row, _ in rows if row.block)
 
     def _coefficients(self, kind):
@@ -225,19 +225,19 @@ def features(block: Block) -> tuple:
     )
 
 
-def blocks(space: Architecture, input_shape, classes: int) -> list:
+def blocks(space: Architecture, input_shape, num_classes: int) -> list:
     """The operations of all networks of a space.
 
     # Arguments
         space: The space.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
 
     # Returns
         A list of different `Block`s.
     """
     found = {}
-    for segment in counting.segments(space, input_shape, classes):
+    for segment in counting.segments(space, input_shape, num_classes):
         counts = [range(len(candidates)) for candidates in segment.choices.values()]
         for place in np.ndindex(*map(len, counts)):
             values = (candidates[index] for candidates, index in zip(segment.choices.values(), place, strict=True))
@@ -255,7 +255,7 @@ class Limit:
         space: The space to which the genotype belongs. It is the space that is searched, or one with the same choices
             in another size.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
         excluded: Names of the operations of the space that the method never chooses.
     """
 
@@ -263,12 +263,12 @@ class Limit:
     most: float
     space: Architecture
     input_shape: tuple
-    classes: int
+    num_classes: int
     excluded: tuple = ()
 
     def expected(self, probabilities: dict):
         """The expected milliseconds, a tensor that is differentiable in the probabilities of the choices."""
-        found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
+        found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.num_classes, self.table)
         return tf.cast(found, tf.float32) + self.table.overhead
 
     @property
@@ -278,7 +278,7 @@ class Limit:
 
     def ms(self, genotype: Architecture) -> float:
         """The predicted milliseconds of a genotype."""
-        return self.table.predict(genotype, self.input_shape, self.classes)
+        return self.table.predict(genotype, self.input_shape, self.num_classes)
 
     def derive(self, derive, probabilities: dict) -> Architecture:
         r"""Derives the most probable genotype within the limit.
@@ -322,7 +322,7 @@ class Limit:
 
     def _excess(self):
         """By the name of each cell, how much slower each operation is than the fastest of its edge, in milliseconds."""
-        times = costs.operation_costs(self.space, self.input_shape, self.classes, self.table)
+        times = costs.operation_costs(self.space, self.input_shape, self.num_classes, self.table)
         found = {}
         for cell in self.space.cells:
             taken = [name not in self.excluded for name in cell.edges[0].operations]
@@ -334,7 +334,7 @@ class Limit:
 def fastest(limit: Limit) -> float:
     """A lower bound of the predicted milliseconds of all networks in the space of a limit."""
     total = limit.table.overhead
-    for segment in counting.segments(limit.space, limit.input_shape, limit.classes):
+    for segment in counting.segments(limit.space, limit.input_shape, limit.num_classes):
         values = [candidates[0] for candidates in segment.choices.values()]
         edges = {}
         for row, choice in segment.rows(*values):

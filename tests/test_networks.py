@@ -120,7 +120,7 @@ def test_zeroise_silences_nodes_and_dead_layers_have_zero_gradient(small_a):
 
 
 def test_the_imagenet_cell_has_no_dead_parameters():
-    model = networks.build(bnas.scale(zoo.genotype("bnas_d"), filters=8, layers=3), (128, 128, 3), classes=7)
+    model = networks.build(bnas.scale(zoo.genotype("bnas_d"), filters=8, layers=3), (128, 128, 3), num_classes=7)
     images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(images, training=True)[:, 0])
@@ -142,7 +142,7 @@ def test_the_size_of_the_image_decides_the_stem():
 
 @pytest.mark.parametrize("size", [(8, 8, 1), (9, 7, 3), (4, 4, 3), (5, 6, 1)])
 def test_any_image_size_works(size):
-    model = networks.build(bnas.space(3, 2).sample(0), size, classes=3)
+    model = networks.build(bnas.space(3, 2).sample(0), size, num_classes=3)
     assert model(np.zeros((2, *size), np.float32)).shape == (2, 3)
 
 

@@ -56,7 +56,7 @@ def test_mixed_edges_compute_in_16_bits_what_they_compute_in_32(name):
 @pytest.mark.parametrize("name", HALF)
 def test_a_supernet_searches_in_16_bits(name):
     with precision.policy(name):
-        model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), input_shape=(8, 8, 1), classes=4)
+        model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), input_shape=(8, 8, 1), num_classes=4)
         model.compile(
             optimizer=optimizers.SGD(0.01),
             architecture_optimizer=optimizers.Adam(3e-3),

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.onednn
 
 def _supernet(space, seed=0):
     tf.keras.utils.set_random_seed(seed)
-    model = supernet.Supernet(bnas.Strategy(), space, input_shape=(8, 8, 1), classes=4)
+    model = supernet.Supernet(bnas.Strategy(), space, input_shape=(8, 8, 1), num_classes=4)
     model.compile(
         optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
         architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),

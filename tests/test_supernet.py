@@ -15,7 +15,7 @@ pytestmark = pytest.mark.onednn
 
 def _supernet(seed=0, filters=2, layers=3):
     tf.keras.utils.set_random_seed(seed)
-    model = supernet.Supernet(bnas.Strategy(), bnas.space(layers, filters), input_shape=(8, 8, 1), classes=4)
+    model = supernet.Supernet(bnas.Strategy(), bnas.space(layers, filters), input_shape=(8, 8, 1), num_classes=4)
     model.compile(
         optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
         architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),
@@ -184,6 +184,6 @@ def test_fit_tells_the_epoch_to_the_diversity_regulariser():
 
 
 def test_a_loss_that_is_no_object_is_refused():
-    model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), input_shape=(8, 8, 1), classes=4)
+    model = supernet.Supernet(bnas.Strategy(), bnas.space(3, 2), input_shape=(8, 8, 1), num_classes=4)
     with pytest.raises(ValueError, match="loss='mse'"):
         model.compile(optimizer="sgd", architecture_optimizer=optimizers.Adam(), loss="mse")

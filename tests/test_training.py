@@ -311,7 +311,7 @@ def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_pa
 
 @pytest.mark.onednn
 def test_clipped_training_clips_before_the_gradients_are_rewritten(monkeypatch):
-    network = networks.build(SPACE.sample(0), (8, 8, 1), classes=3)
+    network = networks.build(SPACE.sample(0), (8, 8, 1), num_classes=3)
     model = training.TrainedModel(network.input, network.output, clip_norm=0.5)
     sgd = tf.keras.optimizers.SGD(1.0)
     model.compile(sgd, tf.keras.losses.SparseCategoricalCrossentropy(), run_eagerly=True)

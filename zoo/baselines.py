@@ -241,9 +241,9 @@ def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weigh
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, halvings, stem_halvings)
     large = images.shape[1] >= templates.LARGE_IMAGE
-    classes = (1000 if large else 10) if num_classes is None else num_classes
+    num_classes = (1000 if large else 10) if num_classes is None else num_classes
     model = networks.finish(
-        images, body(images, large), classes, input_tensor=input_tensor, include_top=include_top, name=name
+        images, body(images, large), num_classes, input_tensor=input_tensor, include_top=include_top, name=name
     )
     return load_weights(model, weights)
 

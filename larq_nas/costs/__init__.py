@@ -3,7 +3,7 @@
 ```python
 from larq_nas import costs, zoo
 
-counts = costs.count(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
+counts = costs.count(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), num_classes=10)
 counts.biops, counts.flops, counts.params, counts.bytes
 same = costs.count(zoo.bnas_a())
 assert counts.biops == same.biops
@@ -115,14 +115,14 @@ def equivalent_ops_64(flops, biops) -> float:
     return flops + biops / 64
 
 
-def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
+def count(network, input_shape=(32, 32, 3), num_classes=10) -> Costs:
     """Counts the costs of a network.
 
     # Arguments
         network: A functional or sequential Keras model, or a genotype. Counting a genotype takes milliseconds, since
             its layers are not built.
         input_shape: Height, width and channels of the images. It is used only for a genotype.
-        classes: Number of classes. It is used only for a genotype.
+        num_classes: Number of classes. It is used only for a genotype.
 
     # Returns
         The `Costs` for one image.
@@ -136,7 +136,7 @@ def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
         return Costs(tuple(_rows_of_model(network)))
     if not network.decided:
         raise CostError("this architecture is a search space; count a genotype, or see expected_costs.expected")
-    return Costs(tuple(row for row, _ in counting.rows(network, input_shape, classes) if row.counted))
+    return Costs(tuple(row for row, _ in counting.rows(network, input_shape, num_classes) if row.counted))
 
 
 def _rows_of_model(model):
@@ -152,7 +152,7 @@ def _rows_of_model(model):
     return model_costs.rows(model)
 
 
-def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None) -> list:
+def tables(space: Architecture, input_shape: tuple, num_classes: int, latencies=None) -> list:
     """Counts the costs of all networks of a space.
 
     The networks are divided into segments, whose costs depend on few choices. The costs of a segment are counted for
@@ -161,7 +161,7 @@ def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None
     # Arguments
         space: A genotype or a space.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
         latencies: A `latency.Table`. If it is given, milliseconds are added to the totals, as the last of them.
 
     # Returns
@@ -177,11 +177,11 @@ def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None
     """
     # A registered operation or template may be replaced by another one of the same name.
     meaning = space.kind, tuple(blocks.OPERATIONS.get(name) for name in space.kind.operations)
-    return _tables(space, tuple(input_shape), classes, latencies, meaning)
+    return _tables(space, tuple(input_shape), num_classes, latencies, meaning)
 
 
 @functools.lru_cache(maxsize=8)
-def _tables(space, input_shape, classes, latencies, meaning):
+def _tables(space, input_shape, num_classes, latencies, meaning):
     for cell in space.cells:
         if len({len(edge.operations) for edge in cell.edges}) > 1:
             raise CostError(f"cells.{cell.name}: all edges must list the same number of operations")
@@ -192,7 +192,7 @@ def _tables(space, input_shape, classes, latencies, meaning):
         return [getattr(row, name) for name in TOTALS] + ms
 
     found = []
-    for segment in counting.segments(space, input_shape, classes):
+    for segment in counting.segments(space, input_shape, num_classes):
         counts = [len(candidates) for candidates in segment.choices.values()]
         fixed, chosen = np.zeros([*counts, len(names)]), {}
         for place in np.ndindex(*counts):
@@ -211,20 +211,20 @@ def _tables(space, input_shape, classes, latencies, meaning):
     return found
 
 
-def operation_costs(space: Architecture, input_shape, classes: int, table) -> dict:
+def operation_costs(space: Architecture, input_shape, num_classes: int, table) -> dict:
     """The milliseconds of each candidate operation, summed over all places of its cell in the network.
 
     # Arguments
         space: A space whose widths and depths are decided.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
         table: A `latency.Table`.
 
     # Returns
         By the name of each cell, an array of shape `(edges, operations)`.
     """
     found = {cell.name: np.zeros((len(cell.edges), len(cell.edges[0].operations))) for cell in space.cells}
-    for choices, _, chosen in tables(space, input_shape, classes, table):
+    for choices, _, chosen in tables(space, input_shape, num_classes, table):
         for name, values in chosen.items():
             found[name] += values[(0,) * len(choices)][-1]
     return found

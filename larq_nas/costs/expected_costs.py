@@ -42,7 +42,7 @@ class Expected(NamedTuple):
 
 
 def expected(
-    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
+    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), num_classes=10, edge_probabilities=None
 ) -> Expected:
     """Computes the expected costs of a genotype that is drawn from a space. They are differentiable.
 
@@ -56,7 +56,7 @@ def expected(
             searched width or depth of a stage has a name such as `stage0_width` or `stage0_depth`, and the shape
             `(candidates,)`.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
         edge_probabilities: The probability that an edge is kept: by the name of the cell, of shape `(edges,)`. By
             default, all edges of a node are equally likely to be kept.
 
@@ -67,24 +67,24 @@ def expected(
         CostError: If the probabilities of a choice are missing or have another shape.
         NetworkError: If the network cannot be built for images of this shape.
     """
-    return Expected(*tf.unstack(_expected(space, probabilities, input_shape, classes, edge_probabilities)))
+    return Expected(*tf.unstack(_expected(space, probabilities, input_shape, num_classes, edge_probabilities)))
 
 
-def expected_ms(space: Architecture, probabilities: dict, input_shape, classes: int, table):
+def expected_ms(space: Architecture, probabilities: dict, input_shape, num_classes: int, table):
     """Computes the expected time of a genotype, without the overhead of a network.
 
     # Arguments
-        space, probabilities, input_shape, classes: See `expected`.
+        space, probabilities, input_shape, num_classes: See `expected`.
         table: A `latency.Table`.
 
     # Returns
         The milliseconds, a scalar tensor of type float64.
     """
-    return _expected(space, probabilities, input_shape, classes, None, table)[-1]
+    return _expected(space, probabilities, input_shape, num_classes, None, table)[-1]
 
 
-def _expected(space, probabilities, input_shape, classes, edge_probabilities, latencies=None):
-    parts = tables(space, input_shape, classes, latencies)
+def _expected(space, probabilities, input_shape, num_classes, edge_probabilities, latencies=None):
+    parts = tables(space, input_shape, num_classes, latencies)
     shapes = {cell.name: (len(cell.edges), len(cell.edges[0].operations)) for cell in space.cells}
     operations = {
         name: _probabilities(probabilities.get(name), "probabilities", name, shape) for name, shape in shapes.items()

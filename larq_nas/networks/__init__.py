@@ -6,7 +6,7 @@ makes Keras layers. The interpreter `counting.Counter` counts what the same laye
 ```python
 from larq_nas import networks, zoo
 
-model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
+model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), num_classes=10)
 ```
 
 `build` makes the final network of a genotype or the supernet of a space. A supernet has further inputs: for each

@@ -87,11 +87,11 @@ class Builder:
         """PReLU with a slope for each channel."""
         return grouped.prelu(name)(x)
 
-    def classifier(self, x, classes):
+    def classifier(self, x, num_classes):
         """Global average pool → dense layer → softmax."""
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         return layers.Dense(
-            classes,
+            num_classes,
             activation="softmax",
             kernel_initializer=convolutional.uniform_kernel(),
             bias_initializer=convolutional.uniform_bias(x.shape[-1]),

@@ -9,7 +9,7 @@ from larq_nas.networks import counting
 from larq_nas.methods import bnas
 
 genotype = bnas.space(layers=8, filters=16).sample(seed=0)
-sum(row.macs for row, _ in counting.rows(genotype, (32, 32, 3), classes=10))
+sum(row.macs for row, _ in counting.rows(genotype, (32, 32, 3), num_classes=10))
 ```
 """
 
@@ -240,10 +240,12 @@ class Counter:
         self._add(Row(name, "other", other_params=x.channels, other_stored=x.channels))
         return x
 
-    def classifier(self, x, classes):
+    def classifier(self, x, num_classes):
         """Global average pool → dense layer → softmax."""
-        with self.block("dense", x, classes, name="classifier"):
-            row = Row("classifier", "dense", (x.channels, classes), 1, other_params=classes, other_stored=classes)
+        with self.block("dense", x, num_classes, name="classifier"):
+            row = Row(
+                "classifier", "dense", (x.channels, num_classes), 1, other_params=num_classes, other_stored=num_classes
+            )
             self._add(row)
         return x
 
@@ -366,13 +368,13 @@ class Segment(NamedTuple):
     rows: Callable
 
 
-def segments(space: Architecture, input_shape, classes: int) -> list:
+def segments(space: Architecture, input_shape, num_classes: int) -> list:
     """Splits the final network of an architecture into parts. The costs of the network are the sum over the parts.
 
     # Arguments
         space: A genotype or a space.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
 
     # Returns
         A list of `Segment`s. If widths or depths are searched, there is one segment for each stage, and its layers
@@ -382,36 +384,36 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
     # Raises
         NetworkError: If the network cannot be built at this shape.
     """
-    templates.check(space, input_shape, classes)
+    templates.check(space, input_shape, num_classes)
     stages = space.stages
     if not space.kind.open_stages or all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
-        return [Segment({}, lambda: rows(space, input_shape, classes))]
+        return [Segment({}, lambda: rows(space, input_shape, num_classes))]
     found = []
     for number, stage in enumerate(stages):
         choices = {templates.width_name(number): stage.widths, templates.depth_name(number): stage.depths}
         for later in stages[number + 1 : number + 2]:
             choices[templates.width_name(number + 1)] = later.widths
-        found.append(Segment(choices, functools.partial(_rows_of_stage, space, input_shape, classes, number)))
+        found.append(Segment(choices, functools.partial(_rows_of_stage, space, input_shape, num_classes, number)))
     return found
 
 
-def _rows_of_stage(space, input_shape, classes, number, width, depth, following=None):
+def _rows_of_stage(space, input_shape, num_classes, number, width, depth, following=None):
     stages = list(_decided(space).stages)
     stages[number] = dataclasses.replace(stages[number], widths=(width,), depths=(depth,))
     if following is not None:
         stages[number + 1] = dataclasses.replace(stages[number + 1], widths=(following,))
-    counter = _count(dataclasses.replace(space, stages=tuple(stages)), input_shape, classes)
+    counter = _count(dataclasses.replace(space, stages=tuple(stages)), input_shape, num_classes)
     return [row for row, stage in zip(counter.rows, counter.stages, strict=True) if stage == number]
 
 
-def rows(architecture: Architecture, input_shape, classes: int, widths: dict | None = None) -> list:
+def rows(architecture: Architecture, input_shape, num_classes: int, widths: dict | None = None) -> list:
     """Counts the layers of the final network of an architecture.
 
     # Arguments
         architecture: A genotype or a space. In a space, the first candidates of widths and depths are used, and the
             layers of all candidate operations are listed.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
         widths: Only in a template without cells: numbers of filters by the name of the width, which replace the widths
             of the architecture. They may be tensors.
 
@@ -422,8 +424,8 @@ def rows(architecture: Architecture, input_shape, classes: int, widths: dict | N
     # Raises
         NetworkError: If the network cannot be built at this shape.
     """
-    templates.check(architecture, input_shape, classes)
-    return _count(_decided(architecture), input_shape, classes, widths).rows
+    templates.check(architecture, input_shape, num_classes)
+    return _count(_decided(architecture), input_shape, num_classes, widths).rows
 
 
 def _decided(architecture):
@@ -432,11 +434,11 @@ def _decided(architecture):
     return dataclasses.replace(architecture, stages=tuple(stages))
 
 
-def _count(architecture, input_shape, classes, widths=None):
+def _count(architecture, input_shape, num_classes, widths=None):
     """Returns a `Counter` that has counted a network. The architecture must list one candidate for each width and
     depth.
     """
     counter = Counter()
     x = templates.features(counter, architecture, Features(*input_shape), widths=widths)
-    counter.classifier(x, classes)
+    counter.classifier(x, num_classes)
     return counter

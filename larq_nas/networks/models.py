@@ -18,7 +18,7 @@ AUXILIARY_POOL = 5
 def build(
     architecture: Architecture,
     input_shape=(32, 32, 3),
-    classes=10,
+    num_classes=10,
     *,
     input_tensor=None,
     include_top=True,
@@ -33,7 +33,7 @@ def build(
         architecture: A genotype, or a space for a supernet.
         input_shape: Height, width and channels of the images. For images of at least 128 pixels, the network has the
             stem of the ImageNet networks, which shrinks images eightfold.
-        classes: Number of classes.
+        num_classes: Number of classes.
         input_tensor: Optional Keras tensor for the images. It replaces `input_shape`.
         include_top: Whether the network ends in pooling and a softmax over the classes. Otherwise, the output of the
             last cell is returned.
@@ -71,7 +71,7 @@ def build(
             known = ", ".join(name for name, other in registry.templates().items() if other.full_precision)
             raise NetworkError(f"binary=False: only {known} can be float, not {template.name}")
     x = templates.features(Builder(drop_path, template.shared_edges), architecture, images, by_state, **options)
-    return finish(images, x, classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
+    return finish(images, x, num_classes, choices, input_tensor=input_tensor, include_top=include_top, name=name)
 
 
 def _by_state(cell: Cell, choice) -> dict:
@@ -102,13 +102,13 @@ def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
     return tf.keras.models.clone_model(network, clone_function=clone)
 
 
-def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architecture, classes: int) -> tf.keras.Model:
+def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architecture, num_classes: int) -> tf.keras.Model:
     """Adds a second classifier to a BATS network after its last reduction, for training.
 
     # Arguments
         network: A network from `build` for a genotype of `bats`.
         architecture: The genotype.
-        classes: Number of classes.
+        num_classes: Number of classes.
 
     # Returns
         A model with two outputs that shares the layers of the network.
@@ -134,7 +134,7 @@ def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architectur
     x = v.norm(x, name="auxiliary_second_norm")
     x = layers.Conv2D(768, min(2, *x.shape[1:3]), use_bias=False, name="auxiliary_second_conv")(x)
     x = layers.Flatten(name="auxiliary_flat")(v.prelu(x, name="auxiliary_second_prelu"))
-    x = layers.Dense(classes, activation="softmax", dtype="float32", name="auxiliary_classifier")(x)
+    x = layers.Dense(num_classes, activation="softmax", dtype="float32", name="auxiliary_classifier")(x)
     return tf.keras.Model(network.input, [network.output, x])
 
 
@@ -145,11 +145,11 @@ def start(input_shape, input_tensor, halvings, stem_halvings):
     return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
 
 
-def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
+def finish(images, x, num_classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
     """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes."""
     if include_top:
-        templates.check_classes(classes)
-        x = Builder().classifier(x, classes)
+        templates.check_classes(num_classes)
+        x = Builder().classifier(x, num_classes)
     if input_tensor is not None:
         images = tf.keras.utils.get_source_inputs(input_tensor)[0]
     inputs = {"images": images, **choices} if choices else images

@@ -49,19 +49,19 @@ def halvings(architecture: Architecture) -> tuple:
     return sum(stage.reduction is not None for stage in architecture.stages), STEM_HALVINGS
 
 
-def check(architecture: Architecture, input_shape, classes: int):
+def check(architecture: Architecture, input_shape, num_classes: int):
     """Checks that an architecture has a network for the given images and classes.
 
     # Arguments
         architecture: A genotype or a space.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
 
     # Raises
         NetworkError: If the network cannot be built.
     """
     shape = check_shape(input_shape, *halvings(architecture))
-    check_classes(classes)
+    check_classes(num_classes)
     check_architecture(architecture, shape[0] >= LARGE_IMAGE)
 
 
@@ -111,10 +111,10 @@ def check_shape(input_shape, halvings, stem_halvings):
     return tuple(int(size) for size in input_shape)
 
 
-def check_classes(classes):
+def check_classes(num_classes):
     """Raises a `NetworkError` unless there is at least one class."""
-    if not isinstance(classes, numbers.Integral) or classes < 1:
-        raise NetworkError(f"{classes!r} is no number of classes; give a positive integer")
+    if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
+        raise NetworkError(f"{num_classes!r} is no number of classes; give a positive integer")
 
 
 def check_sizes(architecture: Architecture, large: bool):

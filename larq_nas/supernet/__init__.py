@@ -5,7 +5,7 @@ from larq_nas import supernet
 from larq_nas.training import optimizers
 from larq_nas.methods import bnas
 
-model = supernet.Supernet(bnas.Strategy(), bnas.space(), input_shape=(32, 32, 3), classes=10)
+model = supernet.Supernet(bnas.Strategy(), bnas.space(), input_shape=(32, 32, 3), num_classes=10)
 model.compile(
     optimizer=optimizers.SGD(0.025, momentum=0.9, l2=3e-4),
     architecture_optimizer=optimizers.Adam(3e-4, beta_1=0.5, l2=1e-3),
@@ -48,13 +48,13 @@ class Supernet(tf.keras.Model):
         strategy: The `strategy.Strategy` of a method.
         space: The search space.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
     """
 
-    def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), classes=10):
+    def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), num_classes=10):
         super().__init__(name="supernet")
         self.strategy, self.space = strategy, space
-        self.network = networks.build(space, input_shape, classes, normalize=strategy.normalize)
+        self.network = networks.build(space, input_shape, num_classes, normalize=strategy.normalize)
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")

@@ -279,17 +279,17 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
         WeightsError: If `initial_weights` of the configuration, or the weights of the first stage, cannot be loaded.
     """
     tf.keras.utils.set_random_seed(config.seed)
-    classes = len(data.class_names)
+    num_classes = len(data.class_names)
     options = {"drop_path": config.drop_path > 0, "binary": not config.full_precision}
     if architecture is None:
-        network = build(data.image_shape, classes)
+        network = build(data.image_shape, num_classes)
     else:
-        network = networks.build(architecture, data.image_shape, classes, **options)
+        network = networks.build(architecture, data.image_shape, num_classes, **options)
     before = first and runs.Run(run.path / "activations")
     begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
     if config.initial_weights and not begun:
         _begin_with(
-            network, config.initial_weights, networks.build(architecture, data.image_shape, classes, binary=False)
+            network, config.initial_weights, networks.build(architecture, data.image_shape, num_classes, binary=False)
         )
     if before and not resume_epoch(run):
         if not before.weights.exists():
@@ -315,13 +315,13 @@ def _train(network, architecture, data, run, recipe, config):
     """Trains a network in one stage and writes its files to the run directory."""
     # The second classifier gets its initial weights now. They must not depend on what this process has done before.
     tf.keras.utils.set_random_seed(config.seed)
-    classes, model = len(data.class_names), network
+    num_classes, model = len(data.class_names), network
     if recipe.clip_norm or config.auxiliary_weight:
         options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": config.auxiliary_weight}
         if config.auxiliary_weight:
-            options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, classes)
+            options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, num_classes)
         model = TrainedModel(network.input, network.output, **options)
-    loss = class_weights.weighted(recipe.loss(classes), data.class_weights)
+    loss = class_weights.weighted(recipe.loss(num_classes), data.class_weights)
     model.compile(recipe.make_optimizer(), loss, metrics=["accuracy"])
     supernet.build_training_state(model, model)
 

@@ -102,11 +102,11 @@ class Recipe:
         learning_rate, momentum = self.schedules()
         return optimizers.make(self.optimizer, learning_rate, momentum, self.weight_decay)
 
-    def loss(self, classes: int):
-        """Makes the loss, which takes integer labels and probabilities of `classes` classes."""
+    def loss(self, num_classes: int):
+        """Makes the loss, which takes integer labels and probabilities of `num_classes` classes."""
         if not self.label_smoothing:
             return tf.keras.losses.SparseCategoricalCrossentropy()
-        return SmoothedCrossentropy(classes, self.label_smoothing)
+        return SmoothedCrossentropy(num_classes, self.label_smoothing)
 
 
 @register
@@ -114,17 +114,17 @@ class SmoothedCrossentropy(tf.keras.losses.Loss):
     """The cross entropy of integer labels with label smoothing.
 
     # Arguments
-        classes: Number of classes.
+        num_classes: Number of classes.
         label_smoothing: The share of each target that is spread over all classes.
     """
 
-    def __init__(self, classes, label_smoothing, **kwargs):
+    def __init__(self, num_classes, label_smoothing, **kwargs):
         super().__init__(**kwargs)
-        self.classes, self.label_smoothing = classes, label_smoothing
+        self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
     def call(self, y_true, y_pred):
-        targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.classes)
+        targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.num_classes)
         return tf.keras.losses.categorical_crossentropy(targets, y_pred, label_smoothing=self.label_smoothing)
 
     def get_config(self):
-        return {**super().get_config(), "classes": self.classes, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), "num_classes": self.num_classes, "label_smoothing": self.label_smoothing}

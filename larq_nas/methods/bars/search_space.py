@@ -86,7 +86,7 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
-def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, int]:
+def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[int, int]:
     """The numbers of binary operations of the smallest and of the largest network of a space."""
 
     def count(index):
@@ -94,12 +94,12 @@ def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, i
         indices = {
             name: np.full(shape[:-1], index % shape[-1]) for name, shape in templates.choice_shapes(space).items()
         }
-        return costs.count(decide(space, indices), input_shape, classes).biops
+        return costs.count(decide(space, indices), input_shape, num_classes).biops
 
     return count(0), count(-1)
 
 
-def share_of_range(space: Architecture, share: float, input_shape, classes) -> float:
+def share_of_range(space: Architecture, share: float, input_shape, num_classes) -> float:
     """A budget of binary operations between those of the smallest network (share 0) and of the largest (share 1)."""
-    smallest, largest = binary_operations(space, input_shape, classes)
+    smallest, largest = binary_operations(space, input_shape, num_classes)
     return smallest + share * (largest - smallest)

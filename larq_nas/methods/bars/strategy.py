@@ -151,8 +151,8 @@ class Strategy(strategy.Strategy):
 
     def expected(self, probabilities: dict) -> expected_costs.Expected:
         """The expected costs of a genotype of the space in `counted`."""
-        counted, input_shape, classes = self.counted
-        return expected_costs.expected(counted, probabilities, input_shape, classes)
+        counted, input_shape, num_classes = self.counted
+        return expected_costs.expected(counted, probabilities, input_shape, num_classes)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """The figures that are logged after an epoch, by name.
@@ -252,9 +252,9 @@ class Strategy(strategy.Strategy):
         return excess
 
     def _candidate(self, space, indices):
-        counted, input_shape, classes = self.counted or (space, (32, 32, 3), 10)
+        counted, input_shape, num_classes = self.counted or (space, (32, 32, 3), 10)
         genotype = decide(counted, indices)
-        counts = costs.count(genotype, input_shape, classes)
+        counts = costs.count(genotype, input_shape, num_classes)
         figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget

@@ -36,12 +36,12 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     # Returns
         The genotype.
     """
-    shape, classes = data.image_shape, len(data.class_names)
+    shape, num_classes = data.image_shape, len(data.class_names)
     steps = [math.ceil(size / config.batch_size) for size in data.half_sizes]
     epochs = config.epochs // strategy.rounds
     state = _load(run, base) or {"round": 0}
     run.drop_rows(int(state["round"]))
-    model, candidates = None, Candidates(strategy, base, shape, classes)
+    model, candidates = None, Candidates(strategy, base, shape, num_classes)
     for number in range(int(state["round"]), strategy.rounds):
         scale = strategy.scale_at(number)
         mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
@@ -66,10 +66,10 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         widths = rounded(base, state["mean"])
         figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
         logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
-    genotype = strategy.derive(base, state["mean"], shape, classes)
-    counts = costs.count(genotype, shape, classes)
+    genotype = strategy.derive(base, state["mean"], shape, num_classes)
+    counts = costs.count(genotype, shape, num_classes)
     result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
-    result |= {"base": base_widths(base).tolist(), "megabytes": float(size(genotype, shape, classes))}
+    result |= {"base": base_widths(base).tolist(), "megabytes": float(size(genotype, shape, num_classes))}
     provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
     training.write_genotype(genotype, provenance, run.genotype)
     return Architecture.load(run.genotype)

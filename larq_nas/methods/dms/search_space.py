@@ -105,14 +105,14 @@ def opened(base: Architecture, room) -> Architecture:
     return dataclasses.replace(with_widths(base, widths), cells=cells)
 
 
-def megabytes(base: Architecture, widths, input_shape, classes: int):
+def megabytes(base: Architecture, widths, input_shape, num_classes: int):
     """The size of a network, which is differentiable in the widths.
 
     # Arguments
         base: A genotype of a template without cells.
         widths: The numbers of filters by the name of the width, as integers or tensors.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
 
     # Returns
         The size in megabytes of 2^20 bytes. Each weight of a binary kernel counts one bit, and each filter of a binary
@@ -120,20 +120,20 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
         reproduces table 1 of the paper for VGG-11 (`docs/costs.md`).
     """
     total = 0.0
-    for row, _ in counting.rows(base, input_shape, classes, widths):
+    for row, _ in counting.rows(base, input_shape, num_classes, widths):
         if row.binary:
             total += row.weights / 8 + 4 * row.kernel[-1]
         elif row.kernel:
-            total += 4 * row.weights + (4 * classes if row.kind == "dense" else 0)
+            total += 4 * row.weights + (4 * num_classes if row.kind == "dense" else 0)
     return total / MEGABYTE
 
 
-def size(genotype: Architecture, input_shape, classes: int) -> float:
+def size(genotype: Architecture, input_shape, num_classes: int) -> float:
     """The size of a genotype in megabytes: by `megabytes`, or by `costs.count` if the genotype has cells."""
     if genotype.cells:
-        return costs.count(genotype, input_shape, classes).bytes / MEGABYTE
+        return costs.count(genotype, input_shape, num_classes).bytes / MEGABYTE
     widths = {stage.cell: stage.widths[0] for stage in genotype.stages}
-    return megabytes(genotype, widths, input_shape, classes)
+    return megabytes(genotype, widths, input_shape, num_classes)
 
 
 # A network has room for a multiple of this number of filters, so that many rounds can use the same network. Filters

@@ -108,13 +108,13 @@ class Strategy:
         """The scale of the distributions in a round. Rounds are counted from 0."""
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
 
-    def check(self, base: Architecture, input_shape, classes: int):
+    def check(self, base: Architecture, input_shape, num_classes: int):
         """Checks that networks of the base network can have `genotype_megabytes` and keep the limit.
 
         # Arguments
             base: The base network.
             input_shape: Height, width and channels of the images.
-            classes: Number of classes.
+            num_classes: Number of classes.
 
         # Raises
             ValueError: If no network can.
@@ -125,13 +125,13 @@ class Strategy:
                 f"max_latency_ms={self.limit.most}: one filter in each layer is predicted to take "
                 f"{self.limit.ms(narrowest):.3f} ms"
             )
-        least = size(narrowest, input_shape, classes)
+        least = size(narrowest, input_shape, num_classes)
         if self.genotype_megabytes is not None and self.genotype_megabytes < least:
             raise ValueError(
                 f"genotype_megabytes={self.genotype_megabytes}: must be at least {least:.4f}, which one filter in each "
                 "layer takes"
             )
-        widest = size(derive(base, np.full(len(base.stages), self._most(base, 1.0))), input_shape, classes)
+        widest = size(derive(base, np.full(len(base.stages), self._most(base, 1.0))), input_shape, num_classes)
         if self.genotype_megabytes is not None and self.genotype_megabytes > widest:
             raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
 
@@ -139,7 +139,7 @@ class Strategy:
         """The largest factor by which the ratios can be multiplied."""
         return MOST_FILTERS / np.max(base_widths(base) * ratios)
 
-    def derive(self, base: Architecture, ratios, input_shape, classes: int) -> Architecture:
+    def derive(self, base: Architecture, ratios, input_shape, num_classes: int) -> Architecture:
         """The genotype of the mean ratios, or of a multiple that has `genotype_megabytes` or keeps the limit."""
         most = self._most(base, ratios)
         if self.limit:
@@ -149,7 +149,7 @@ class Strategy:
             return derive(base, ratios)
 
         def excess(factor):
-            return size(derive(base, ratios * factor), input_shape, classes) - self.genotype_megabytes
+            return size(derive(base, ratios * factor), input_shape, num_classes) - self.genotype_megabytes
 
         return derive(base, ratios * min(_boundary(excess, most), key=lambda factor: abs(excess(factor))))
 

@@ -23,12 +23,12 @@ class Candidates(tf.Module, strategy.Strategy):
         strategy: The `Strategy`.
         base: The base network.
         input_shape: Height, width and channels of the images.
-        classes: Number of classes.
+        num_classes: Number of classes.
     """
 
-    def __init__(self, strategy: Strategy, base: Architecture, input_shape, classes):
+    def __init__(self, strategy: Strategy, base: Architecture, input_shape, num_classes):
         super().__init__()
-        self.strategy, self.base, self.input_shape, self.classes = strategy, base, input_shape, classes
+        self.strategy, self.base, self.input_shape, self.num_classes = strategy, base, input_shape, num_classes
         self.room: tuple[int, ...] = ()
         count = len(base.stages)
         names = base.kind.operations
@@ -68,7 +68,7 @@ class Candidates(tf.Module, strategy.Strategy):
         """The megabytes of the network at the mean ratios. With cells, their expectation over the candidates."""
         if self.base.cells:
             return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
-        return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
+        return megabytes(self.base, self._widths(mean), self.input_shape, self.num_classes)
 
     def _expectation(self, mean):
         """The arguments of `expected_costs.expected`: the space of all widths and the probabilities of its choices."""
@@ -76,7 +76,7 @@ class Candidates(tf.Module, strategy.Strategy):
         space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
         for cell in space.cells:
             weights[cell.name] = tf.ones([len(cell.edges), 1])
-        return space, weights, self.input_shape, self.classes
+        return space, weights, self.input_shape, self.num_classes
 
     def _widths(self, mean):
         widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
@@ -88,7 +88,7 @@ class Candidates(tf.Module, strategy.Strategy):
         if self.base.cells:
             return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
         widths = self._widths(mean)
-        rows = counting.rows(self.base, self.input_shape, self.classes, widths)
+        rows = counting.rows(self.base, self.input_shape, self.num_classes, widths)
         return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
 
     def architecture_loss(self, loss, logits: dict, epoch):
@@ -113,7 +113,7 @@ class Candidates(tf.Module, strategy.Strategy):
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The genotype of the mean ratios, which are in `probabilities`."""
-        return self.strategy.derive(self.base, probabilities["mean"], self.input_shape, self.classes)
+        return self.strategy.derive(self.base, probabilities["mean"], self.input_shape, self.num_classes)
 
 
 class WidthSupernet(supernet.Supernet):
@@ -127,7 +127,7 @@ class WidthSupernet(supernet.Supernet):
     def __init__(self, candidates: Candidates, room):
         candidates.room = tuple(map(int, room))
         space = opened(candidates.base, candidates.room)
-        super().__init__(candidates, space, candidates.input_shape, candidates.classes)
+        super().__init__(candidates, space, candidates.input_shape, candidates.num_classes)
         self.turn = tf.Variable(0, trainable=False, name="turn")
 
     def make_logits(self, shapes):
