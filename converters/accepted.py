@@ -1,4 +1,4 @@
-"""What can be converted: a functional or sequential model of this Keras with one image of a fixed size as its input."""
+"""Checks that a model can be converted: a functional or sequential model of Keras 2 with one image of fixed size."""
 
 import pathlib
 
@@ -14,13 +14,16 @@ _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 
 
 def accepted(model) -> tf.keras.Model:
-    """The model in the form that is converted: its input is one tensor, and it computes in 32 bits.
+    """Checks a model and brings it into the form that is converted.
 
     # Arguments
-        model: What is to be converted.
+        model: The object that the user wants to convert.
+
+    # Returns
+        A Keras model with a single input tensor that computes in 32 bits.
 
     # Raises
-        ConversionError: If it is none that can be converted.
+        ConversionError: If the object is not a model that can be converted.
     """
     _check_kind(model)
     _check_ends(model)
