@@ -7,10 +7,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.converters import copies, flatbuffer
+from larq_nas.converters import flatbuffer
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layers import bitwidths
+from larq_nas.layers import _keras, bitwidths
 from larq_nas.layers.convolutional import Zeroise
 from larq_nas.networks.counting import WORD
 
@@ -97,7 +97,7 @@ def _that_read_signs(model, candidates):
     wanted = set(map(id, candidates))
     tensors = {
         id(node.layer): tf.nest.flatten(node.input_tensors)[0]
-        for node in copies.nodes(model)
+        for node in _keras.nodes(model)
         if id(node.layer) in wanted
     }
     if not tensors:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from larq_nas.converters import copies, interpreter
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.layers import _keras
 
 # Relative size of the change to weights and images, and number of changed copies.
 SHIFT, SHIFTS = 1e-6, 4
@@ -182,7 +183,7 @@ def _first_wrong(model, images, convert, is_wrong):
     """Returns the name of the first layer whose stable outputs differ between file and Keras, or `None`."""
     plain = copies.copied(model, {})
     found = {}
-    for node in copies.nodes(plain):
+    for node in _keras.nodes(plain):
         output = tf.nest.flatten(node.outputs)[0]
         if not node.is_input and output.shape.rank in (2, 4) and output.dtype == tf.float32:
             found.setdefault(node.layer.name, output)

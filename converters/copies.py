@@ -5,6 +5,8 @@ import types
 
 import tensorflow as tf
 
+from larq_nas.layers import _keras
+
 # Layers of these packages can be rebuilt from their configuration. Layers of other packages are shared with the copy.
 _KNOWN = ("keras", "tf_keras", "larq", "larq_nas")
 
@@ -30,13 +32,7 @@ class Held(tf.keras.layers.Layer):
 def is_graph(model) -> bool:
     """Whether a model is fully described by its graph of layers: functional or sequential, with Keras's own `call`."""
     kinds = _FUNCTIONAL, tf.keras.Sequential
-    return bool(getattr(model, "_is_graph_network", False)) and type(model).call in [kind.call for kind in kinds]
-
-
-def nodes(model) -> list:
-    """Returns the nodes (calls of layers) of a functional model, in an order in which they can be computed."""
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in model._nodes_by_depth[depth]]
+    return _keras.has_graph(model) and type(model).call in [kind.call for kind in kinds]
 
 
 def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
@@ -66,7 +62,7 @@ def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
 
     def run(model, inputs, prefix=""):
         tensors = {id(tensor): x for tensor, x in zip(model.inputs, inputs, strict=True)}
-        for node in nodes(model):
+        for node in _keras.nodes(model):
             if node.is_input:
                 continue
             args, kwargs = tf.nest.map_structure(

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.converters import copies
-from larq_nas.layers import bitwidths
+from larq_nas.layers import _keras, bitwidths
 from larq_nas.layers.convolutional import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
 from larq_nas.layers.grouped import ScaledConv2D
 from larq_nas.layers.step_convolution import Step, StepConv2D
@@ -51,8 +51,8 @@ def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf
 
 def _is_shared(model):
     """Whether layers of a model also belong to another model, and thus have nodes outside of this model's graph."""
-    nodes = {id(node) for node in copies.nodes(model)}
-    return any(id(node) not in nodes for layer in model.layers for node in layer._inbound_nodes)
+    nodes = {id(node) for node in _keras.nodes(model)}
+    return any(id(node) not in nodes for layer in model.layers for node in _keras.calls_of(layer))
 
 
 def binary_layers(model) -> list:
@@ -198,7 +198,7 @@ class Links:
     """
 
     def __init__(self, model):
-        nodes = copies.nodes(model)
+        nodes = _keras.nodes(model)
         names = [node.layer.name for node in nodes]
         self.once = {node.layer.name: node.layer for node in nodes if names.count(node.layer.name) == 1}
         self.readers = {name: [] for name in names}
@@ -381,7 +381,7 @@ def _is_too_small(layer, shape):
 def _apart(model, split_all):
     """Makes `_Apart` layers for small feature maps, and for groups that LCE computes as float (or all groups)."""
     found = {}
-    for node in copies.nodes(model):
+    for node in _keras.nodes(model):
         layer = node.layer
         if type(layer) not in (lq.layers.QuantConv2D, ScaledConv2D, XnorConv2D) or not _is_binary(layer):
             continue

@@ -143,17 +143,22 @@ def test_the_architecture_step_computes_no_gradient_of_kernels():
     assert len(_kernel_gradients(_step(model, model._weights_step))) == 4 * 15 + 2 * 3 + 2 + 1
 
 
-def test_a_step_binarizes_each_kernel_once():
+@pytest.mark.parametrize(("step", "other"), [("_architecture_step", "kernel"), ("_weights_step", "choice")])
+def test_a_half_step_calls_the_gradients_that_it_uses(step, other):
     model = _supernet()
-    batch = tf.zeros([2, 8, 8, 1]), tf.zeros([2], tf.int64)
-    step = tf.function(lambda: model.train_step((batch, batch)))
-    calls = [node.attr["f"].func.name for node in step.get_concrete_function().graph.as_graph_def().node]
-    assert sum("_binarize" in name for name in calls) == 15
-    assert sum("_forward" in name for name in calls) == sum("_backward" in name for name in calls) == 30
+    graph = _step(model, getattr(model, step))
+    calls = [node.attr["f"].func.name for node in _needed(graph.node, [])]
+    counts = {name: sum(f"_{name}_gradient" in call for call in calls) for name in ("input", "kernel", "choice")}
+    assert counts == {"input": 15, "kernel": 15, "choice": 15, other: 0}
 
 
 def test_further_cells_of_the_same_shapes_are_not_traced_again():
-    functions = (mixed_edges._forward, mixed_edges._backward, mixed_edges._binarize)
+    functions = (
+        mixed_edges._forward,
+        mixed_edges._input_gradient,
+        mixed_edges._choice_gradient,
+        mixed_edges._kernel_gradient,
+    )
     counts = []
     for layers in (6, 12):
         model = _supernet(filters=3, layers=layers)

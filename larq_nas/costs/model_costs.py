@@ -13,7 +13,7 @@ import math
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.layers import bitwidths
+from larq_nas.layers import _keras, bitwidths
 from larq_nas.layers.convolutional import XnorConv2D
 from larq_nas.networks.counting import CostError, Row
 
@@ -25,13 +25,13 @@ _KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
 
 def rows(model: tf.keras.Model, prefix="", calls=1):
     """An iterator over a `Row` for each layer with weights of a model that is called so often."""
-    if not getattr(model, "_is_graph_network", False):
+    if not _keras.has_graph(model):
         raise CostError(
             f"model {prefix}{model.name}: has no graph of layers; only functional and sequential models of a known "
             "input shape can be counted"
         )
     # A layer may have been called elsewhere, too.
-    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
+    nodes = _keras.nodes(model)
     for layer in model.layers:
         name, own = prefix + layer.name, [node for node in nodes if node.layer is layer]
         if isinstance(layer, tf.keras.Model):

@@ -7,6 +7,7 @@ not be bit-packed.
 import larq as lq
 import tensorflow as tf
 
+from larq_nas.layers import _keras
 from larq_nas.layers.convolutions import conv2d
 from larq_nas.layers.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
 
@@ -136,17 +137,11 @@ def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, 
     return function(x, kernel, strides, "VALID", dilations=rates)
 
 
-class NotCompiled:
-    """A mixin for convolutions in groups, which Keras compiles by XLA.
-
-    On CPUs, the gradient of `conv2d` is a hundred times as fast (`benchmarks/NOTES.md`).
-    """
+class NotCompiled(_keras.NotCompiled):
+    """A mixin for convolutions in groups that are computed by `conv2d`."""
 
     def convolution_op(self, inputs, kernel):
         return conv2d(inputs, kernel, self.strides, self.padding.upper(), self.dilation_rate)
-
-    def _jit_compiled_convolution_op(self, inputs, kernel):
-        return self.convolution_op(inputs, kernel)
 
 
 @register
