@@ -57,8 +57,8 @@ def _check_kind(model):
         raise ConversionError(f"{type(model).__name__} is no model; {_ACCEPTED}")
     if not copies.is_graph(model):
         raise ConversionError(
-            f"{type(model).__name__} {model.name} has no graph of layers, as subclassed models and sequential ones of "
-            f"unknown input shape; {_ACCEPTED} that begins with tf.keras.Input"
+            f"{type(model).__name__} {model.name} has no graph of layers: it is subclassed, or sequential without an "
+            f"input shape; {_ACCEPTED} that begins with tf.keras.Input"
         )
 
 
@@ -69,7 +69,7 @@ def _check_ends(model):
     if not model.inputs[0].dtype.is_floating:
         raise ConversionError(f"the model's input is {model.inputs[0].dtype.name}; accepted are floats")
     if any(tensor.shape.rank < 2 for tensor in model.outputs):
-        raise ConversionError("an output of the model has no axis beside that of the images")
+        raise ConversionError("an output of the model has no axis except the batch axis; accepted are two or more axes")
     if len({id(tensor) for tensor in model.outputs}) < len(model.outputs):
         raise ConversionError("two outputs of the model are the same tensor; leave one out")
     known = {}

@@ -125,9 +125,9 @@ def _look_up(layer, kernel, packed, floats, file):
         packed -= keys
         if any(key in file.miscomputed for key in keys):
             raise ConversionError(
-                f"{layer.name}: Larq Compute Engine computes a binary convolution wrongly that pads with zeros what is "
-                f"smaller than its kernel {layer.kernel_size}, dilated by {layer.dilation_rate}; pad with ones "
-                "(pad_values=1.0) or use a smaller kernel"
+                f"{layer.name}: the binary convolution pads with zeros, and its input is smaller than its kernel "
+                f"{layer.kernel_size}, dilated by {layer.dilation_rate}; Larq Compute Engine computes this wrongly. "
+                "Pad with ones (pad_values=1.0) or use a smaller kernel"
             )
         return dataclasses.replace(row, status=PACKED)
     if keys <= floats:

@@ -81,7 +81,7 @@ def of_file(content, images, names, order) -> list:
         return outputs
     missing = [name for name in names if name not in order]
     if missing:
-        raise ConversionError(f"outputs of the model are equal to others: {', '.join(missing)}; leave them out")
+        raise ConversionError(f"some outputs of the model equal other outputs: {', '.join(missing)}; leave them out")
     return [outputs[order.index(name)] for name in names]
 
 

@@ -43,7 +43,7 @@ def require_lce():
         import larq_compute_engine
     except ImportError:
         raise ConversionError(
-            "Larq Compute Engine is not installed, which only conversion and running a .tflite need: "
+            "Larq Compute Engine is not installed; it is needed to convert models and to run .tflite files: "
             "pip install larq-compute-engine (there are wheels for Linux x86-64, macOS and Windows)"
         ) from None
     return larq_compute_engine

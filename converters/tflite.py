@@ -138,7 +138,7 @@ class Report:
             lines.append(f"Keras and file on {name} inputs: differ by {difference:.1e}, agree on {agreement:.1%}")
         if self.unstable:
             lines.append(
-                f"on {self.unstable:.1%} of the inputs Keras, changed by a millionth, differs from itself, too"
+                f"on {self.unstable:.1%} of the inputs, a change of one in a million also alters the outputs of Keras"
             )
         return "\n".join(lines)
 

@@ -150,7 +150,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
 def _fewer(name, parts, count):
     most = sum(size for _, size in parts[:2])
     if not 2 <= count <= most:
-        raise DatasetError(f"--train_examples={count}: {name} has 2 to {most:,} of them")
+        raise DatasetError(f"--train_examples={count}: accepted for {name} are 2 to {most:,}")
     first = min(max(count - count // 2, count - parts[1][1]), parts[0][1])
     counts = (first, count - first)
     return [(part.take(n), min(n, size)) for (part, size), n in zip(parts, counts, strict=False)] + [parts[2]]
@@ -162,7 +162,7 @@ def _shaped(part, shape, target, central_crop):
     if shape[2] != target[2]:
         colours = {(3, 1): tf.image.rgb_to_grayscale, (1, 3): tf.image.grayscale_to_rgb}
         if (shape[2], target[2]) not in colours:
-            raise DatasetError(f"--channels={target[2]}: the images have {shape[2]}")
+            raise DatasetError(f"--channels={target[2]}: images of {shape[2]} channels cannot be converted to it")
         conversions.append(colours[shape[2], target[2]])
     if central_crop:
         conversions.append(functools.partial(augmentations.shrink, side=2 * target[0]))

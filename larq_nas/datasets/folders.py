@@ -126,7 +126,7 @@ def _parts(root, left_out):
     _check_classes(root, train, kept, 2)
     unknown = sorted(set(test) - set(kept))
     if unknown:
-        raise DatasetError(f"folder:{root}: {folder.name}/ has the class {unknown[0]}, and {train.name}/ has it not")
+        raise DatasetError(f"folder:{root}: {folder.name}/ has the class {unknown[0]}, which {train.name}/ lacks")
     halves = [_divide(files, (0.5, 0.5)) for files in kept.values()]
     parts = [[file for half in halves for file in half[index]] for index in range(2)]
     parts.append([file for files in test.values() for file in files])

@@ -108,7 +108,7 @@ def parse(output: str) -> dict:
         }
     except (IndexError, KeyError, TypeError, ValueError):
         raise BenchmarkError(
-            f"the output of {PROGRAM} was not understood; its version must be that of pip show larq-compute-engine"
+            f"the output of {PROGRAM} was not understood; use the version that pip show larq-compute-engine prints"
         ) from None
 
 

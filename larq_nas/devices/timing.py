@@ -124,7 +124,7 @@ class _Host:
         warnings = devices.warnings(device, self.threads)
         self.threads = options.threads
         if device["machine"] not in ("arm64", "aarch64"):
-            warnings.append("host: LCE has portable kernels only for this machine; they say nothing about those of ARM")
+            warnings.append("host: LCE only has portable kernels for this machine; their times say nothing about ARM")
         end = time.perf_counter() + options.timeout
         indirect = options.use_indirect_bgemm
         if indirect is None:

@@ -195,7 +195,7 @@ class Run:
         rows = [row for row in table if self._numbers(row)["epoch"] < first_epoch]
         if first_epoch == 0 and len(table) > 1:
             raise RunError(
-                f"{self.backup}: holds no epoch of the {len(table)} that {self.metrics_csv.name} says are finished; "
+                f"{self.backup}: holds none of the {len(table)} epochs that {self.metrics_csv.name} lists as finished; "
                 "start again with --overwrite"
             )
         if not rows:

@@ -63,7 +63,7 @@ def difference(then: dict, now: dict) -> str:
     found = [class_difference(then, now)] if class_difference(then, now) else []
     old, new = then.get("origin"), now["origin"]
     if old is None and "files" in new:
-        found.append("an earlier version, which split folders otherwise, has not noted its files")
+        found.append("an earlier version, which split folders differently, did not record the files")
     if old is None or old == new:
         return ", ".join(found)
     if "files" in old and "files" in new:
