@@ -1,6 +1,6 @@
-"""From command lines to configurations: flags, which are the fields of configurations, and recipes.
+"""Parsing command lines to configurations. Each field of a configuration is a flag.
 
-A recipe is a flag file that is found by name.
+A recipe is a flag file of this package, which is found by its name.
 
 ```python
 from larq_nas import flags

@@ -1,4 +1,4 @@
-"""From the words of a command line to the configuration of a command."""
+"""Parsing the words of a command line to the configuration of a command."""
 
 import contextlib
 import dataclasses
@@ -23,11 +23,11 @@ Error = absl_flags.Error
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What a command line says.
+    """A parsed command line.
 
     # Arguments
         config: The configuration of the command.
-        recipe: Name of the recipe that was taken since the command line names none, or `None`.
+        recipe: The name of the recipe that was chosen automatically, or `None` if there is none.
         verbosity: The value of `--verbosity`, or `None` if it is not given.
     """
 
@@ -37,23 +37,23 @@ class CommandLine:
 
 
 def define(command: str, words=()) -> tuple:
-    """The flags of a command.
+    """Defines the flags of a command.
 
     # Arguments
         command: One of `COMMANDS`.
-        words: The words of the command line, on which the flags may depend: those of a search are its method's.
+        words: The words of the command line. The flags depend on them, e.g. those of a search on its `--method`.
 
     # Returns
-        An `absl.flags.FlagValues`, and the class of the configuration of the command.
+        An `absl.flags.FlagValues` and the class of the configuration of the command.
     """
-    selected = _selected(words)
-    config = _class_for(command, selected)
+    words, _, _ = _resolved(command, words)
+    config = _class_for(command, _selected(words))
     values = definitions.define(config)
     if command == "benchmark":
-        text = "time the operations of --method, for search --latency_table"
+        text = "time the operations of --method instead of files, for --latency_table of a search"
         absl_flags.DEFINE_bool("profile_operations", False, text, flag_values=values)
     if hasattr(config, "method"):
-        text = "the search method" if command == "search" else "whose operations"
+        text = "the search method" if command == "search" else "the search method whose operations are timed"
         absl_flags.DEFINE_enum("method", "bnas", methods.names(), text, flag_values=values)
     return values, config
 
@@ -69,9 +69,9 @@ def _class_for(command, selected):
 
 
 def _selected(words):
-    """The flags on which the flags of a command and its recipe depend."""
+    """Parses the flags on which the other flags of a command and its recipe depend."""
     values = absl_flags.FlagValues()
-    # Otherwise the first word that is no flag would end the flags.
+    # Without this, parsing would end at the first word that is not a flag.
     values.set_gnu_getopt(True)
     absl_flags.DEFINE_enum("method", "bnas", methods.names(), "", flag_values=values)
     absl_flags.DEFINE_string("dataset", "digits", "", flag_values=values)
@@ -83,27 +83,24 @@ def _selected(words):
 
 
 def parse(command: str, words, genotype: Architecture | None = None) -> CommandLine:
-    """Reads a command line.
+    """Parses a command line.
 
     # Arguments
         command: One of `COMMANDS`.
         words: The words after the command.
-        genotype: What is trained, if it has no name on the command line.
+        genotype: The genotype of a training, if the command line does not name it. It decides which recipe is chosen.
 
     # Returns
         A `CommandLine`.
 
     # Raises
-        Error: If a flag is unknown, or its value is not accepted.
-        OptionError: If values do not fit together.
+        Error: If a flag is unknown, or if its value is not accepted.
+        OptionError: If the values of flags do not fit together.
     """
-    words = _joined(words)
-    own = _selected([word for word in words if not _names_flag_file(word)])
-    beginning = recipe_files.beginning_for(genotype) if genotype else _beginning(command, own)
-    words = [_with_path(command, word, beginning) for word in words]
+    words, beginning, dataset = _resolved(command, words, genotype)
     recipe, given = None, words
     if command in ("search", "train") and not any(map(_names_flag_file, words)):
-        recipe = recipe_files.default(command, own.dataset, beginning)
+        recipe = recipe_files.default(command, dataset, beginning)
         if recipe is not None:
             given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
     values, config = define(command, given)
@@ -120,19 +117,19 @@ def parse(command: str, words, genotype: Architecture | None = None) -> CommandL
 
 
 def configure(command: str, **values) -> options.Config:
-    """The configuration of a command, as the command line makes it: with the recipe that suits the data.
+    """Makes the configuration of a command as the command line does, including the recipe for the data set.
 
     # Arguments
         command: One of `COMMANDS`.
         values: The values of flags, by name.
 
     # Returns
-        The configuration: a subclass of `options.Config`.
+        The configuration, an instance of a subclass of `options.Config`.
 
     # Raises
-        OptionError: If a flag is unknown, or its value is not accepted.
+        OptionError: If a flag is unknown, or if its value is not accepted.
     """
-    # An architecture stands for itself, and has no text.
+    # An architecture cannot be written as a word of a command line, so a placeholder is parsed instead.
     architectures = {name: value for name, value in values.items() if isinstance(value, Architecture)}
     words = [_word(name, value) for name, value in values.items() if name not in architectures and value is not None]
     words += [f"--{name}={_UNNAMED}" for name in architectures]
@@ -142,7 +139,7 @@ def configure(command: str, **values) -> options.Config:
         raise options.OptionError(str(error).splitlines()[0]) from None
 
 
-# In the place of the name of a genotype that has none.
+# The placeholder for a genotype that has no name.
 _UNNAMED = "architecture"
 
 
@@ -152,8 +149,16 @@ def _word(name, value):
     return f"--{name}={value}"
 
 
+def _resolved(command, words, genotype=None):
+    """The words with paths instead of names of recipes, the beginning of the names of recipes, and the data set."""
+    words = _joined(words)
+    own = _selected([word for word in words if not _names_flag_file(word)])
+    beginning = recipe_files.beginning_for(genotype) if genotype else _beginning(command, own)
+    return [_with_path(command, word, beginning) for word in words], beginning, own.dataset
+
+
 def _joined(words):
-    """The words, with the value of `--flagfile` in the same one."""
+    """Joins `--flagfile` and its value to one word."""
     words = list(words)
     for index, word in reversed(list(enumerate(words[:-1]))):
         if word.lstrip("-") == "flagfile" and word.startswith("-"):
@@ -166,14 +171,14 @@ def _names_flag_file(word):
 
 
 def _beginning(command, selected):
-    """The beginning of the names of the recipes that suit a command line."""
+    """The beginning of the names of the recipes for a command line, e.g. `"bnas"`."""
     if command == "train" and selected.genotype:
         return recipe_files.beginning_for(os.path.expanduser(selected.genotype))
     return recipe_files.beginning_of(selected.method, selected.binarize)
 
 
 def _with_path(command, word, beginning):
-    """The word; that of a recipe with its path."""
+    """Replaces the name of a recipe in `--flagfile=NAME` by its path. Other words are returned as they are."""
     _, equals, name = word.partition("=")
     if not _names_flag_file(word) or not equals or os.path.isfile(os.path.expanduser(name)):
         return word
@@ -185,20 +190,20 @@ def _with_path(command, word, beginning):
 
 
 def _explained(command, config, error):
-    """The error about an unknown flag, which may be one of another method."""
-    # As `--no…`, flags are switched off.
+    """The error about an unknown flag. If the flag belongs to another method, the error says so."""
+    # `--noNAME` is the negation of the flag `--NAME`.
     names = {name for cls in _classes() for name in options.options(cls)}
     name = error.flagname if error.flagname in names else error.flagname.removeprefix("no")
     others = [cls.method for cls in _classes() if name in options.options(cls)]
     if config is configs.BenchmarkConfig and (others or name == "method"):
-        return Error(f"--{name}: is for --profile_operations, whose files are made here")
+        return Error(f"--{name}: is only for --profile_operations, which makes its own files")
     if hasattr(config, "method") and others:
         return Error(f"--{name} is no flag of --method={config.method}, but of {', '.join(others)}")
     return error
 
 
 def _classes():
-    """The configurations of all methods that can be loaded."""
+    """The classes of the configurations of all methods that can be loaded."""
     found = []
     for name in methods.names():
         with contextlib.suppress(methods.MethodError):
@@ -207,11 +212,11 @@ def _classes():
 
 
 def _fit_to_epochs(found, given):
-    """Lets a number of epochs on the command line win over the length that a recipe has."""
+    """Gives `--epochs` of the command line precedence over the length that a recipe sets by `--steps`."""
     if "epochs" not in given or "steps" not in found:
         return
     if "steps" not in given:
         found["steps"] = None
-    # Of a training, it may be a part of an epoch.
+    # In a search, the warm-up is a whole number of epochs. In a training, it is a float and is left alone.
     if "warmup_epochs" not in given and isinstance(found.get("warmup_epochs"), int):
         found["warmup_epochs"] = min(found["warmup_epochs"], found["epochs"] // 3)

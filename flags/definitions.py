@@ -1,4 +1,4 @@
-"""The absl flags of a class of configurations: a flag for each field."""
+"""Defining and reading the absl flags of a class of configurations, which has a flag for each field."""
 
 import copy
 import dataclasses
@@ -17,13 +17,13 @@ def define(config: type) -> absl_flags.FlagValues:
         config: A subclass of `options.Config`.
 
     # Returns
-        A new `absl.flags.FlagValues`, to be called with the words of a command line. absl's own `--verbosity` is there
-        beside the flags of the fields.
+        A new `absl.flags.FlagValues`. Call it with the words of a command line to parse them. In addition to the flags
+        of the fields, it has the flag `--verbosity` of absl.
     """
     values = absl_flags.FlagValues()
     for field in dataclasses.fields(config):
         _define(config, field, values)
-    # It sets the level of absl's logging, and keeps what an earlier command line said.
+    # `--verbosity` is a global flag of absl, which still has the value of an earlier command line.
     verbosity = copy.deepcopy(absl_flags.FLAGS["verbosity"])
     verbosity.unparse()
     absl_flags.DEFINE_flag(verbosity, values)
@@ -66,7 +66,15 @@ def _converted(value, kind):
 
 
 def read(config: type, values: absl_flags.FlagValues) -> dict:
-    """The values of flags that were parsed, as the fields of a class of configurations have them."""
+    """Reads the values of parsed flags as values of the fields of a configuration.
+
+    # Arguments
+        config: The subclass of `options.Config` whose flags were defined.
+        values: The flags after parsing.
+
+    # Returns
+        A dictionary of the names of the fields to their values.
+    """
     found = {}
     for name, option in options.options(config).items():
         value = _converted(values[name].value, options.kind_of(config, name))

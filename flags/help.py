@@ -1,4 +1,4 @@
-"""What `larq_nas COMMAND --help` prints."""
+"""The text that `larq_nas COMMAND --help` prints."""
 
 from larq_nas import options
 from larq_nas.flags import command_line
@@ -6,33 +6,33 @@ from larq_nas.flags.recipe_files import recipes
 
 
 def usage(command: str, words, summary: str) -> str:
-    """The flags of a command under headings, with their defaults and accepted values.
+    """Lists the flags of a command under headings, with their defaults and accepted values.
 
     # Arguments
         command: Name of the command.
-        words: The words of the command line: those of a search name its method.
-        summary: What the command does.
+        words: The words of the command line, on which the flags may depend, e.g. `--method=bars`.
+        summary: A line that says what the command does.
 
     # Returns
-        Lines of text.
+        The text.
     """
     values, config = command_line.define(command, words)
     lines, known = [f"usage: larq_nas {command} [--flag=value ...]", "", summary], options.options(config)
-    # What other flags depend on comes first.
+    # Flags on which other flags depend come first.
     selectors = [name for name in values if name not in known and name not in ("verbosity", "v")]
     headings = {command: [_line(values[name]) for name in selectors]} if selectors else {}
     for name in known:
         headings.setdefault(options.heading_of(config, name), []).append(_line(values[name]))
     for heading, described in headings.items():
         lines += ["", f"{heading}:", *described]
-    lines += ["", "  --verbosity: 0 shows what is being done, 1 the traceback of an error, too"]
+    lines += ["", "  --verbosity: 0 shows further messages, 1 also shows the traceback of an error"]
     shipped = recipes(command)
     if shipped:
         lines += [
             "",
-            "Without --flagfile, the recipe METHOD_cifar10 or METHOD_imagenet is taken for these data sets,",
-            "METHOD_quickstart for digits, and METHOD_images for others, as far as they are there.",
-            f"  --flagfile: a file of flags, or one of the recipes {', '.join(shipped)}",
+            "Without --flagfile, the recipe for the data set is used, if there is one: METHOD_cifar10 for cifar10,",
+            "METHOD_imagenet for imagenet2012, METHOD_quickstart for digits, and METHOD_images for other data sets.",
+            f"  --flagfile: file of flags, or one of the recipes {', '.join(shipped)}",
         ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The shipped recipes: flag files that are found by name."""
+"""The recipes of larq_nas: flag files that are found by name."""
 
 import pathlib
 
@@ -7,34 +7,37 @@ from larq_nas.networks import chains
 from larq_nas.space.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
-# Data set -> the end of the name of its recipes; that of others is "images".
+# Data set -> the end of the names of its recipes. The recipes for other data sets end in "images".
 _KNOWN = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstart"}
 
 
 def recipes(command: str) -> list:
-    """Names of the recipes of a command."""
+    """The names of the recipes of a command, sorted."""
     return sorted(path.stem for path in (FOLDER / command).glob("*.flags"))
 
 
 def recipe_path(command: str, name: str) -> pathlib.Path:
-    """The flag file of a recipe of a command."""
+    """The path of the flag file of a recipe of a command."""
     return FOLDER / command / f"{name}.flags"
 
 
 def find(command: str, name: str, beginning: str) -> str | None:
-    """The recipe of a command that a name means, which may lack its beginning; `None` if there is none.
+    """Finds a recipe by its name, which may lack its beginning.
 
     # Arguments
         command: Name of the command.
-        name: The name, e.g. `"quickstart"` or `"bnas_quickstart"`.
-        beginning: The beginning of the names of the recipes, e.g. `"bnas"`; see `beginning_of`.
+        name: The name of the recipe, e.g. `"quickstart"` or `"bnas_quickstart"`.
+        beginning: The beginning to add to the name, e.g. `"bnas"`, see `beginning_of`.
+
+    # Returns
+        The whole name of the recipe; `None` if there is no such recipe.
     """
     names = (f"{beginning}_{name}", f"{beginning.removesuffix('_real')}_{name}", name)
     return next((found for found in names if found in recipes(command)), None)
 
 
 def default(command: str, dataset: str, beginning: str) -> str | None:
-    """The recipe for a data set; `None` if the defaults are its recipe."""
+    """The name of the recipe for a data set; `None` if there is none, or if the defaults of the flags are it."""
     name = _KNOWN.get(dataset.partition(":")[0], "images")
     if (beginning, name) == ("bnas", "cifar10"):
         return None
@@ -43,7 +46,7 @@ def default(command: str, dataset: str, beginning: str) -> str | None:
 
 
 def beginning_of(method: str, binary: bool) -> str:
-    """The beginning of the names of the recipes of a method, which may have others for real-valued networks."""
+    """The beginning of the names of the recipes of a method for binary or for real-valued networks."""
     return method if binary else f"{method}_real"
 
 
@@ -51,15 +54,18 @@ def beginning_for(genotype: str | Architecture) -> str:
     """The beginning of the names of the recipes for the training of a network.
 
     # Arguments
-        genotype: A genotype, a path of one, or the name of a network of the zoo.
+        genotype: A genotype, the path of a file, or the name of a network of the zoo.
+
+    # Returns
+        The beginning, e.g. `"bnas"`.
     """
     if not isinstance(genotype, Architecture):
         if genotype in zoo.VARIANTS and genotype not in zoo.GENOTYPES:
-            # The authors of BARS trained the other networks of the zoo, too.
+            # The authors of BARS also trained the other networks of the zoo.
             return "dms" if genotype in chains.WIDTHS else "bars"
         try:
             genotype = zoo.genotype(genotype) if genotype in zoo.GENOTYPES else Architecture.load(genotype)
         except ArchitectureError:
-            # The command says what is wrong with it.
+            # The command will report what is wrong with the genotype.
             return "bnas"
     return beginning_of(genotype.kind.method, genotype.binary)

@@ -17,7 +17,7 @@ import sys
 
 __version__ = "0.1.0"
 
-# Public names that are no modules -> the module of each.
+# Public names that are not modules -> the module that defines the name.
 _NAMES = {
     "Architecture": "larq_nas.space.architecture",
     "SearchConfig": "larq_nas.configs",
@@ -37,13 +37,14 @@ __all__ = sorted([*_NAMES, *_MODULES])
 
 
 def _use_keras_2():
-    # Larq and Larq Compute Engine are written for Keras 2. TensorFlow decides on the first use of `tf.keras`
-    # which Keras that is, and reads this variable to do so (a no-op on TensorFlow 2.15, which has only Keras 2).
+    # Larq and Larq Compute Engine need Keras 2. TensorFlow reads this variable on the first use of `tf.keras` to choose
+    # between Keras 2 and Keras 3. The variable has no effect on TensorFlow 2.15, which has only Keras 2.
     tensorflow = sys.modules.get("tensorflow")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if tensorflow is None:
         return
-    # `import tensorflow.keras.x` goes where TensorFlow was told on its own import, `tf.keras.x` where it is told now.
+    # `import tensorflow.keras.x` follows the value of the variable when TensorFlow was imported, `tf.keras.x` the value
+    # that the variable has now.
     decided = getattr(tensorflow, "_tf_uses_legacy_keras", True) or tensorflow.__version__.startswith("2.15.")
     if not decided or not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
         raise ImportError(
@@ -53,9 +54,9 @@ def _use_keras_2():
 
 
 def _use_onednn():
-    # TensorFlow switches oneDNN on by itself only on some processors of this kind, and all were measured to be faster
-    # with it. The variable is read when TensorFlow is loaded. That some gradients exist only there, no operation of
-    # larq_nas depends on.
+    # TensorFlow enables oneDNN by default only on some x86-64 processors, but oneDNN was faster on all that were
+    # measured. TensorFlow reads the variable while it is loaded. Some gradients exist only in oneDNN, but no operation
+    # of larq_nas depends on these gradients.
     if "tensorflow" not in sys.modules and platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 

@@ -1,4 +1,4 @@
-"""`larq_nas COMMAND --flags`: finds the command, reads its flags, and turns an error into one line."""
+"""The command line `larq_nas COMMAND --flags`: finds the command, parses its flags, and prints an error in one line."""
 
 import contextlib
 import difflib
@@ -18,22 +18,27 @@ from larq_nas import configs, flags, quiet, versions, zoo
 from larq_nas.options import OptionError
 
 COMMANDS = {
-    "search": "search an architecture for binary networks",
-    "train": "train the network of a genotype or of the zoo",
-    "convert": "write a trained network as a bit-packed .tflite, with a report",
-    "evaluate": "accuracy of a trained network and of its .tflite",
+    "search": "search for the architecture of a binary network",
+    "train": "train the network of a genotype, or a network of the zoo",
+    "convert": "convert a trained network to a bit-packed .tflite file, with a report",
+    "evaluate": "measure the accuracy of a trained network and of its .tflite file",
     "benchmark": "time .tflite files on this machine or on a device",
-    "costs": "count operations, parameters and bytes of a genotype's network",
+    "costs": "count the operations, parameters and bytes of a network",
     "zoo": "list the networks of the zoo",
 }
-# On at most so many cores, operations on so many images are faster side by side, one thread each, than split; larger
-# ones are not (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured: TensorFlow decides there.
+# On at most this many cores, and with at most this many images in a batch, it is faster to run several operations at
+# the same time, with one thread each, than to split each operation among threads. With larger batches it is not
+# (benchmarks/NOTES.md, "Threads and oneDNN"). More cores were not measured. There, TensorFlow decides.
 FEW_CORES, SMALL_BATCH = 2, 32
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
 def run(argv=None):
-    """Runs a command line and exits with its code."""
+    """Runs a command line and exits with its exit code.
+
+    # Arguments
+        argv: The words after the name of the program; those of `sys.argv` by default.
+    """
     code = 0
     try:
         code = main(sys.argv[1:] if argv is None else argv)
@@ -46,7 +51,7 @@ def run(argv=None):
         code = EXIT_FAILED
     else:
         sys.exit(code)
-    # Python flushes once more when it ends.
+    # Python flushes stdout again when it exits, and would report the closed pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
@@ -55,10 +60,10 @@ def main(argv) -> int:
     """Runs a command line.
 
     # Arguments
-        argv: The words after the program's name.
+        argv: The words after the name of the program.
 
     # Returns
-        The exit code: 0 done, 1 bad flags, 2 unknown command, 3 any other failure.
+        The exit code: 0 for success, 1 for bad flags, 2 for an unknown command, 3 for any other failure.
     """
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(_usage())
@@ -76,15 +81,15 @@ def main(argv) -> int:
 
 
 def load_tensorflow(batch_size: int | None = None):
-    """Imports TensorFlow as the commands do: quiet, and with threads that suit the batches.
+    """Imports TensorFlow as the commands do: without messages, and with a number of threads that suits the batches.
 
-    The environment may overrule both.
+    The environment variables `TF_CPP_MIN_LOG_LEVEL` and `TF_NUM_INTRAOP_THREADS` have precedence if they are set.
 
     # Arguments
-        batch_size: Images in a batch of a search or training.
+        batch_size: Number of images in a batch of a search or training.
 
     # Returns
-        The module.
+        The module `tensorflow`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if _cores() <= FEW_CORES and batch_size is not None and batch_size <= SMALL_BATCH:
@@ -95,12 +100,12 @@ def load_tensorflow(batch_size: int | None = None):
 
 
 def _cores():
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _with_errors_of_flags(command, function):
-    """The exit code that a function returns, or that of bad flags, which are named in one line."""
+    """Returns the exit code of a function. Errors of flags are printed in one line, with an exit code of their own."""
     try:
         return function()
     except (flags.Error, OptionError, UnicodeDecodeError) as error:
@@ -122,10 +127,10 @@ def _call(command, line):
             goes_on = f"; the same command{again} goes on after the last finished {config.unit}"
         _say(f"{command}: interrupted{goes_on}")
         return EXIT_FAILED
-    # Rich ends a process whose output nobody reads any more.
+    # Rich raises SystemExit if the output is closed.
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) or isinstance(error, BrokenPipeError) and _output_is_closed():
-            # Nobody reads what such a command only shows; other commands are not done.
+            # A command without a run directory only prints, so it is done. Other commands have failed.
             return EXIT_FAILED if hasattr(config, "run_dir") else 0
         if (line.verbosity or 0) > 0:
             traceback.print_exc()
@@ -141,14 +146,14 @@ def _run_command(command, config, verbosity):
         absl_logging.set_verbosity(absl_logging.ERROR)
     if not _is_light(command, config):
         versions.check_tensorflow()
-        # Its warnings speak of TensorFlow's own insides.
+        # The warnings of TensorFlow are about its internals.
         load_tensorflow(getattr(config, "batch_size", None)).get_logger().setLevel("ERROR")
     function = commands.list_zoo if command == "zoo" else getattr(commands, command)
     function(config)
 
 
 class _Printer(logging.Handler):
-    """Prints the messages of the library on stdout, whatever stdout is meanwhile."""
+    """Prints the log messages of the library on the present `sys.stdout`."""
 
     def emit(self, record):
         print(record.getMessage(), flush=True)
@@ -156,7 +161,7 @@ class _Printer(logging.Handler):
 
 @contextlib.contextmanager
 def _shown(verbosity):
-    """Prints what the library logs."""
+    """Prints the log messages of the library within the context."""
     logger, handler = logging.getLogger("larq_nas"), _Printer()
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO if verbosity is None else logging.DEBUG)
@@ -170,12 +175,12 @@ def _shown(verbosity):
 
 
 def _is_light(command, config):
-    """Whether a command does without TensorFlow."""
+    """Whether a command does not need TensorFlow."""
     if command == "zoo":
         return not config.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(config.pattern))
     if command == "costs":
         return config.genotype not in zoo.VARIANTS or config.genotype in zoo.GENOTYPES
-    # A benchmark needs none of it on a device, and on this machine LCE takes care of it.
+    # A benchmark on a device does not need TensorFlow. On this machine, LCE imports it.
     from larq_nas.tasks.benchmark import zoo_name
 
     return (
@@ -185,7 +190,7 @@ def _is_light(command, config):
 
 @contextlib.contextmanager
 def _termination_as_interruption():
-    """Lets SIGTERM end a command as Ctrl-C does, so that it says how to go on and frees its directory."""
+    """Makes SIGTERM end a command like Ctrl-C, so that the command says how to continue and releases its directory."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -201,18 +206,18 @@ def _termination_as_interruption():
 
 
 def _output_is_closed():
-    """Whether nobody reads stdout any more, as in `larq_nas costs | head`."""
+    """Whether the reader of stdout has closed it, as in `larq_nas costs | head`."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, ValueError):  # There is no stdout, or none of the system's.
+    except (AttributeError, ValueError):  # There is no stdout, or it has no file descriptor.
         return False
 
 
 def _one_line(error):
-    # Errors that were raised for the user say it all; others gain the name of their kind.
-    # TensorFlow wraps an error of an image that cannot be read in one of its own.
+    # Errors of larq_nas are written for users. The messages of other errors get the name of the class.
+    # TensorFlow wraps a `DatasetError` about an unreadable image in an error of its own.
     unreadable = re.search(r"DatasetError: (.+)", str(error))
     if unreadable:
         return unreadable[1]

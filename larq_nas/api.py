@@ -1,7 +1,8 @@
 """The tasks as functions for Keras users: `larq_nas.search`, `train`, `convert`, `evaluate` and `benchmark`.
 
-Each does what the command of the same name does. It takes a configuration, or the values of the command's flags, with
-which the recipe for the data is taken as on the command line.
+Each function does what the command of the same name does. It takes either a configuration or the values of the flags of
+the command. In the second case, the other flags get their values from the recipe for the data set, as on the command
+line.
 
 ```python
 import larq_nas
@@ -12,25 +13,25 @@ conversion = larq_nas.convert(run_dir="runs/train")
 larq_nas.evaluate(run_dir="runs/train")  # {"examples": …, "keras_accuracy": …, …}
 ```
 
-What they do is logged under the name `larq_nas`: `logging.basicConfig(level="INFO")` shows it.
+The functions log their progress under the name `larq_nas`. To see the log, call `logging.basicConfig(level="INFO")`.
 """
 
 from larq_nas import configs, flags
 
 
 def search(config: configs.SearchConfig | None = None, **values):
-    """Searches the space of a method; leaves `genotype.json` in the run directory.
+    """Searches the space of a method and writes `genotype.json` to the run directory.
 
     # Arguments
         config: The configuration of a method, e.g. a `methods.bnas.BnasConfig`.
-        values: In place of a configuration, the values of flags of `larq_nas search`, by name.
+        values: Values of flags of `larq_nas search`, by name, instead of a configuration.
 
     # Returns
         The genotype, an `Architecture`.
 
     # Raises
         OptionError: If a value is not accepted.
-        ValueError: If the search cannot be done; a subclass of it says why.
+        ValueError: If the search cannot be done. The message says why.
     """
     from larq_nas.tasks import search
 
@@ -38,19 +39,19 @@ def search(config: configs.SearchConfig | None = None, **values):
 
 
 def train(config: configs.TrainConfig | None = None, **values):
-    """Trains the network of a genotype or of the zoo; leaves `weights.h5` in the run directory.
+    """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
         config: The configuration.
-        values: In place of a configuration, the values of flags of `larq_nas train`, by name. The `genotype` may be an
-            `Architecture`.
+        values: Values of flags of `larq_nas train`, by name, instead of a configuration. The value of `genotype` may
+            also be an `Architecture`.
 
     # Returns
         The trained network, a Keras model.
 
     # Raises
         OptionError: If a value is not accepted.
-        ValueError: If the training cannot be done; a subclass of it says why.
+        ValueError: If the training cannot be done. The message says why.
     """
     from larq_nas.tasks import train
 
@@ -58,18 +59,18 @@ def train(config: configs.TrainConfig | None = None, **values):
 
 
 def convert(config: configs.ConvertConfig | None = None, **values):
-    """Converts a trained network; leaves `model.tflite` and `model.report.json` in its run directory.
+    """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 
     # Arguments
         config: The configuration.
-        values: In place of a configuration, the values of flags of `larq_nas convert`, by name.
+        values: Values of flags of `larq_nas convert`, by name, instead of a configuration.
 
     # Returns
-        A `converters.tflite.Conversion`: the content of the file and its report.
+        A `converters.tflite.Conversion`, which holds the content of the file and the report.
 
     # Raises
         OptionError: If a value is not accepted.
-        ConversionError: If the file would not be what was asked for, e.g. if a binary convolution is not bit-packed.
+        ConversionError: If the file would not be as configured, e.g. if a binary convolution is not bit-packed.
         ValueError: If there is no finished training in the run directory.
     """
     from larq_nas.tasks import convert
@@ -78,19 +79,20 @@ def convert(config: configs.ConvertConfig | None = None, **values):
 
 
 def evaluate(config: configs.EvaluateConfig | None = None, **values) -> dict:
-    """Measures the test accuracy of a trained network and of its `.tflite`; leaves `evaluation.json`.
+    """Measures the test accuracy of a trained network and of its `.tflite` file, and writes `evaluation.json`.
 
     # Arguments
         config: The configuration.
-        values: In place of a configuration, the values of flags of `larq_nas evaluate`, by name.
+        values: Values of flags of `larq_nas evaluate`, by name, instead of a configuration.
 
     # Returns
-        The number of `examples`, the `keras_accuracy` and, if there is a file, the `tflite_accuracy` and the share of
-        examples in which both agree, `agreement`.
+        A dictionary with the number of `examples` and the `keras_accuracy`. If there is a `.tflite` file, it also has
+        the `tflite_accuracy` and the `agreement`, the share of examples for which both predict the same class.
 
     # Raises
         OptionError: If a value is not accepted.
-        ValueError: If there is no finished training in the run directory, or its data have changed.
+        ValueError: If there is no finished training in the run directory, or if the classes or the shape of the images
+            of its data set have changed.
     """
     from larq_nas.tasks import evaluate
 
@@ -102,11 +104,11 @@ def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = N
 
     # Arguments
         config: A `BenchmarkConfig`, or a `configs.ProfileConfig`.
-        values: In place of a configuration, the values of flags of `larq_nas benchmark`, by name.
+        values: Values of flags of `larq_nas benchmark`, by name, instead of a configuration.
 
     # Returns
-        What was measured of each file, see `timing.summarize`, by the name of the file; a `latency.Table` of
-        operations.
+        For files, a dictionary of their names to the results, see `timing.summarize`. For the operations of a method,
+        a `latency.Table`.
 
     # Raises
         OptionError: If a value is not accepted.

@@ -1,8 +1,8 @@
-"""How long networks take on a device, predicted from a table of its operations.
+"""Predicting the latency of networks on a device from a table of the latencies of operations.
 
-`larq_nas benchmark --profile_operations --method=…` measures the operations of a method's space on a device, each in
-files of its own, and leaves a table. What a network takes is the sum of its operations; what was not measured is fitted
-to what was.
+`larq_nas benchmark --profile_operations --method=…` measures the operations of the space of a method on a device and
+writes a table. Each operation is measured in files of its own. The latency of a network is the sum over its operations.
+The latency of an operation that was not measured is fitted to the measured ones.
 
 ```python
 from larq_nas import latency, zoo
@@ -29,25 +29,25 @@ from larq_nas.networks.counting import WORD, Block
 from larq_nas.space.architecture import Architecture
 
 SCHEMA = 1
-# Kinds of operations that are a binary convolution with what belongs to it.
+# Kinds of operations that consist of a binary convolution and the layers that belong to it.
 BINARY = ("binary", "residual", "step", "preprocess")
-# The longest time of an operation that is believed: a day.
+# The longest accepted time of an operation: a day.
 MOST_MS = 86_400_000.0
 
 
 class LatencyError(ValueError):
-    """A table cannot be used; the message says what to do."""
+    """A latency table cannot be used. The message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """Milliseconds of operations on a device.
+    """A table of the milliseconds of operations on a device.
 
     # Arguments
-        measured: `Block` to milliseconds.
-        overhead: Milliseconds of a network without operations.
-        device: What is known of the device.
-        options: How it was measured.
+        measured: A dictionary of each measured `Block` to its milliseconds.
+        overhead: The milliseconds of a network without operations.
+        device: A description of the device.
+        options: The options of the measurement.
     """
 
     measured: dict
@@ -56,7 +56,13 @@ class Table:
     options: dict = dataclasses.field(default_factory=dict)
 
     def ms(self, block: Block) -> float:
-        """Milliseconds of an operation, measured or else fitted.
+        """The milliseconds of an operation. If the operation was not measured, they are fitted.
+
+        # Arguments
+            block: The operation.
+
+        # Returns
+            The milliseconds, a float.
 
         # Raises
             LatencyError: If no operation of its kind was measured.
@@ -64,22 +70,28 @@ class Table:
         return self.measured[block] if block in self.measured else float(self.fitted(block))
 
     def fitted(self, block: Block):
-        """Milliseconds of an operation, as a function of its size that was fitted to all measured ones of its kind.
+        """Predicts the milliseconds of an operation from its size, by a fit to the measured operations of its kind.
 
         # Arguments
-            block: The operation; `inputs` and `filters` may be tensors.
+            block: The operation. Its `inputs` and `filters` may be tensors.
 
         # Returns
-            A number, or a tensor.
+            The milliseconds: a float, or a tensor if `inputs` or `filters` is one.
+
+        # Raises
+            LatencyError: If no operation of its kind was measured.
         """
         terms = zip(self._coefficients(block.kind), features(block), strict=True)
         return sum(coefficient * value for coefficient, value in terms if coefficient)
 
     def ms_of(self, operator):
-        """Milliseconds of a convolution of a file, with what belongs to it, or `None` of any other operator.
+        """The milliseconds of a convolution in a `.tflite` file, including the layers that belong to it.
 
         # Arguments
             operator: A `converters.flatbuffer.Operator`.
+
+        # Returns
+            The milliseconds, or `None` if the operator is no convolution or dense layer of a measured kind.
         """
         kinds = {"LceBconv2d": BINARY, "CONV_2D": ("float",), "FULLY_CONNECTED": ("dense",)}.get(operator.name, ())
         kind = next((kind for kind in kinds if kind in self._fits), None)
@@ -90,7 +102,19 @@ class Table:
         return self.ms(Block(kind, channels, filters, height, width, *taps[:1], strides=operator.strides))
 
     def predict(self, genotype: Architecture, input_shape=(32, 32, 3), classes=10) -> float:
-        """Milliseconds of the network of a genotype for one image."""
+        """Predicts the milliseconds of the network of a genotype for one image.
+
+        # Arguments
+            genotype: The genotype.
+            input_shape: Height, width and channels of the images.
+            classes: Number of classes.
+
+        # Returns
+            The milliseconds, a float.
+
+        # Raises
+            LatencyError: If no operation of a kind that the network has was measured.
+        """
         rows = counting.rows(genotype, input_shape, classes)
         return self.overhead + sum(self.ms(row.block) for row, _ in rows if row.block)
 
@@ -109,26 +133,32 @@ class Table:
             kinds.setdefault(block.kind, []).append((features(block), ms))
         for kind, pairs in kinds.items():
             x, ms = np.array([x for x, _ in pairs], float), np.array([ms for _, ms in pairs])
-            # Relative errors count: the fastest operations are the most frequent ones. But what takes next to no time
-            # may have been measured as none.
+            # The fit minimizes relative errors, since the fastest operations are the most frequent ones. The weights
+            # are bounded, since a very short time may have been measured as 0.
             weights = 1 / np.maximum(ms, max(np.median(ms) / 4, 1e-4))
             fits[kind] = nnls(x * weights[:, np.newaxis], ms * weights)[0]
         return fits
 
     def to_json(self) -> str:
-        """The text that `load` reads."""
+        """The table as JSON, as `load` reads it."""
         rows = [{**dataclasses.asdict(block), "ms": ms} for block, ms in self.measured.items()]
         head = {"schema": SCHEMA, "device": self.device, "options": self.options, "overhead_ms": self.overhead}
-        # A line for each operation.
+        # Each operation is on a line of its own.
         lines = ",\n    ".join(json.dumps(row) for row in rows)
         return f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n    {lines}\n  ]\n}}\n'
 
     @classmethod
     def load(cls, path) -> "Table":
-        """Reads a table.
+        """Reads a table from a file.
+
+        # Arguments
+            path: The path of the file, `latency.json`.
+
+        # Returns
+            The `Table`.
 
         # Raises
-            LatencyError: If the file is missing or no such table.
+            LatencyError: If the file is missing, or if it is not a latency table.
         """
         try:
             value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -171,10 +201,15 @@ def _ms(value, where):
 
 
 def features(block: Block) -> tuple:
-    """What the time of an operation is a sum of: being there, multiplying, reading and writing, and groups.
+    """The features of an operation. Its time is fitted as a sum of them with non-negative coefficients.
 
     # Arguments
-        block: The operation; `inputs` and `filters` may be tensors, whose channels then are not rounded up to words.
+        block: The operation. Its `inputs` and `filters` may be tensors. If `inputs` is a tensor, the channels are not
+            rounded up to multiples of a word.
+
+    # Returns
+        Five numbers or tensors: a constant, the multiply-accumulates, the input values of all taps, the values that
+        are read and written, and the number of groups.
     """
     positions, taps = block.height * block.width, block.kernel_size**2
     channels = block.inputs / block.groups
@@ -191,7 +226,16 @@ def features(block: Block) -> tuple:
 
 
 def blocks(space: Architecture, input_shape, classes: int) -> list:
-    """All different operations of the networks of a space."""
+    """The operations of all networks of a space.
+
+    # Arguments
+        space: The space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Returns
+        A list of different `Block`s.
+    """
     found = {}
     for segment in counting.segments(space, input_shape, classes):
         counts = [range(len(candidates)) for candidates in segment.choices.values()]
@@ -203,15 +247,16 @@ def blocks(space: Architecture, input_shape, classes: int) -> list:
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """How long the network that a search finds may take.
+    """A limit on the predicted latency of the genotype that a search finds.
 
     # Arguments
-        table: The `Table`.
-        most: Milliseconds.
-        space: The space whose genotypes count: the one that is searched, or one of the same choices in another size.
+        table: The `Table` from which latencies are predicted.
+        most: The most milliseconds that the network may take.
+        space: The space to which the genotype belongs. It is the space that is searched, or one with the same choices
+            in another size.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        excluded: Operations of the space that the method never takes.
+        excluded: Names of the operations of the space that the method never chooses.
     """
 
     table: Table
@@ -222,13 +267,13 @@ class Limit:
     excluded: tuple = ()
 
     def expected(self, probabilities: dict):
-        """The expected milliseconds, given the probabilities of all choices. Differentiable."""
+        """The expected milliseconds, a tensor that is differentiable in the probabilities of the choices."""
         found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.classes, self.table)
         return tf.cast(found, tf.float32) + self.table.overhead
 
     @property
     def penalty(self) -> limits.Penalty:
-        """How the loss of the architecture grows above the limit."""
+        """The penalty that increases the loss of the architecture above the limit."""
         return limits.Penalty(self.expected, self.most)
 
     def ms(self, genotype: Architecture) -> float:
@@ -236,17 +281,21 @@ class Limit:
         return self.table.predict(genotype, self.input_shape, self.classes)
 
     def derive(self, derive, probabilities: dict) -> Architecture:
-        r"""The genotype within the limit that is the most probable by a method's own rule.
+        r"""Derives the most probable genotype within the limit.
 
-        Probabilities are weighted with \\(\exp(-\mu t)\\), where \\(t\\) are the milliseconds of an operation and
-        \\(\mu\\) is the smallest number that keeps the limit.
+        The probabilities are multiplied by \\(\exp(-\mu t)\\). There, \\(t\\) are the milliseconds by which an
+        operation is slower than the fastest one of its edge, and \\(\mu\\) is the smallest number with which the
+        genotype keeps the limit.
 
         # Arguments
-            derive: A function from the probabilities of operations, by cell, to a genotype of `space`.
-            probabilities: For each cell, an array of shape `(edges, operations)`.
+            derive: A function that derives a genotype of `space` from probabilities by the name of the cell.
+            probabilities: By the name of each cell, an array of shape `(edges, operations)`.
+
+        # Returns
+            The genotype.
 
         # Raises
-            LatencyError: If there is none, or it has a cell without any operation.
+            LatencyError: If even the genotype of the fastest operations exceeds the limit.
         """
         excess = self._excess()
 
@@ -256,7 +305,7 @@ class Limit:
 
         if self.ms(at(0.0)) <= self.most:
             return at(0.0)
-        # Of each edge the fastest operation.
+        # This derives the genotype that has the fastest operation on each edge.
         one = {name: np.where(values > 0, 1e-270, 1.0) for name, values in excess.items()}
         found = derive({name: np.maximum(probabilities[name], 1e-30) * one[name] for name in excess})
         if self.ms(found) > self.most:
@@ -264,7 +313,7 @@ class Limit:
                 f"max_latency_ms={self.most}: the network of the fastest operations is predicted to take "
                 f"{self.ms(found):.6g} ms"
             )
-        # Beyond this strength, exponentials would vanish.
+        # Beyond this strength, the exponentials would underflow.
         high = 600 / max(values.max() for values in excess.values())
         if self.ms(at(high)) <= self.most:
             _, strength = limits.crossing(lambda x: self.ms(at(x)) <= self.most, 0.0, high)
@@ -272,7 +321,7 @@ class Limit:
         return found
 
     def _excess(self):
-        """For each cell, by how much each operation is slower than the fastest one of its edge."""
+        """By the name of each cell, how much slower each operation is than the fastest of its edge, in milliseconds."""
         times = costs.operation_costs(self.space, self.input_shape, self.classes, self.table)
         found = {}
         for cell in self.space.cells:
@@ -283,7 +332,7 @@ class Limit:
 
 
 def fastest(limit: Limit) -> float:
-    """The milliseconds below which no network of the space of a limit is, as far as operations go."""
+    """A lower bound of the predicted milliseconds of all networks in the space of a limit."""
     total = limit.table.overhead
     for segment in counting.segments(limit.space, limit.input_shape, limit.classes):
         values = [candidates[0] for candidates in segment.choices.values()]
@@ -299,7 +348,7 @@ def fastest(limit: Limit) -> float:
         for (cell, edge), known in edges.items():
             operations = limit.space.cell(cell).edges[edge].operations
             taken = [known.get(i, 0.0) for i, name in enumerate(operations) if name not in limit.excluded]
-            # Edges that a node may leave out cost nothing at best.
+            # An edge that a node may leave out counts 0.
             total += min(taken) if _is_kept(limit.space.cell(cell), edge) else 0.0
     return total
 

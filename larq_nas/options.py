@@ -1,4 +1,4 @@
-"""Options of a task, declared once: the fields of a frozen dataclass, of which the command line makes its flags.
+"""Options of a task, declared once as fields of a frozen dataclass. The command line turns each field into a flag.
 
 ```python
 import dataclasses
@@ -9,14 +9,13 @@ from larq_nas import options
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(options.Config):
     epochs: int = options.option(50, "passes over the training examples", least=1)
-    optimizer: str = options.option("sgd", "what updates the weights", choices=("sgd", "adam"))
+    optimizer: str = options.option("sgd", "optimizer of the weights", choices=("sgd", "adam"))
 
 
 Config(epochs=3).optimizer  # "sgd"
 ```
 
-A wrong value is an `OptionError`, whether it comes from Python or from the command line. This module does not import
-TensorFlow.
+A wrong value raises an `OptionError`, both in Python and on the command line. This module does not import TensorFlow.
 """
 
 import dataclasses
@@ -29,24 +28,24 @@ from collections.abc import Callable
 
 
 class OptionError(ValueError):
-    """A value that an option does not accept; the message says what is accepted."""
+    """An option does not accept a value. The message says what the option accepts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What is known of a field beside its name, type and default.
+    """The properties of an option in addition to its name, type and default.
 
     # Arguments
-        help: A sentence without a full stop, for `--help`.
-        least, most: Bounds of a number.
-        choices: The accepted values, or a function that returns them; any if empty.
-        check: A function of a value that returns whether the value is accepted.
-        accepted: What `check` accepts, as an advice to the user.
+        help: The text for `--help`, without a full stop.
+        least, most: The bounds of a number.
+        choices: The accepted values, or a function that returns them. If it is empty, any value is accepted.
+        check: A function that takes a value and returns whether the value is accepted.
+        accepted: What `check` accepts, as advice to the user, e.g. "give a number, or lce".
         is_path: Whether the value is a path, in which `~` stands for the home directory.
-        is_genotype: Whether the value may be a genotype, the name of one of the zoo, or a path of one.
-        in_epochs: Whether the value is a number of epochs, which stretches with the length of a run.
-        identity: Whether the value makes a run what it is.
-        profiled: Whether the value of a search method's option decides what its operations compute.
+        is_genotype: Whether the value may be a genotype, the name of a genotype of the zoo, or the path of a file.
+        in_epochs: Whether the value is a number of epochs, which is scaled when the option `steps` is given.
+        identity: Whether a run with another value is another run, so that it cannot continue the earlier one.
+        profiled: Whether the value changes what the operations of a search method compute.
     """
 
     help: str
@@ -63,23 +62,26 @@ class Option:
 
     @property
     def accepted_choices(self) -> tuple:
-        """The accepted values; any if empty."""
+        """The accepted values. If it is empty, any value is accepted."""
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
 
 def option(default=dataclasses.MISSING, help="", **details):
-    """A field of a `Config`.
+    """Declares a field of a `Config`.
 
     # Arguments
-        default: The default; without one, the option is required.
-        help: A sentence without a full stop, for `--help`.
-        details: See `Option`.
+        default: The default value. Without it, the option is required.
+        help: The text for `--help`, without a full stop.
+        details: Further arguments of `Option`.
+
+    # Returns
+        A `dataclasses.field`.
     """
     return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
 
 
 def changed_default(config: "type[Config]", name: str, default):
-    """A field of a subclass with another default, and with the rest as in the class that declares it."""
+    """Declares a field again in a subclass of `config`, with another default and otherwise the same properties."""
     return dataclasses.field(default=default, metadata=config.__dataclass_fields__[name].metadata)
 
 
@@ -88,10 +90,10 @@ class Config:
     """The base class of configurations.
 
     # Raises
-        OptionError: If a value is of a wrong type or not accepted.
+        OptionError: If a value has a wrong type or is not accepted.
     """
 
-    # Under which `--help` lists the options that a class adds.
+    # `--help` lists the options that a class adds under this heading.
     heading: typing.ClassVar[str] = "options"
 
     def __post_init__(self):
@@ -103,11 +105,11 @@ class Config:
             _check(field.name, value, field.metadata["option"], kind_of(type(self), field.name))
 
     def replace(self, **values):
-        """The configuration with other values."""
+        """Returns a copy of the configuration in which the given fields have other values."""
         return dataclasses.replace(self, **values)
 
     def texts(self) -> dict:
-        """What makes a run what it is: name to text, of all options that have a value."""
+        """The options that identify a run: name to text, for all such options that have a value."""
         found = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -122,7 +124,7 @@ def options(config: "Config | type[Config]") -> dict:
 
 
 def heading_of(config: type[Config], name: str) -> str:
-    """The heading of the class that declares an option first."""
+    """The heading of the base class that first declares an option."""
     classes = (cls for cls in reversed(config.__mro__) if issubclass(cls, Config))
     return next(cls for cls in classes if name in cls.__annotations__).heading
 
@@ -131,10 +133,10 @@ class Kind(typing.NamedTuple):
     """The type of an option.
 
     # Arguments
-        type: `int`, `float`, `bool` or `str`: what a text on the command line becomes.
+        type: The type to which a text on the command line is converted: `int`, `float`, `bool` or `str`.
         accepted: The types that are accepted from Python.
-        several: Whether there are several values.
-        optional: Whether there may be no value.
+        several: Whether the value is a tuple of values of this type.
+        optional: Whether the value may be `None`.
     """
 
     type: type
@@ -172,7 +174,7 @@ def _shown(value):
 
 
 def _check_one(name, value, single, option, kind):
-    # A boolean is an integer to Python.
+    # In Python, a boolean is an instance of `int`.
     if not isinstance(single, kind.accepted) or isinstance(single, bool) != (kind.type is bool):
         raise OptionError(f"{name}={value!r}: accepted is a value of type {kind.type.__name__}")
     if isinstance(single, float) and math.isnan(single):

@@ -1,4 +1,4 @@
-"""Silence for what users can do nothing about."""
+"""Context managers that hide messages which users cannot act on."""
 
 import contextlib
 import logging
@@ -7,9 +7,10 @@ import os
 
 @contextlib.contextmanager
 def stderr():
-    """Drops what is written to the process's stderr meanwhile, by C++ code, too.
+    """Discards everything that the process writes to stderr inside the context, including messages from C++ code.
 
-    On import, TensorFlow writes lines about missing accelerators there that none of its settings turns off.
+    When TensorFlow is imported, it writes lines about missing accelerators to stderr. No setting of TensorFlow turns
+    these lines off.
     """
     with open(os.devnull, "wb") as null:
         saved = os.dup(2)
@@ -23,7 +24,11 @@ def stderr():
 
 @contextlib.contextmanager
 def log(text):
-    """Drops TensorFlow's log messages that hold a text."""
+    """Discards TensorFlow's log messages that contain a text.
+
+    # Arguments
+        text: The text.
+    """
 
     def other(record):
         return text not in record.getMessage()

@@ -1,8 +1,16 @@
-"""Tables of text."""
+"""Text tables and summaries."""
 
 
 def table(rows) -> str:
-    """Rows of texts and numbers, the first of them the header, in columns."""
+    """Formats rows as a text table with aligned columns.
+
+    # Arguments
+        rows: A header of strings, then one or more rows of strings, integers and floats. The types of the first row
+            after the header decide how columns are aligned.
+
+    # Returns
+        The table. Lines are separated by newlines.
+    """
     forms = {int: "{:,}", float: "{:,.2f}", str: "{}"}
     texts = [[forms[type(cell)].format(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in texts) for column in range(len(rows[0]))]
@@ -15,10 +23,13 @@ def table(rows) -> str:
 
 
 def costs(counts) -> str:
-    """What a network costs, in two lines.
+    """Formats the costs of a network as two lines of text.
 
     # Arguments
         counts: A `costs.Costs`.
+
+    # Returns
+        The two lines.
     """
     return (
         f"{counts.params:,} parameters, {counts.bytes:,} bytes, {counts.binary_macs:,} binary and "

@@ -1,14 +1,18 @@
-"""Whether the installed TensorFlow is one that this version works with."""
+"""The check that the installed TensorFlow has a supported version."""
 
 from importlib import metadata
 
 
 class VersionError(ImportError):
-    """TensorFlow or its Keras 2 is missing or has another version; the message says what to install."""
+    """TensorFlow or tf-keras is missing or has an unsupported version; the message says what to install."""
 
 
 def check_tensorflow():
-    """Raises a `VersionError` unless TensorFlow and tf-keras are versions that larq_nas works with."""
+    """Checks the installed versions of TensorFlow and tf-keras.
+
+    # Raises
+        VersionError: If larq_nas does not support these versions.
+    """
     found = {}
     for package in ("tensorflow", "tf-keras"):
         try:

@@ -147,14 +147,14 @@ def test_expected_costs_have_the_gradient_of_every_choice():
 def test_bad_probabilities_are_named():
     space = bnas.space(3, 4)
     good = {cell.name: tf.fill([len(cell.edges), 7], 1 / 7) for cell in space.cells}
-    with pytest.raises(costs.CostError, match="probabilities: nothing for reduce"):
+    with pytest.raises(costs.CostError, match="probabilities: missing for reduce"):
         expected_costs.expected(space, {"normal": good["normal"]})
     with pytest.raises(costs.CostError, match=r"probabilities of reduce: shape \(7,\), not \(14, 7\)"):
         expected_costs.expected(space, {**good, "reduce": [1 / 7] * 7})
-    with pytest.raises(costs.CostError, match="edge_probabilities: nothing for normal"):
+    with pytest.raises(costs.CostError, match="edge_probabilities: missing for normal"):
         expected_costs.expected(space, good, edge_probabilities={})
     uneven = Cell("reduce", (Node((Edge(0, ("none",)), Edge(1, ("none", "bin_conv_3x3"))), 2),))
-    with pytest.raises(costs.CostError, match="cells.reduce: all edges must list as many operations"):
+    with pytest.raises(costs.CostError, match="cells.reduce: all edges must list the same number of operations"):
         expected_costs.expected(Architecture("bnas", (space.cell("normal"), uneven), space.stages), good)
 
 

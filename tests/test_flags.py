@@ -97,6 +97,8 @@ def test_flags_are_those_of_the_command_and_its_method():
     bars, _ = flags.define("search", ["--method=bars"])
     assert "budget" in bars and "layers" not in bars and bars["batch_size"].default == 256
     assert "budget" in flags.define("search", ["--filters", "8", "--method", "bars"])[0]
+    assert flags.define("search", ["--flagfile=bars_cifar10"])[1].method == "bars"
+    assert flags.define("search", ["--method=bars", "--flagfile", "cifar10"])[1].method == "bars"
     profiled, _ = flags.define("benchmark", ["--profile_operations", "--method=dms"])
     assert "backbone" in profiled and "models" not in profiled and "epochs" not in profiled
 
@@ -135,7 +137,7 @@ def test_other_budgets_are_refused(text):
         ("search", ["--method=bars", "--budget_params=2M", "--budget="], "--budget"),
         ("search", ["--method=dms", "--epochs=7", "--rounds=3"], "--epochs=7: must be a multiple of --rounds=3"),
         ("search", ["--warmup_epochs=9", "--epochs=9"], "--warmup_epochs=9: must be less than --epochs=9"),
-        ("search", ["--genotype_filters=36"], "say for which network --max_latency_ms counts"),
+        ("search", ["--genotype_filters=36"], "are only for --max_latency_ms; give it, too"),
     ],
 )
 def test_flags_that_do_not_fit_together_are_refused(command, words, said):

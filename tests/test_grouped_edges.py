@@ -143,5 +143,5 @@ def test_any_part_of_the_operations_can_be_searched(names, strides):
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="strides=3"):
         grouped_edges.GroupedEdges(8, OPERATIONS, 2, 3)
-    with pytest.raises(ValueError, match="only those of BATS"):
+    with pytest.raises(ValueError, match="accepted are the operations of BATS"):
         grouped_edges.GroupedEdges(8, ["bin_conv_3x3"], 2)

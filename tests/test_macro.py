@@ -37,7 +37,7 @@ def test_widths_that_are_none_are_refused(widths):
 
 
 def test_channels_that_are_no_groups_are_refused():
-    with pytest.raises(ValueError, match="6 channels are no groups of 4"):
+    with pytest.raises(ValueError, match="6 channels are not a multiple of 4"):
         WidthMask((2, 4))([tf.ones([1, 6]), tf.ones([2])])
 
 

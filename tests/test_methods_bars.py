@@ -99,7 +99,7 @@ def test_without_gumbel_candidates_are_mixed_by_a_softmax():
     [
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs=5: must be less than the 5 epochs"),
         ({"temperature": 0.0}, "temperatures must be positive"),
-        ({"budget": 1e9}, "`counted` must say of which space"),
+        ({"budget": 1e9}, "need `counted`, the space of the genotypes"),
         (
             {"budget": 10.0, "counted": (bars.space(8), (32, 32, 3), 10)},
             "budget=10: the smallest network of this space",

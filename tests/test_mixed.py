@@ -72,5 +72,5 @@ def test_the_layer_survives_its_configuration():
 
 
 def test_operations_that_share_no_work_are_refused():
-    with pytest.raises(ValueError, match="only convolutions, pools and none share work"):
+    with pytest.raises(ValueError, match="accepted are binary convolutions, pools and none"):
         mixed_edges.MixedEdges(4, ["none", "shortcut"], 2)

@@ -181,7 +181,7 @@ def test_an_installed_package_makes_its_methods_known(tmp_path):
 def test_a_method_of_a_bad_name_or_kind_is_refused():
     for name, config, said in (
         ("bnas", ToyConfig, "is one of larq_nas"),
-        ("Toy", ToyConfig, "is no name"),
+        ("Toy", ToyConfig, "is not a valid name"),
         ("mine", Strategy, "is not a subclass of larq_nas.SearchConfig"),
     ):
         with pytest.raises(ValueError, match=said):

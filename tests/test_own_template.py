@@ -159,11 +159,11 @@ def _of_pairs(cell):
     [
         ({"name": "bnas"}, "is one of larq_nas"),
         ({"operations": "pair"}, "is not a list of names"),
-        ({"inputs": 0}, "has cells that read inputs, or widths"),
-        ({"widths": ("stem",)}, "has cells that read inputs, or widths"),
-        ({"name": "Toy"}, "is no name"),
-        ({"options": [registry.Option("Deep", (True,))]}, "is no name"),
-        ({"options": [registry.Option("deep", ())]}, r"option deep with values=\(\); an option has values"),
+        ({"inputs": 0}, "set inputs if the template has cells, and widths if not"),
+        ({"widths": ("stem",)}, "set inputs if the template has cells, and widths if not"),
+        ({"name": "Toy"}, "is not a valid name"),
+        ({"options": [registry.Option("Deep", (True,))]}, "is not a valid name"),
+        ({"options": [registry.Option("deep", ())]}, r"option deep with values=\(\); an option needs values"),
         ({"options": [registry.Option("binary", (True,))]}, "another name than normalize, binary, widths"),
     ],
 )

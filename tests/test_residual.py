@@ -110,7 +110,7 @@ def test_edges_with_nothing_but_none_are_zero():
     ("options", "message"),
     [
         ({"operations": ["none", "bin_conv_3x3"]}, r"operations=\['none', 'bin_conv_3x3'\]: accepted are"),
-        ({"strides": 3}, "strides=3: a state is left with strides 1 or 2"),
+        ({"strides": 3}, "strides=3: must be 1 or 2"),
         ({"widths": (0, 4)}, r"widths=\[0, 4\]: must be positive integers"),
     ],
 )

@@ -1,4 +1,7 @@
-"""The commands: each calls the function of its name with a configuration; the last line printed names the artefact."""
+"""The commands. Each of them calls the function of its name with a configuration, and prints the result.
+
+If the command writes a file, the last line of the output is the path of the file.
+"""
 
 import json
 import pathlib
@@ -10,25 +13,25 @@ __all__ = ["benchmark", "convert", "costs", "evaluate", "list_zoo", "search", "t
 
 
 def search(config: configs.SearchConfig):
-    """Searches a space."""
+    """Searches a space and prints the path of `genotype.json`."""
     api.search(config)
     print(pathlib.Path(config.run_dir) / "genotype.json")
 
 
 def train(config: configs.TrainConfig):
-    """Trains the network of a genotype or of the zoo."""
+    """Trains the network of a genotype, or a network of the zoo, and prints the path of `weights.h5`."""
     api.train(config)
     print(pathlib.Path(config.run_dir) / "weights.h5")
 
 
 def convert(config: configs.ConvertConfig):
-    """Converts a trained network."""
+    """Converts a trained network and prints the path of `model.tflite`."""
     api.convert(config)
     print(pathlib.Path(config.run_dir) / "model.tflite")
 
 
 def evaluate(config: configs.EvaluateConfig):
-    """Prints the test accuracy of a trained network and of its `.tflite`."""
+    """Prints the test accuracy of a trained network and of its `.tflite` file."""
     print(json.dumps(api.evaluate(config)))
     file = pathlib.Path(config.run_dir) / "evaluation.json"
     if file.exists():
@@ -36,7 +39,7 @@ def evaluate(config: configs.EvaluateConfig):
 
 
 def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig):
-    """Times files, or the operations of a search method."""
+    """Times files, or the operations of a search method, and prints the path of the results."""
     api.benchmark(config)
     name = "latency" if isinstance(config, configs.ProfileConfig) else "benchmark"
     print(pathlib.Path(config.run_dir) / f"{name}.json")

@@ -1,4 +1,4 @@
-"""`larq_nas costs` and `larq_nas zoo`."""
+"""The commands `larq_nas costs` and `larq_nas zoo`."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from larq_nas.tasks.genotypes import load_network
 
 
 def costs(config: configs.CostsConfig):
-    """Prints what the network of a genotype or of the zoo costs, layer by layer."""
+    """Prints the costs of the network of a genotype, or of a network of the zoo, layer by layer."""
     from larq_nas import costs
 
     network = load_network(config.genotype)
@@ -33,7 +33,7 @@ def costs(config: configs.CostsConfig):
 
 
 def list_zoo(config: configs.ZooConfig):
-    """Lists the models of the zoo."""
+    """Prints a table of the models of the zoo, or of their costs."""
     names = zoo.list_models(config.pattern)
     if not names:
         raise TaskError(f"--pattern={config.pattern}: no model; there are {', '.join(zoo.list_models())}")

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-accumulates, parameters and bytes, layer by layer.
+"""The costs of networks: multiply-accumulates, parameters and bytes, layer by layer.
 
 ```python
 from larq_nas import costs, zoo
@@ -9,11 +9,11 @@ same = costs.count(zoo.bnas_a())
 assert counts.biops == same.biops
 ```
 
-A binary operation has a binary kernel and a binary input, by the precision of the layer's own quantizers. Padded taps
-count; additions, pools and normalizations do not. Papers differ in how they sum up: `docs/costs.md` shows their rows
-beside ours.
+A multiply-accumulate is binary if the kernel and the input are binary, according to the precision of the quantizers of
+the layer. Multiply-accumulates with padding count. Additions, pools and normalizations do not count. Papers sum up
+these numbers in different ways: `docs/costs.md` compares their tables with our numbers.
 
-This module does not import TensorFlow, unless a Keras model is counted.
+This module imports TensorFlow only when a Keras model is counted.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ TOTALS = ("binary_macs", "float_macs", "binary_params", "float_params", "bytes")
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What a network costs for one image.
+    """The costs of a network for one image.
 
     # Arguments
         rows: A `Row` for each layer that has weights.
@@ -43,61 +43,61 @@ class Costs:
 
     @property
     def binary_macs(self) -> int:
-        """Multiply-accumulates of ±1."""
+        """The number of binary multiply-accumulates, in which both factors are ±1."""
         return self._sum("binary_macs")
 
     @property
     def float_macs(self) -> int:
-        """All other multiply-accumulates."""
+        """The number of all other multiply-accumulates."""
         return self._sum("float_macs")
 
     @property
     def binary_params(self) -> int:
-        """Weights of binary kernels."""
+        """The number of weights of binary kernels."""
         return self._sum("binary_params")
 
     @property
     def float_params(self) -> int:
-        """All other trained parameters."""
+        """The number of all other trained parameters."""
         return self._sum("float_params")
 
     @property
     def params(self) -> int:
-        """Trained parameters."""
+        """The number of trained parameters."""
         return self.binary_params + self.float_params
 
     @property
     def bytes(self) -> int:
-        """Size at inference: kernels packed as Larq Compute Engine packs them, everything else at 32 bits."""
+        """The size at inference in bytes. Larq Compute Engine packs binary kernels; everything else has 32 bits."""
         return self._sum("bytes")
 
     @property
     def flops(self) -> int:
-        """Float operations: two for each multiply-accumulate."""
+        """The number of float operations, two for each float multiply-accumulate."""
         return 2 * self.float_macs
 
     @property
     def biops(self) -> int:
-        """Binary operations: two for each multiply-accumulate."""
+        """The number of binary operations, two for each binary multiply-accumulate."""
         return 2 * self.binary_macs
 
     @property
     def padded_binary_macs(self) -> int:
-        """Binary multiply-accumulates as Larq Compute Engine does them: input channels are multiples of 32."""
+        """The binary multiply-accumulates of Larq Compute Engine, which pads input channels to multiples of 32."""
         return self._sum("padded_binary_macs")
 
     @property
     def equivalent_ops(self) -> float:
-        """See `equivalent_ops`."""
+        """FLOPs + BiOps / 32, see the function `equivalent_ops`."""
         return equivalent_ops(self.flops, self.biops)
 
     @property
     def equivalent_ops_64(self) -> float:
-        """See `equivalent_ops_64`."""
+        """FLOPs + BiOps / 64, see the function `equivalent_ops_64`."""
         return equivalent_ops_64(self.flops, self.biops)
 
     def to_dict(self) -> dict:
-        """Totals and rows, for JSON."""
+        """The totals by name, and the rows under `"layers"`, as values that JSON can hold."""
         names = (*TOTALS, "params", "flops", "biops", "equivalent_ops", "equivalent_ops_64")
         own = ("macs", "params", "bytes")
         fields = [field.name for field in dataclasses.fields(Row) if field.name != "block"]
@@ -106,31 +106,31 @@ class Costs:
 
 
 def equivalent_ops(flops, biops) -> float:
-    """FLOPs + BiOps / 32: what the numbers in the tables of BARS are."""
+    """FLOPs + BiOps / 32. The numbers in the tables of the BARS paper are computed in this way."""
     return flops + biops / 32
 
 
 def equivalent_ops_64(flops, biops) -> float:
-    """FLOPs + BiOps / 64: what the captions of these tables say."""
+    """FLOPs + BiOps / 64. The captions of the tables of the BARS paper give this formula."""
     return flops + biops / 64
 
 
 def count(network, input_shape=(32, 32, 3), classes=10) -> Costs:
-    """Counts a network.
+    """Counts the costs of a network.
 
     # Arguments
-        network: A functional or sequential Keras model, or a genotype, which is counted in milliseconds without
-            building its layers.
-        input_shape: Height, width and channels of the images, if a genotype is counted.
-        classes: Number of classes, if a genotype is counted.
+        network: A functional or sequential Keras model, or a genotype. Counting a genotype takes milliseconds, since
+            its layers are not built.
+        input_shape: Height, width and channels of the images. It is used only for a genotype.
+        classes: Number of classes. It is used only for a genotype.
 
     # Returns
         The `Costs` for one image.
 
     # Raises
-        CostError: If the model has a layer of a kind that is not known here, or no fixed input shape; if the
-            architecture is a space.
-        NetworkError: If the network cannot be built at this shape.
+        CostError: If the model has a layer of an unknown kind or no fixed input shape, or if the architecture is a
+            search space.
+        NetworkError: If the network cannot be built for images of this shape.
     """
     if not isinstance(network, Architecture):
         return Costs(tuple(_rows_of_model(network)))
@@ -153,20 +153,29 @@ def _rows_of_model(model):
 
 
 def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None) -> list:
-    """What the parts of the networks of a space cost, for all combinations of the choices that each depends on.
+    """Counts the costs of all networks of a space.
+
+    The networks are divided into segments, whose costs depend on few choices. The costs of a segment are counted for
+    all combinations of the candidates of these choices.
 
     # Arguments
         space: A genotype or a space.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        latencies: A `latency.Table`, if the last of the totals is to be milliseconds.
+        latencies: A `latency.Table`. If it is given, milliseconds are added to the totals, as the last of them.
 
     # Returns
-        A list, for each `counting.Segment`: its choices, pairs of a name and a number of candidates; the costs of the
-        layers that belong to no candidate operation, an array of shape `(*candidates, totals)`; those of the candidate
-        operations of each cell by name, arrays of shape `(*candidates, totals, edges, operations)`.
+        A list with a tuple for each `counting.Segment`. A tuple consists of
+
+        - the choices of the segment: pairs of a name and a number of candidates;
+        - the costs of the layers that belong to no candidate operation: an array of shape `(*candidates, totals)`;
+        - the costs of the candidate operations: by the name of the cell, an array of shape
+          `(*candidates, totals, edges, operations)`.
+
+    # Raises
+        CostError: If the edges of a cell have different numbers of operations.
     """
-    # What an own operation or template is may change while its name stays.
+    # A registered operation or template may be replaced by another one of the same name.
     meaning = space.kind, tuple(blocks.OPERATIONS.get(name) for name in space.kind.operations)
     return _tables(space, tuple(input_shape), classes, latencies, meaning)
 
@@ -175,7 +184,7 @@ def tables(space: Architecture, input_shape: tuple, classes: int, latencies=None
 def _tables(space, input_shape, classes, latencies, meaning):
     for cell in space.cells:
         if len({len(edge.operations) for edge in cell.edges}) > 1:
-            raise CostError(f"cells.{cell.name}: all edges must list as many operations")
+            raise CostError(f"cells.{cell.name}: all edges must list the same number of operations")
     names = TOTALS if latencies is None else (*TOTALS, "ms")
 
     def totals(row):
@@ -203,7 +212,7 @@ def _tables(space, input_shape, classes, latencies, meaning):
 
 
 def operation_costs(space: Architecture, input_shape, classes: int, table) -> dict:
-    """The milliseconds of each candidate operation wherever its cell stands in the network.
+    """The milliseconds of each candidate operation, summed over all places of its cell in the network.
 
     # Arguments
         space: A space whose widths and depths are decided.
@@ -212,7 +221,7 @@ def operation_costs(space: Architecture, input_shape, classes: int, table) -> di
         table: A `latency.Table`.
 
     # Returns
-        For each cell by name, an array of shape `(edges, operations)`.
+        By the name of each cell, an array of shape `(edges, operations)`.
     """
     found = {cell.name: np.zeros((len(cell.edges), len(cell.edges[0].operations))) for cell in space.cells}
     for choices, _, chosen in tables(space, input_shape, classes, table):

@@ -1,4 +1,4 @@
-"""What the genotypes of a space cost on average, differentiable in the probabilities of their choices.
+"""The expected costs of the genotypes of a space. They are differentiable in the probabilities of the choices.
 
 ```python
 import tensorflow as tf
@@ -20,7 +20,7 @@ from larq_nas.space.architecture import Architecture
 
 
 class Expected(NamedTuple):
-    """Expected costs, scalar tensors in 64 bits; the names are those of `Costs`."""
+    """Expected costs as scalar tensors of type float64. The names have the same meaning as in `costs.Costs`."""
 
     binary_macs: tf.Tensor
     float_macs: tf.Tensor
@@ -44,38 +44,41 @@ class Expected(NamedTuple):
 def expected(
     space: Architecture, probabilities: dict, input_shape=(32, 32, 3), classes=10, edge_probabilities=None
 ) -> Expected:
-    """The expected costs of a genotype that is drawn from a space. Differentiable.
+    """Computes the expected costs of a genotype that is drawn from a space. They are differentiable.
 
-    All choices are drawn independently. What is not chosen (stem, preprocessing, shortcuts, classifier) is part of it.
+    All choices are drawn independently. The costs include the parts of the network that are not chosen: the stem, the
+    preprocessing, the shortcuts and the classifier.
 
     # Arguments
         space: The search space.
-        probabilities: Those of the candidates of every choice, by the names of `networks.build`: for each cell those
-            of its operations, of shape `(edges, candidates)`; for each stage whose width or depth is open
-            `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
+        probabilities: The probabilities of the candidates of each choice, by the name of the choice, as for
+            `networks.build`. The operations of a cell have the name of the cell and the shape `(edges, operations)`. A
+            searched width or depth of a stage has a name such as `stage0_width` or `stage0_depth`, and the shape
+            `(candidates,)`.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        edge_probabilities: For each cell by name, the probability that an edge is kept, of shape `(edges,)`. By
-            default all edges of a node are equally likely to be kept.
+        edge_probabilities: The probability that an edge is kept: by the name of the cell, of shape `(edges,)`. By
+            default, all edges of a node are equally likely to be kept.
 
     # Returns
-        The `Expected` costs of its final network, exact where all probabilities are 0 or 1.
+        The `Expected` costs of the network of the genotype. They are exact where all probabilities are 0 or 1.
 
     # Raises
-        CostError: If the probabilities of a choice are missing or of another shape.
-        NetworkError: If the network cannot be built at this shape.
+        CostError: If the probabilities of a choice are missing or have another shape.
+        NetworkError: If the network cannot be built for images of this shape.
     """
     return Expected(*tf.unstack(_expected(space, probabilities, input_shape, classes, edge_probabilities)))
 
 
 def expected_ms(space: Architecture, probabilities: dict, input_shape, classes: int, table):
-    """The expected time of a genotype, but for the overhead of a network; arguments as for `expected`.
+    """Computes the expected time of a genotype, without the overhead of a network.
 
     # Arguments
+        space, probabilities, input_shape, classes: See `expected`.
         table: A `latency.Table`.
 
     # Returns
-        Milliseconds, a scalar tensor in 64 bits.
+        The milliseconds, a scalar tensor of type float64.
     """
     return _expected(space, probabilities, input_shape, classes, None, table)[-1]
 
@@ -106,7 +109,7 @@ def _expected(space, probabilities, input_shape, classes, edge_probabilities, la
 
 def _probabilities(values, kind, name, shape):
     if values is None:
-        raise CostError(f"{kind}: nothing for {name}")
+        raise CostError(f"{kind}: missing for {name}")
     values = tf.cast(values, tf.float64)
     if values.shape != shape:
         raise CostError(f"{kind} of {name}: shape {values.shape}, not {shape}")

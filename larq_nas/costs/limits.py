@@ -1,4 +1,4 @@
-"""Limits on what a genotype costs: how the loss of a search grows above them, and where a quantity crosses them."""
+"""Limits on the costs of a genotype: the penalty above a limit, and the point at which a quantity crosses a limit."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,17 +9,20 @@ from scipy import optimize
 
 @dataclasses.dataclass(frozen=True)
 class Penalty:
-    """How the loss of the architecture grows where a genotype is expected to cost more than it may.
+    """A penalty that increases the loss of the architecture if the expected cost exceeds a limit.
+
+    Above the limit, the loss is multiplied by `(cost / most) ** exponent`. If `weight` is given,
+    `weight * (cost - most)` is added to the loss instead.
 
     # Arguments
         expected: A function from the probabilities of all choices, by name, to the expected cost.
-        most: The cost up to which the loss stays as it is.
-        exponent: The loss is multiplied by the ratio of the cost to `most`, to this power.
-        weight: If given, the loss is not multiplied; this times the excess over `most` is added.
+        most: The limit. Up to this cost, the loss does not change.
+        exponent: The exponent of the factor.
+        weight: The weight of the excess over the limit.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), equation 7, for the product. The text seems to exchange the two
-          exponents; the authors' code does what stands here.
+          exponents. This class follows the authors' code.
         - DMS, equation 7, for the sum
     """
 
@@ -29,7 +32,7 @@ class Penalty:
     weight: float | None = None
 
     def __call__(self, loss, probabilities):
-        """The loss with what it grows by."""
+        """Returns the loss with the penalty."""
         cost = tf.cast(self.expected(probabilities), tf.float32)
         if self.weight is None:
             return loss * tf.maximum(cost / self.most, 1.0) ** self.exponent
@@ -37,16 +40,16 @@ class Penalty:
 
 
 def crossing(is_past: Callable, low: float, high: float, tolerance: float = 1e-9) -> tuple[float, float]:
-    """Two numbers close to each other, between which a condition begins to hold.
+    """Finds the number at which a condition begins to hold, by bisection.
 
     # Arguments
         is_past: A function of a number that returns whether the condition holds.
-        low: A number at which it does not.
-        high: A larger number at which it does.
-        tolerance: The distance of the two numbers, as a share of that of `low` and `high`.
+        low: A number at which the condition does not hold.
+        high: A larger number at which the condition holds.
+        tolerance: The distance of the two results, relative to the distance of `low` and `high`.
 
     # Returns
-        A number at which the condition does not hold, and one at which it does.
+        Two numbers close to each other. The condition does not hold at the first one, and holds at the second one.
     """
     step = tolerance * (high - low) / 4
     found = optimize.bisect(lambda x: 1.0 if is_past(x) else -1.0, low, high, xtol=step / 2, rtol=1e-15)

@@ -1,11 +1,15 @@
-"""What the layers of a Keras model cost; `costs.count` adds them up.
+"""The costs of the layers of a Keras model, which `costs.count` adds up.
 
-`larq.models.summary` counts the same multiply-accumulates of convolutions (grouped and dilated ones, too) and dense
-layers. It differs from what stands here in transposed convolutions (counted at the size of the output), layers that
-are used several times (counted once), weights of a convolution beside kernel and bias (counted as
-multiply-accumulates), layers whose name holds "bias" (not counted), parameters of BatchNorm (half of them dropped, as
-inference fuses them), and bytes (kernels without the padding to words of 32 channels; binary dense and depthwise
-kernels at one bit, which Larq Compute Engine stores as floats).
+`larq.models.summary` counts the same multiply-accumulates for dense layers and for convolutions, also for grouped and
+dilated ones. It differs from this module in the following points:
+
+- It counts transposed convolutions at the size of their output.
+- It counts a layer that is used several times only once.
+- It counts weights of a convolution other than kernel and bias as multiply-accumulates.
+- It does not count layers whose name contains "bias".
+- It drops half of the parameters of BatchNorm, since inference fuses them.
+- It counts bytes without the padding of kernels to words of 32 channels. It counts binary dense and depthwise kernels
+  at one bit, which Larq Compute Engine stores as floats.
 """
 
 import math
@@ -24,13 +28,25 @@ _KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
 
 
 def rows(model: tf.keras.Model, prefix="", calls=1):
-    """An iterator over a `Row` for each layer with weights of a model that is called so often."""
+    """Counts a model layer by layer.
+
+    # Arguments
+        model: A functional or sequential model.
+        prefix: The beginning of the names of the rows, for a model that is a layer of another one.
+        calls: Number of calls of the model.
+
+    # Returns
+        An iterator over a `Row` for each layer that has weights.
+
+    # Raises
+        CostError: If the model has no graph of layers, no fixed input shape, or a layer of an unknown kind.
+    """
     if not _keras.has_graph(model):
         raise CostError(
             f"model {prefix}{model.name}: has no graph of layers; only functional and sequential models of a known "
             "input shape can be counted"
         )
-    # A layer may have been called elsewhere, too.
+    # A layer may also have been called in other models. Those calls do not count.
     nodes = _keras.nodes(model)
     for layer in model.layers:
         name, own = prefix + layer.name, [node for node in nodes if node.layer is layer]
@@ -41,13 +57,13 @@ def rows(model: tf.keras.Model, prefix="", calls=1):
 
 
 def _layer_rows(layer, name, nodes, calls):
-    # What a layer may train, frozen or not.
+    # These are the weights that the layer trains unless it is frozen.
     weights = [weight for weight in layer.weights if weight.trainable]
     trained = sum(weight.shape.num_elements() for weight in weights)
     kernels = [weight for weight in weights if weight.shape.rank > 1]
     others = trained - sum(kernel.shape.num_elements() for kernel in kernels)
     if isinstance(layer, layers.BatchNormalization):
-        # Of its four vectors, inference needs two.
+        # Inference needs two of the four vectors of BatchNorm.
         yield Row(name, "normalization", other_params=trained, other_stored=2 * layer.weights[0].shape.num_elements())
     elif not kernels or isinstance(layer, layers.PReLU):
         yield Row(name, "other", other_params=trained, other_stored=trained)
@@ -56,7 +72,7 @@ def _layer_rows(layer, name, nodes, calls):
         positions = calls * sum(_positions(layer, name, node) for node in nodes)
         for index, kernel in enumerate(kernels):
             binary = index == 0 and _is_binary(layer, kernel)
-            # Groups of other than multiples of 32 channels are converted one by one.
+            # Groups that are no multiples of 32 channels are converted to one convolution each, which is packed, too.
             packed = binary and isinstance(layer, lq.layers.QuantConv2D)
             yield Row(
                 name if len(kernels) == 1 else f"{name}/{index}",

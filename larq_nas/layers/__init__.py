@@ -1,1 +1,3 @@
-"""Keras layers that stand alone: quantizers, convolutions, and what leaves the widths and depths of a network open."""
+"""Keras layers that need no other part of larq_nas: quantizers, convolutions, and layers for searched widths and
+depths.
+"""

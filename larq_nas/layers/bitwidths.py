@@ -1,4 +1,8 @@
-"""How many bits quantizers leave, whatever they are: Larq's, or plain functions that do not say it themselves."""
+"""The bit widths of quantized inputs and weights.
+
+Larq's quantizers have an attribute `precision`. If a quantizer is a plain function without this attribute, its bit
+width is found out by applying the function to an example.
+"""
 
 import larq as lq
 import numpy as np
@@ -6,14 +10,15 @@ import tensorflow as tf
 
 
 def of_quantizer(quantizer, example) -> int:
-    """The bits that a quantizer leaves.
+    """Returns the number of bits of a quantizer's outputs.
 
     # Arguments
         quantizer: A quantizer of Larq, a function of a tensor, or `None`.
-        example: A tensor on which a quantizer that has no `precision` is tried.
+        example: A tensor to which a quantizer without `precision` is applied.
 
     # Returns
-        Its `precision`; of a function without one, 1 if all its values have one magnitude per channel, and 32 if not.
+        The `precision` of the quantizer; 32 for `None`. For a function without `precision`, 1 if all outputs of a
+        channel have the same nonzero magnitude, and 32 if not.
     """
     precision = getattr(quantizer, "precision", None)
     if quantizer is None:
@@ -26,13 +31,13 @@ def of_quantizer(quantizer, example) -> int:
 
 
 def of_weight(weight) -> int:
-    """The bits of a layer's weight."""
+    """Returns the number of bits of a layer's weight; 32 without a quantizer."""
     quantizer = getattr(weight, "quantizer", None)
     return of_quantizer(quantizer, weight.latent_variable) if quantizer is not None else 32
 
 
 def of_input(layer) -> int:
-    """The bits that the input quantizer of a layer leaves; 32 without one."""
+    """Returns the number of bits of a layer's quantized inputs; 32 without an input quantizer."""
     quantizer = getattr(layer, "input_quantizer", None)
     if quantizer is None or getattr(quantizer, "precision", None) is not None:
         return of_quantizer(quantizer, None)
@@ -43,13 +48,13 @@ def of_input(layer) -> int:
 
 
 def binary_kernel(layer):
-    """The kernel of a layer of Larq whose inputs and kernel are both binary, or `None`."""
+    """Returns the kernel of a Larq layer if the layer's inputs and the kernel are binary, and `None` otherwise."""
     kernel = quantized_kernel(layer)
     return kernel if kernel is not None and of_input(layer) == 1 and of_weight(kernel) == 1 else None
 
 
 def quantized_kernel(layer):
-    """The weight of a layer that its inputs meet first, if it is quantized, or `None`."""
+    """Returns the weight that a layer applies to its inputs first if this weight is quantized, and `None` otherwise."""
     if isinstance(layer, tf.keras.Model) or not hasattr(layer, "input_quantizer"):
         return None
     first = layer.weights[:1] if layer.built else []

@@ -1,7 +1,7 @@
-"""The Keras layers that the operations of edges are made of: binary and float convolutions, pools, and shapes.
+"""The Keras layers of the operations: binary and float convolutions, pools, and changes of shape.
 
-Binary convolutions pad with ones (`padding="same", pad_values=1`), because a padded zero is no binary value and would
-not be bit-packed.
+Binary convolutions pad with ones (`padding="same", pad_values=1`). A padded zero would not be a binary value, so the
+convolution could not be bit-packed.
 """
 
 import larq as lq
@@ -16,9 +16,10 @@ layers = tf.keras.layers
 
 @register
 class Zeroise(layers.Layer):
-    """The operation "none": zeros of the shape that the other operations would have.
+    """The operation `"none"`: zeros in the shape that the other operations return.
 
-    In training the input is multiplied by 0, so that what feeds only this layer has a gradient, which is 0.
+    During training, the layer multiplies its inputs by 0, so that a layer that feeds only this one has a gradient,
+    which is 0.
 
     # Arguments
         strides: Factor by which height and width shrink.
@@ -35,7 +36,7 @@ class Zeroise(layers.Layer):
         outputs = inputs[:, :: self.strides, :: self.strides]
         if training:
             return outputs * 0
-        # A constant where the shape is known, which the converter removes.
+        # If the shape is known, the output is a constant, which the converter removes.
         known = outputs.shape.is_fully_defined()
         return tf.zeros(outputs.shape if known else [tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
 
@@ -43,34 +44,49 @@ class Zeroise(layers.Layer):
         return {**super().get_config(), "strides": self.strides}
 
 
-# The constants of BatchNorm in the papers.
+# The momentum and epsilon of BatchNorm in the papers.
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 
 def batch_normalization(affine=True, name=None):
-    """A `BatchNormalization` with the constants of the papers, with or without scale and offset."""
+    """Returns a `BatchNormalization` layer with the momentum and epsilon of the papers.
+
+    # Arguments
+        affine: Whether the layer has a trainable scale and offset.
+        name: Name of the layer.
+    """
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
 
 
 def pool(kind, kernel_size, strides=1, name=None):
-    """The Keras layer of a pool, `"max_pool"` or `"avg_pool"`; padded values do not count in an average."""
+    """Returns a pooling layer with `same` padding. Averages do not count padded values.
+
+    # Arguments
+        kind: `"max_pool"` or `"avg_pool"`.
+        kernel_size: Height and width of the window.
+        strides: Strides.
+        name: Name of the layer.
+    """
     layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[kind]
     return layer(kernel_size, strides, padding="same", name=name)
 
 
 @register
 class XnorConv2D(lq.layers.QuantConv2D):
-    """A binary convolution scaled by the mean magnitude of its latent kernel.
+    """A binary convolution that scales its outputs by the mean magnitude of the latent kernel.
 
-    The scale is applied behind the activation, which must therefore be positively homogeneous, as ReLU is: the
-    converter of Larq Compute Engine then fuses convolution, activation and scale into one operator.
+    The layer applies the scale after the activation function, which must therefore be positively homogeneous, as ReLU
+    is. With this order, the converter of Larq Compute Engine fuses convolution, activation and scale into one operator.
 
     # Arguments
-        kernel_quantizer: `XnorSign` by default, which scales each filter by itself; `LayerSign` scales all alike. The
-            other arguments are those of Larq's `QuantConv2D`.
+        kernel_quantizer: `XnorSign` by default, which has one scale for each filter. `LayerSign` has one scale for all
+            filters. All other arguments are the arguments of Larq's `QuantConv2D`.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.
+
+    # Raises
+        ValueError: If the kernel quantizer has no scale.
 
     # References
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.2
@@ -97,16 +113,25 @@ class XnorConv2D(lq.layers.QuantConv2D):
         return outputs * tf.cast(self.scale(), outputs.dtype)
 
     def scale(self):
-        """What the outputs are multiplied by, a constant to gradients."""
-        # The latent kernel, also where Larq's quantized_scope shows the binary one.
+        """Returns the scale of the outputs, which is a constant in the backward pass."""
+        # Inside of Larq's `quantized_scope`, `self.kernel` is binary, but the scale needs the latent kernel.
         latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
         return tf.stop_gradient(self.kernel_quantizer.scale(latent))
 
 
 def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **options):
-    """A binary convolution with ReLU as every network here uses it: `same` padding with ones, no bias.
+    """Returns a binary convolution with the defaults of all networks here: ReLU, `same` padding with ones, no bias.
 
-    `options` are those of `XnorConv2D` that differ.
+    # Arguments
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        strides: Strides.
+        dilation_rate: Distance of the taps.
+        name: Name of the layer.
+        options: Arguments of `XnorConv2D` that replace these defaults.
+
+    # Returns
+        An `XnorConv2D`.
     """
     usual = {"padding": "same", "pad_values": 1.0, "activation": "relu", "input_quantizer": "ste_sign"}
     return XnorConv2D(
@@ -121,10 +146,19 @@ def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **o
 
 
 def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, function=conv2d):
-    """A convolution of what is padded with any value; the result has the size of that of TensorFlow's padding.
+    """Convolves a tensor that is padded with any value. The output has the same size as with TensorFlow's padding.
 
-    Strides and dilation rates are integers, or one for each side. `function` is `conv2d` or, for inference,
-    `tf.nn.conv2d`.
+    # Arguments
+        x: A tensor of shape `(batch, height, width, channels)`.
+        kernel: A tensor of shape `(height, width, channels / groups, filters)`.
+        strides: An integer, or an integer for each side.
+        dilation_rate: An integer, or an integer for each side.
+        padding: `"same"` or `"valid"`.
+        pad_values: The value of padded pixels.
+        function: `conv2d` or, for inference, `tf.nn.conv2d`.
+
+    # Returns
+        A tensor of shape `(batch, height / strides, width / strides, filters)` with `same` padding.
     """
     strides, rates = ((n, n) if isinstance(n, int) else tuple(n) for n in (strides, dilation_rate))
     if padding == "valid" or not pad_values or kernel.shape[0] == kernel.shape[1] == 1:
@@ -146,11 +180,21 @@ class NotCompiled(_keras.NotCompiled):
 
 @register
 class GroupedConv2D(NotCompiled, layers.Conv2D):
-    """Keras's `Conv2D`, computed by TensorFlow also where it has groups."""
+    """Keras's `Conv2D`, but TensorFlow instead of XLA computes grouped convolutions."""
 
 
 def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups=1, name=None):
-    """A convolution of the parts that stay float. `fan_in` sets the range of the bias."""
+    """Returns a float convolution with `same` padding, for the parts of a network that are not binary.
+
+    # Arguments
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        strides: Strides.
+        use_bias: Whether the convolution has a bias.
+        fan_in: Number of inputs of a filter, which sets the range of the initial bias.
+        groups: Number of groups.
+        name: Name of the layer.
+    """
     return (GroupedConv2D if groups > 1 else layers.Conv2D)(
         filters,
         kernel_size,
@@ -165,20 +209,32 @@ def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups
 
 
 def uniform_kernel():
-    """Uniform in ±1/√fan_in, as the authors' networks start."""
+    """Returns an initializer that is uniform in ±1/√fan_in, as in the networks of the papers' authors."""
     return tf.keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
 
 def uniform_bias(fan_in: int):
-    """Uniform in ±1/√fan_in."""
+    """Returns an initializer that is uniform in ±1/√fan_in."""
     limit = fan_in**-0.5
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
 def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activation=None, mask=None, name=None):
-    """A `binary_conv` of `x` with one scale for the whole layer, as BARS has it.
+    """Applies a binary convolution that has one scale for all filters, as in BARS.
 
-    `mask` is what happens to its input between the sign and the convolution, which must not pad then.
+    # Arguments
+        x: Input tensor.
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        strides: Strides.
+        padding: `"same"`, which pads with ones, or `"valid"`.
+        activation: Activation of the convolution.
+        mask: A function that is applied to the signs before the convolution, or `None`. A convolution with a mask must
+            not pad.
+        name: Name of the convolution.
+
+    # Returns
+        The output tensor.
     """
     options = {"padding": padding, "pad_values": 1.0 if padding == "same" else 0.0, "activation": activation}
     if mask is not None:
@@ -200,10 +256,13 @@ def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activa
 class StartAt(layers.Layer):
     """Pads images with ones so that a `valid` 3x3 convolution of strides 2 starts at a given pixel.
 
-    The convolution then gives half of the images' height and width, rounded up.
+    The convolution then halves the height and width of the images and rounds up.
 
     # Arguments
-        first: Row and column that the first tap sees, -1 or 0.
+        first: Row and column that the first tap of the kernel reads first, -1 or 0.
+
+    # Raises
+        ValueError: If `first` is not -1 or 0.
     """
 
     def __init__(self, first, **kwargs):
@@ -222,10 +281,10 @@ class StartAt(layers.Layer):
 
 @register
 class MatchChannels(layers.Layer):
-    """Cuts channels off, or appends zeros.
+    """Changes the number of channels: cuts channels off, or appends zeros.
 
     # Arguments
-        filters: Channels of the output.
+        filters: Output channels.
     """
 
     def __init__(self, filters, **kwargs):

@@ -1,8 +1,8 @@
-"""A convolution with groups and dilation that works, and has a gradient, on every processor.
+"""A convolution with groups and dilation that has a gradient on every processor.
 
-On CPUs, TensorFlow computes the gradient of a convolution with groups or with dilation by oneDNN alone, and so it does
-the fusion of groups with a bias or a BatchNorm. Whether oneDNN is there depends on the processor, the build, the data
-type and `TF_ENABLE_ONEDNN_OPTS`.
+On CPUs, TensorFlow needs oneDNN for the gradient of a convolution with groups or dilation. It also needs oneDNN to fuse
+a grouped convolution with a bias or a BatchNorm. Whether oneDNN is available depends on the processor, the build, the
+data type and the environment variable `TF_ENABLE_ONEDNN_OPTS`.
 """
 
 import functools
@@ -11,33 +11,36 @@ import tensorflow as tf
 
 
 def conv2d(x, kernel, strides=1, padding="SAME", dilations=1):
-    """`tf.nn.conv2d`; where that has no gradient, a convolution for each group, and dilation as space-to-batch.
+    """Computes `tf.nn.conv2d` in a form that has a gradient.
+
+    If `tf.nn.conv2d` itself has no gradient, each group is convolved by itself, and space-to-batch replaces the
+    dilation.
 
     # Arguments
         x: A tensor of shape `(batch, height, width, channels)`.
         kernel: A tensor of shape `(height, width, channels / groups, filters)`.
-        strides, padding, dilations: Those of `tf.nn.conv2d`; strides or dilations must be 1.
+        strides, padding, dilations: As in `tf.nn.conv2d`. Either the strides or the dilations must be 1.
 
     # Returns
-        A tensor of shape `(batch, height, width, filters)`.
+        A tensor of shape `(batch, new_height, new_width, filters)`.
     """
     groups = x.shape[-1] // kernel.shape[-2]
     if has_gradient(groups > 1, max(tf.nest.flatten(dilations)) > 1, x.dtype):
         return tf.nn.conv2d(x, kernel, strides, padding, dilations=dilations)
-    # The fastest of three forms: a dense convolution of a block-diagonal kernel multiplies zeros, and the gradient of
-    # a depthwise one, whose outputs are summed, is slow.
+    # This is the fastest of three forms. A dense convolution with a block-diagonal kernel multiplies zeros. The third
+    # form, a depthwise convolution followed by sums, has a slow gradient.
     parts = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True)
     return tf.concat([tf.nn.convolution(*part, strides, padding, dilations=dilations) for part in parts], axis=-1)
 
 
 @functools.cache
 def has_gradient(grouped: bool, dilated: bool, dtype=tf.float32) -> bool:
-    """Whether TensorFlow can compute the gradient of a convolution here, found out by computing a tiny one.
+    """Returns whether TensorFlow can compute the gradient of a convolution on this machine, by computing a tiny one.
 
     # Arguments
         grouped: Whether the convolution has groups.
-        dilated: Whether the convolution has a dilation rate.
-        dtype: Type of its tensors.
+        dilated: Whether the convolution has a dilation rate above 1.
+        dtype: Data type of the tensors.
     """
     if not grouped and not dilated:
         return True
@@ -49,7 +52,7 @@ def has_gradient(grouped: bool, dilated: bool, dtype=tf.float32) -> bool:
         return tf.gradients(y, [x, kernel])
 
     try:
-        # The question may come up while a graph is traced.
+        # The caller may be tracing a graph.
         with tf.init_scope():
             gradients()
     except tf.errors.OpError:

@@ -1,4 +1,4 @@
-"""Drop path, which training sets between epochs."""
+"""Drop path with a rate that training can change between epochs."""
 
 import tensorflow as tf
 
@@ -9,10 +9,10 @@ layers = tf.keras.layers
 
 @register
 class DropPath(layers.Layer):
-    """Drops a whole path for some samples in training, and scales it up for the others.
+    """Drops a path for random samples during training, and scales the path up for the other samples.
 
     # Arguments
-        rate: Probability of a sample to be dropped. `set_rate` changes it between epochs.
+        rate: Probability that a sample is dropped. `set_rate` changes the rate between epochs.
 
     # References
         - [FractalNet](https://arxiv.org/abs/1605.07648), section 4.1
@@ -21,19 +21,19 @@ class DropPath(layers.Layer):
     def __init__(self, rate=0.0, **kwargs):
         super().__init__(**kwargs)
         variable = tf.Variable(rate, trainable=False, dtype=tf.float32)
-        # Held by a function, the rate is no weight: networks with and without drop path share weight files. Saving
-        # must find it all the same.
+        # The function hides the rate from Keras, so that the rate is not a weight: networks with and without drop path
+        # can load the same weight files. Saving a model must still find the variable.
         self._rate = lambda: variable
         self._track_trackable(variable, "rate")
 
     def set_rate(self, rate: float):
-        """Sets the probability of a sample to be dropped."""
+        """Sets the probability that a sample is dropped."""
         self._rate().assign(rate)
 
     def call(self, inputs, training=None):
         if not training:
             return inputs
-        # In 32 bits: in 16, small rates are none.
+        # Computed in 32 bits, because small rates would have no effect in 16 bits.
         keep = 1 - self._rate()
         kept = tf.floor(tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1]) + keep) / keep
         return inputs * tf.cast(kept, inputs.dtype)

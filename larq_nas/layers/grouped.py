@@ -1,8 +1,8 @@
-"""The Keras layers of BATS: grouped convolutions, a learnt scale, the shuffle of channels.
+"""The Keras layers of BATS: grouped convolutions, a learnt scale, and the channel shuffle.
 
 # References
-    - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711), and for everything that stands neither in
-      it nor in its supplement the library of its first author, github.com/1adrianb/binary-networks-pytorch
+    - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711). Details that neither the paper nor its
+      supplement gives follow the library of the first author, github.com/1adrianb/binary-networks-pytorch.
 """
 
 import larq as lq
@@ -13,21 +13,21 @@ from larq_nas.layers.quantizers import register, xnor_scale
 
 layers = tf.keras.layers
 
-# Slope of a PReLU at first.
+# Initial slope of a PReLU.
 SLOPE = 0.25
 
 
 @register
 class ScaledConv2D(NotCompiled, lq.layers.QuantConv2D):
-    """A binary convolution whose output is multiplied by a learnt scale for each filter, as XNOR-Net++ has it.
+    """A binary convolution that multiplies its output by a learnt scale for each filter, as in XNOR-Net++.
 
-    The arguments are those of Larq's `QuantConv2D`.
+    The arguments are the arguments of Larq's `QuantConv2D`.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.
 
     # References
-        - [XNOR-Net++](https://arxiv.org/abs/1909.13863), section 4.1, the first of its four shapes
+        - [XNOR-Net++](https://arxiv.org/abs/1909.13863), section 4.1, the first of the four shapes of the scale
     """
 
     def build(self, input_shape):
@@ -39,9 +39,10 @@ class ScaledConv2D(NotCompiled, lq.layers.QuantConv2D):
         return outputs * tf.cast(self.output_scale, outputs.dtype)
 
     def binarize(self):
-        """Multiplies the scale with the mean magnitude of the kernel's filters.
+        """Multiplies the learnt scale by the mean magnitude of each filter of the kernel.
 
-        After a training with a float kernel: its signs alone would have much larger outputs.
+        Call this method after training with a float kernel, because the signs of the kernel alone would give much
+        larger outputs.
         """
         kernel = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
         self.output_scale.assign(self.output_scale * xnor_scale(kernel))
@@ -52,7 +53,7 @@ class ChannelShuffle(layers.Layer):
     """Distributes the channels of each group over all groups.
 
     # Arguments
-        groups: Number of groups, which divides that of the channels.
+        groups: Number of groups. It must divide the number of channels.
 
     # References
         - [ShuffleNet](https://arxiv.org/abs/1707.01083), section 3.1
@@ -72,7 +73,21 @@ class ChannelShuffle(layers.Layer):
 
 
 def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, form="binary", name=None):
-    """A convolution in one of the `blocks.FORMS`: sign → binary convolution → learnt scale, if it is binary."""
+    """Applies a convolution of BATS. In the form `"binary"`, it is sign → binary convolution → learnt scale.
+
+    # Arguments
+        x: Input tensor.
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        strides: Strides.
+        dilation_rate: Distance of the taps.
+        groups: Number of groups.
+        form: One of `blocks.FORMS`.
+        name: Name of the layer.
+
+    # Returns
+        The output tensor.
+    """
     options = {"strides": strides, "dilation_rate": dilation_rate, "groups": groups}
     options |= {"padding": "same", "use_bias": False, "name": name}
     if form == "real":
@@ -85,5 +100,5 @@ def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, f
 
 
 def prelu(name):
-    """A PReLU with a slope for each channel."""
+    """Returns a PReLU layer with a slope for each channel."""
     return layers.PReLU(tf.keras.initializers.Constant(SLOPE), shared_axes=[1, 2], name=name)

@@ -1,7 +1,7 @@
-"""Mixed precision: in how many bits networks compute.
+"""Mixed precision: networks that compute in 16 bits.
 
-Under a policy such as `mixed_bfloat16`, layers compute in 16 bits and keep their variables in 32. Products of ±1 are
-exact in both. Variables are always 32 bits wide, so weights go from one policy to the other as they are.
+Under a Keras policy such as `mixed_bfloat16`, layers compute in 16 bits and keep their variables in 32 bits. Products
+of ±1 are exact in both. Since variables always have 32 bits, weights can move from one policy to another unchanged.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 class PrecisionError(ValueError):
-    """There is no such policy."""
+    """The name of a policy is unknown."""
 
 
 @contextlib.contextmanager
 def policy(name: str):
-    """Inside, Keras layers are made with the given policy.
+    """Creates the Keras layers inside the context with the given policy.
 
     # Arguments
         name: One of `POLICIES`.
 
     # Raises
-        PrecisionError: If there is no such policy.
+        PrecisionError: If the policy is unknown.
     """
     if name not in POLICIES:
         raise PrecisionError(f"precision {name!r} is unknown; accepted: {', '.join(POLICIES)}")
@@ -37,7 +37,14 @@ def policy(name: str):
 
 
 def scale_loss(optimizer):
-    """The optimizer with the loss scaling that gradients of `mixed_float16` need; as it is under other policies."""
+    """Wraps an optimizer with the loss scaling that gradients need under the policy `mixed_float16`.
+
+    # Arguments
+        optimizer: A Keras optimizer.
+
+    # Returns
+        A `LossScaleOptimizer` under `mixed_float16`, and the given optimizer under other policies.
+    """
     keras = tf.keras.mixed_precision
     if keras.global_policy().name != "mixed_float16" or isinstance(optimizer, keras.LossScaleOptimizer):
         return optimizer
@@ -45,7 +52,17 @@ def scale_loss(optimizer):
 
 
 def gradients(tape, loss, variables, optimizer) -> list:
-    """The gradients of a loss, computed from the scaled loss where `optimizer` scales it, and not scaled any more."""
+    """Computes the gradients of a loss. If the optimizer scales the loss, the gradients are unscaled again.
+
+    # Arguments
+        tape: The tape that has recorded the loss.
+        loss: A scalar.
+        variables: A list of variables.
+        optimizer: An optimizer, with or without loss scaling.
+
+    # Returns
+        A list of gradients, one for each variable.
+    """
     if not isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
         return tape.gradient(loss, variables)
     with tape:
@@ -54,14 +71,17 @@ def gradients(tape, loss, variables, optimizer) -> list:
 
 
 def float32(model: tf.keras.Model) -> tf.keras.Model:
-    """The same network with the same weights, computing in 32 bits; the model itself if it does so already.
+    """Returns the same network with the same weights, computing in 32 bits.
 
     # Arguments
         model: A functional or sequential model.
+
+    # Returns
+        A new model, or the given model if it computes in 32 bits already.
     """
     if not any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers()):
         return model
-    # The plain functional model of the same layers has a configuration that is complete.
+    # A plain functional model of the same layers has a complete configuration.
     plain = tf.keras.Model(model.input, model.output, name=model.name)
     with policy("float32"):
         copy = tf.keras.Model.from_config(_without_policies(plain.get_config()))

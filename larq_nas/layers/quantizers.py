@@ -1,10 +1,10 @@
-"""Binarization that Larq does not have: XNOR kernels with their exact gradient.
+"""Quantizers that Larq does not have: XNOR kernels with their exact gradient.
 
-Larq's `magnitude_aware_sign` treats the scale of a binary kernel as a constant in the backward pass. `XnorSign`
-differentiates the scale too, and takes the mean-centring of the kernel into account, as the networks of BNAS were
-trained. The quantizer itself yields ±1, so that sums over them are exact in any precision; the scale is applied behind
-the convolution, by `operations.XnorConv2D`. The constraint `CentredClip` and the initializer `CentredUniform` keep the
-latent kernel centred and within [-1, 1].
+Larq's `magnitude_aware_sign` treats the scale of a binary kernel as a constant in the backward pass. `XnorSign` also
+differentiates the scale, and takes the mean-centring of the kernel into account, since the networks of BNAS were
+trained in this way. The outputs of the quantizer are ±1, so that sums over them are exact in any precision.
+`convolutional.XnorConv2D` applies the scale after the convolution. The constraint `CentredClip` and the initializer
+`CentredUniform` keep the latent kernel centred and within [-1, 1].
 
 ```python
 from larq_nas.layers.convolutional import XnorConv2D
@@ -22,31 +22,34 @@ register = tf.keras.utils.register_keras_serializable(package="larq_nas")
 
 
 def custom_gradient(function):
-    """As `tf.custom_gradient`, but traced once for all networks, for each shape of its arguments.
+    """Like `tf.custom_gradient`, but traces the function only once for each shape of its arguments, for all networks.
 
-    TensorFlow never frees the graph in which a function of `tf.custom_gradient` was called. That graph now is one of
-    the function alone, and not of the network around it.
+    TensorFlow never frees a graph that calls a function of `tf.custom_gradient`. With this decorator, such a graph
+    contains only the function itself instead of the network that calls it.
     """
     return tf.function(tf.custom_gradient(function), autograph=False)
 
 
 def register_by_name(cls):
-    """Registers a part of a layer by its bare name, too, by which Larq and Keras look for it in a `.h5` file."""
+    """Registers a quantizer, constraint or initializer with Keras, and also under its bare class name.
+
+    Larq and Keras look up the bare name when they read a `.h5` file.
+    """
     return lq.utils.register_keras_custom_object(register(cls))
 
 
-# A channel whose scale is 0 would make the converter ship the whole convolution as float.
+# A channel with a scale of 0 would make the converter store the whole convolution as float.
 MIN_SCALE = 1e-4
 
 
 def xnor_scale(kernel):
-    """The scale of a binary kernel: the mean magnitude of each output channel.
+    """Returns the scale of a binary kernel: the mean magnitude of each output channel.
 
     # Arguments
         kernel: Latent kernel of shape `(height, width, channels, filters)`.
 
     # Returns
-        A tensor of shape `(filters,)` in 32 bits, at least `MIN_SCALE`.
+        A 32-bit tensor of shape `(filters,)`. All values are at least `MIN_SCALE`.
     """
     kernel = tf.cast(kernel, tf.float32)
     return tf.maximum(tf.reduce_mean(tf.abs(kernel), axis=_all_but_filters(kernel)), MIN_SCALE)
@@ -57,13 +60,14 @@ def _all_but_filters(kernel):
 
 
 def sign(kernel):
-    """1 where a kernel is at least 0, -1 elsewhere."""
-    # Ones of its shape, since the converter does not fold a broadcast of large kernels, and ships them as float.
+    """Returns 1 where the kernel is at least 0, and -1 elsewhere."""
+    # `ones_like` instead of a broadcast scalar: the converter does not fold a broadcast of large kernels, and would
+    # store them as float.
     return tf.where(kernel >= 0, tf.ones_like(kernel), -tf.ones_like(kernel))
 
 
 def xnor_gradient(kernel, gradient):
-    r"""The gradient of a latent kernel, given that of its scaled binary form.
+    r"""Computes the gradient of a latent kernel from the gradient of the scaled binary kernel.
 
     With \\(n\\) weights per output channel, \\(C\\) input channels and \\(\alpha\\) the scale of the channel:
 
@@ -74,21 +78,21 @@ def xnor_gradient(kernel, gradient):
         gradient: Gradient of the scaled binary kernel, of the same shape.
 
     # Returns
-        A tensor of the shape and type of `gradient`, computed in 32 bits.
+        A tensor with the shape and data type of `gradient`, computed in 32 bits.
 
     # References
-        - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1; the factor n (1 - 1/C) is in its authors' code
-          and in that of BNAS, whose learning rate was tuned with it.
+        - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.1. The factor n (1 - 1/C) is in the code of its
+          authors and in the code of BNAS, whose learning rate was tuned with this factor.
     """
     scale = xnor_scale(kernel)
     return _latent_gradient(kernel, sign(kernel), scale, scale * tf.cast(gradient, tf.float32), gradient.dtype)
 
 
 def binary_gradient(kernel, gradient):
-    r"""The gradient of the scaled binary form of a kernel, given that of the latent kernel: undoes `xnor_gradient`.
+    r"""Computes the gradient of a scaled binary kernel from the gradient of the latent kernel. Inverts `xnor_gradient`.
 
     With \\(s = \text{sign}(W)\\), and \\(|W| \leq 1\\) everywhere, `xnor_gradient` multiplies the gradient of each
-    output channel by \\(n (1 - 1/C) (\alpha I + \frac{1}{n} s s^T)\\). By the formula of Sherman and Morrison:
+    output channel by \\(n (1 - 1/C) (\alpha I + \frac{1}{n} s s^T)\\). By the Sherman-Morrison formula:
 
     \\[g = \frac{1}{\alpha} \left[h - \frac{s}{1 + \alpha} \frac{1}{n} \sum s h\right],
     \quad h = \frac{G}{n (1 - 1/C)}\\]
@@ -98,8 +102,8 @@ def binary_gradient(kernel, gradient):
         gradient: Gradient of the latent kernel, of the same shape.
 
     # Returns
-        A tensor of the shape and type of `gradient`, computed in 32 bits; 0 where there is one input channel, since
-        the gradient of the latent kernel then is 0 whatever that of the binary kernel is.
+        A tensor with the shape and data type of `gradient`, computed in 32 bits. It is 0 if there is only one input
+        channel, because the gradient of the latent kernel is then always 0 and does not determine the result.
     """
     latent, scale = tf.cast(kernel, tf.float32), xnor_scale(kernel)
     binary = sign(latent)
@@ -109,24 +113,26 @@ def binary_gradient(kernel, gradient):
 
 
 def _latent_gradient(kernel, binary, scale, gradient, dtype):
-    """`xnor_gradient`, given the gradient of the kernel's sign, which is that of the scaled kernel times the scale."""
+    """`xnor_gradient`, given the gradient of the kernel's sign: the scale times the gradient of the scaled binary
+    kernel.
+    """
     kernel, binary, gradient = (tf.cast(x, tf.float32) for x in (kernel, binary, gradient))
     through_sign = tf.where(tf.abs(kernel) <= 1, gradient, 0.0)
     return tf.cast(latent_factor(kernel.shape) * (through_sign + through_scale(binary, scale, gradient)), dtype)
 
 
 def latent_factor(shape):
-    """The factor n (1 - 1/C) of `xnor_gradient` for a kernel of shape `(..., C, filters)`."""
+    """Returns the factor n (1 - 1/C) of `xnor_gradient` for a kernel of shape `(..., C, filters)`."""
     *taps, channels, _ = shape
     return math.prod(taps) * (channels - 1)
 
 
 def through_scale(binary, scale, gradient):
-    """What reaches a latent kernel through its scale.
+    """Computes the part of a latent kernel's gradient that passes through the scale.
 
     # Arguments
         binary: Sign of the kernel, of shape `(..., C, filters)`.
-        scale: Its `xnor_scale`.
+        scale: The `xnor_scale` of the kernel.
         gradient: Gradient of the sign, of the same shape.
 
     # Returns
@@ -137,18 +143,18 @@ def through_scale(binary, scale, gradient):
 
 @custom_gradient
 def xnor_sign(kernel):
-    """The sign of a kernel, to be scaled by `xnor_scale` behind the convolution.
+    """Returns the sign of a kernel. The caller multiplies the convolution's output by `xnor_scale`.
 
     # Arguments
         kernel: Latent kernel of shape `(height, width, channels, filters)`.
 
     # Returns
-        A tensor of ±1. Its gradient is `xnor_gradient`: it includes what reaches the kernel through the scale, so
-        the scale must be applied as a constant.
+        A tensor of ±1. Its gradient is `xnor_gradient`, which already includes the part that passes through the scale.
+        The caller must therefore treat the scale as a constant.
     """
 
     def backward(gradient):
-        # The convolution of ±1 has seen the scale as part of its upstream gradient.
+        # `gradient` already contains the scale, which is applied after the convolution.
         return _latent_gradient(kernel, binary, xnor_scale(kernel), gradient, gradient.dtype)
 
     binary = sign(kernel)
@@ -156,13 +162,13 @@ def xnor_sign(kernel):
 
 
 def layer_scale(kernel):
-    """The scale of a binary kernel that all its filters share: the mean magnitude of the whole latent kernel.
+    """Returns the common scale of all filters of a binary kernel: the mean magnitude of the whole latent kernel.
 
     # Arguments
         kernel: Latent kernel of shape `(height, width, channels, filters)`.
 
     # Returns
-        A tensor of shape `(filters,)` in 32 bits, whose values are equal and at least `MIN_SCALE`.
+        A 32-bit tensor of shape `(filters,)`. All values are equal, and at least `MIN_SCALE`.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), equation 1
@@ -173,14 +179,14 @@ def layer_scale(kernel):
 
 @register_by_name
 class LayerSign(lq.quantizers.Quantizer):
-    """The sign of a kernel whose `layer_scale` is applied behind the convolution, with a straight-through gradient.
+    """The sign of a kernel with one scale for all filters and a straight-through gradient.
 
-    The gradient of the scaled binary kernel reaches the latent one unchanged where that lies within [-1, 1], and the
-    scale is a constant.
+    The layer multiplies the convolution's output by `layer_scale`. The latent kernel receives the gradient of the
+    scaled binary kernel unchanged where its values are within [-1, 1]. The scale is a constant in the backward pass.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 3.1, equation 1. The authors' code passes gradients up to
-          1.3 times the scale, and those of activations up to 1.3.
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3.1, equation 1. The authors' code passes gradients of
+          kernels up to 1.3 times the scale, and gradients of activations up to 1.3.
     """
 
     precision = 1
@@ -189,16 +195,16 @@ class LayerSign(lq.quantizers.Quantizer):
         return self.binarize(inputs)
 
     def scale(self, kernel):
-        """What the convolution's output is multiplied by."""
+        """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return layer_scale(kernel)
 
     @staticmethod
     @custom_gradient
     def binarize(kernel):
-        """The sign and its gradient."""
+        """Returns the sign of a kernel, with a straight-through gradient."""
 
         def backward(gradient):
-            # The convolution of ±1 has seen the scale as part of its upstream gradient.
+            # `gradient` already contains the scale, which is applied after the convolution.
             unscaled = tf.cast(gradient, tf.float32) / layer_scale(kernel)
             return tf.cast(tf.where(tf.abs(kernel) <= 1, unscaled, 0.0), gradient.dtype)
 
@@ -207,7 +213,7 @@ class LayerSign(lq.quantizers.Quantizer):
 
 @register_by_name
 class XnorSign(lq.quantizers.Quantizer):
-    """`xnor_sign` as a Larq kernel quantizer.
+    """`xnor_sign` as a kernel quantizer of Larq.
 
     # References
         - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4
@@ -219,14 +225,16 @@ class XnorSign(lq.quantizers.Quantizer):
         return xnor_sign(inputs)
 
     def scale(self, kernel):
-        """What the convolution's output is multiplied by."""
+        """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return xnor_scale(kernel)
 
 
 @register_by_name
 class FloatKernel(lq.quantizers.Quantizer):
-    """A kernel as it is, in the place of a binary one: in the first of two stages of training, activations alone are
-    binary."""
+    """A kernel quantizer that leaves the kernel as it is.
+
+    In the first of two training stages, only activations are binary, and `FloatKernel` replaces the binary quantizers.
+    """
 
     precision = 32
 
@@ -234,7 +242,7 @@ class FloatKernel(lq.quantizers.Quantizer):
         return inputs
 
     def scale(self, kernel):
-        """What the convolution's output is multiplied by."""
+        """Returns the scale of the convolution's output, which is 1 for each filter."""
         return tf.ones([kernel.shape[-1]])
 
 
@@ -244,7 +252,7 @@ def _centre(kernel):
 
 @register_by_name
 class CentredClip(tf.keras.constraints.Constraint):
-    """Keeps a kernel of mean 0 over its input channels, then within [-1, 1]."""
+    """Subtracts the mean over the input channels from a kernel, then clips it to [-1, 1]."""
 
     def __call__(self, kernel):
         return tf.raw_ops.ClipByValue(t=_centre(kernel), clip_value_min=-1.0, clip_value_max=1.0)
@@ -252,7 +260,7 @@ class CentredClip(tf.keras.constraints.Constraint):
 
 @register_by_name
 class CentredUniform(tf.keras.initializers.VarianceScaling):
-    """Uniform in ±1/√fan_in, with mean 0 over the input channels: what `CentredClip` leaves unchanged."""
+    """Uniform in ±1/√fan_in, minus the mean over the input channels. `CentredClip` leaves such kernels unchanged."""
 
     def __init__(self, seed=None):
         super().__init__(scale=1 / 3, mode="fan_in", distribution="uniform", seed=seed)

@@ -1,7 +1,8 @@
-r"""Binary convolutions of inputs in {0, α}, as DMS has them.
+r"""Binary convolutions with inputs in {0, α}, as in DMS.
 
-An input becomes 0 or \\(\alpha\\), a learnt step, and zeros are padded. Larq Compute Engine packs ±1 and pads with
-ones, so `StepConv2D` convolves \\(t = \text{sign}(\alpha/2 - x)\\), which is 1 where the input becomes 0:
+Each input becomes 0 or a learnt step \\(\alpha\\), and zeros are padded. Larq Compute Engine packs values of ±1 and
+pads with ones. `StepConv2D` therefore convolves \\(t = \text{sign}(\alpha/2 - x)\\), which is 1 where the input becomes
+0:
 
 \\[\alpha \frac{1 - t}{2} * W = -\frac{\alpha}{2} (t * W - \sum W)\\]
 
@@ -18,18 +19,18 @@ import tensorflow as tf
 from larq_nas.layers.convolutional import XnorConv2D
 from larq_nas.layers.quantizers import MIN_SCALE, custom_gradient, register, register_by_name, sign, through_scale
 
-# The least value of a step.
+# The minimum of a step.
 MIN_STEP = 1e-3
 
 
 def standardize(kernel):
-    """A kernel whose filters have mean 0 and variance 1.
+    """Standardizes each filter of a kernel to mean 0 and variance 1.
 
     # Arguments
         kernel: A tensor of shape `(height, width, channels, filters)`.
 
     # Returns
-        A tensor of that shape in 32 bits.
+        A 32-bit tensor of the same shape.
 
     # References
         - [Weight Standardization](https://arxiv.org/abs/1903.10520), equation 5
@@ -54,14 +55,15 @@ def _sign(standardized):
 
 @register_by_name
 class StandardizedSign(lq.quantizers.Quantizer):
-    r"""The sign of a standardized kernel, to be scaled behind the convolution by the mean magnitude of each filter.
+    r"""The sign of a standardized kernel, with the mean magnitude of each filter as scale.
 
-    Gradients pass the sign unchanged, since a third of the weights of a standardized kernel is outside of [-1, 1];
-    what reaches the kernel through the scale is added, and all of it goes back through the standardization.
+    The layer applies the scale after the convolution. Gradients pass the sign unchanged, because a third of the weights
+    of a standardized kernel is outside of [-1, 1]. The gradient through the scale is added, and the sum passes back
+    through the standardization.
 
     # References
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, equation 1 and
-          section B.2.3. It does not say where gradients of the sign are cut.
+          section B.2.3. The paper does not say where gradients of the sign are clipped.
     """
 
     precision = 1
@@ -70,22 +72,22 @@ class StandardizedSign(lq.quantizers.Quantizer):
         return tf.cast(_sign(standardize(inputs)), inputs.dtype)
 
     def scale(self, kernel):
-        """What the convolution's output is multiplied by."""
+        """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return _scale(standardize(kernel))
 
 
 @custom_gradient
 def step(inputs, alpha):
-    r"""1 where inputs are at most half of `alpha`, -1 elsewhere.
+    r"""Returns 1 where the inputs are at most half of `alpha`, and -1 elsewhere.
 
     # Arguments
         inputs: A tensor.
         alpha: A positive scalar.
 
     # Returns
-        A tensor \\(t\\) of the shape of `inputs`. Its gradients are those that give \\(q = \alpha (1 - t) / 2\\), as a
-        function of `inputs` and `alpha`, the gradients of a learnt step: \\(dq/dx = 1\\) within \\((0, \alpha)\\) and 0
-        outside; \\(dq/d\alpha\\) is \\(q/\alpha - x/\alpha\\) within, 0 below and 1 above.
+        A tensor \\(t\\) of the shape of `inputs`. With the gradients of \\(t\\), \\(q = \alpha (1 - t) / 2\\) has the
+        gradients of a learnt step: \\(dq/dx\\) is 1 within \\((0, \alpha)\\) and 0 outside; \\(dq/d\alpha\\) is
+        \\(q/\alpha - x/\alpha\\) within, 0 below and 1 above.
 
     # References
         - DMS, equation 2
@@ -98,16 +100,16 @@ def step(inputs, alpha):
         within = tf.where((inputs > 0) & (inputs < alpha), gradient, 0) * (-2 / alpha)
         return within, -tf.reduce_sum(tf.cast(within * (inputs / alpha), tf.float32))
 
-    # Not `alpha / 2 - inputs`: in this form the converter merges it with a normalization before it.
+    # In this form, unlike `alpha / 2 - inputs`, the converter merges it with a normalization before it.
     return lq.math.sign(inputs * -1 + alpha / 2), backward
 
 
 @register
 class AtLeast(tf.keras.constraints.Constraint):
-    """Keeps a weight from falling below a value.
+    """A constraint that sets a minimum for a weight.
 
     # Arguments
-        least: The value.
+        least: The minimum.
     """
 
     def __init__(self, least):
@@ -122,11 +124,11 @@ class AtLeast(tf.keras.constraints.Constraint):
 
 @register_by_name
 class Step(lq.quantizers.Quantizer):
-    """`step` with a learnt `alpha`, as a Larq input quantizer.
+    """`step` with a learnt `alpha`, as an input quantizer of Larq.
 
     # Arguments
-        initial: Value of `alpha` at first; DMS does not give it. Inputs are normalized, so 1 splits them near their
-            upper third.
+        initial: Initial value of `alpha`, which DMS does not give. Since inputs are normalized, 1 splits them near
+            their upper third.
     """
 
     precision = 1
@@ -159,7 +161,8 @@ class StepConv2D(XnorConv2D):
         filters: Output channels.
         kernel_size: Height and width of the kernel.
         strides: Strides.
-        input_quantizer: A `Step`.
+        input_quantizer: A `Step`. By default, the layer makes its own.
+        name: Name of the layer.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.
@@ -175,14 +178,15 @@ class StepConv2D(XnorConv2D):
             "use_bias": False,
             "kernel_quantizer": StandardizedSign(),
             "kernel_initializer": "he_normal",
-            # None: the standardization undoes scale and offset. Larq warns where nothing is said.
+            # No constraint is needed, because the standardization undoes scale and offset. Larq warns if the argument
+            # is missing.
             "kernel_constraint": tf.keras.constraints.Constraint(),
         }
         super().__init__(
             filters,
             kernel_size,
             strides=strides,
-            # Named after the layer, as its step is.
+            # The name of the step follows from the name of the layer.
             input_quantizer=input_quantizer or Step(name=name and f"{name}_step"),
             name=name,
             **{**options, **kwargs},
@@ -192,6 +196,6 @@ class StepConv2D(XnorConv2D):
         outputs = lq.layers.QuantConv2D.call(self, inputs)
         with lq.context.quantized_scope(True):
             offset = tf.reduce_sum(tf.convert_to_tensor(self.kernel), [0, 1, 2])
-        # Vectors on the right, which the converter fuses.
+        # The converter fuses vectors only as right operands.
         factor = self.scale() * tf.cast(self.input_quantizer.alpha, tf.float32) / -2
         return (outputs - tf.cast(offset, outputs.dtype)) * tf.cast(factor, outputs.dtype)

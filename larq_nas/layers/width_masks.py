@@ -1,6 +1,7 @@
-"""Layers that leave the depth and the width of a stage open, for a search to decide.
+"""Layers for stages of searched width and depth.
 
-Both stand alone: their last input are weights of the candidates, one-hot where the choice is made.
+`WidthMask` and `SkippableAggregation` take the weights of the candidates as their last input. The weights are one-hot
+once the choice is made.
 
 ```python
 import tensorflow as tf
@@ -20,12 +21,12 @@ from larq_nas.layers.quantizers import register
 
 
 def width_mask(choice, widths, channels: int):
-    """The soft mask of equation 4: for each channel, the weight of the candidates that keep it.
+    """Computes the soft mask of equation 4: for each channel, the total weight of the candidates that keep the channel.
 
     # Arguments
         choice: Weights of the candidates, of shape `(len(widths),)`.
-        widths: How many channels each candidate keeps of a group, which are as many as the largest keeps.
-        channels: Channels of all groups together.
+        widths: The number of channels that each candidate keeps of a group. A group has `max(widths)` channels.
+        channels: Number of channels of all groups together.
 
     # Returns
         A tensor of shape `(channels,)`.
@@ -37,34 +38,36 @@ def width_mask(choice, widths, channels: int):
 
 @register
 class WidthMask(tf.keras.layers.Layer):
-    """Multiplies a tensor with the weighted sum of masks that each keep the first channels.
+    """Multiplies a tensor by a weighted sum of masks. The mask of a candidate keeps the first channels.
 
     # Arguments
-        widths: How many channels each candidate keeps. If the input has a multiple of the largest of them, it
-            consists of groups, each of which keeps its first channels: tensors that are concatenated from narrow ones.
+        widths: The number of channels that each candidate keeps. If the number of input channels is a multiple of the
+            largest width, the input consists of groups, and a candidate keeps the first channels of each group. Groups
+            arise where narrower tensors are concatenated.
 
     # Inputs
-        A tensor whose last axis are channels, and weights of the candidates, of shape `(len(widths),)`.
+        A tensor with channels on the last axis, and the weights of the candidates, of shape `(len(widths),)`.
 
     # Returns
         A tensor of the shape of the first input.
 
     # Raises
-        ValueError: If widths are not positive integers, or the channels no multiple of the largest.
+        ValueError: If the widths are not positive integers, or the number of channels is not a multiple of the largest
+            width.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), equation 4; the paper has one group
+        - [BARS](https://arxiv.org/abs/2011.10804), equation 4. The paper has one group.
     """
 
     def __init__(self, widths, **kwargs):
-        # Choice weights keep their 32 bits under mixed precision.
+        # Without autocast, the choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.widths = check_widths(widths)
 
     def build(self, input_shape):
         channels = input_shape[0][-1]
         if channels is None or channels % max(self.widths):
-            raise ValueError(f"widths={self.widths}: {channels} channels are no groups of {max(self.widths)}")
+            raise ValueError(f"widths={self.widths}: {channels} channels are not a multiple of {max(self.widths)}")
         super().build(input_shape)
 
     def call(self, inputs):
@@ -77,7 +80,7 @@ class WidthMask(tf.keras.layers.Layer):
 
 
 def check_widths(widths):
-    """Candidate widths as a list; `ValueError` if they are none."""
+    """Returns candidate widths as a list, or raises a `ValueError` if they are not positive integers."""
     widths = list(widths)
     if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
         raise ValueError(f"widths={widths}: must be positive integers")
@@ -86,13 +89,16 @@ def check_widths(widths):
 
 @register
 class SkippableAggregation(tf.keras.layers.Layer):
-    """The weighted sum of what a stage looks like after each candidate number of cells.
+    """The weighted sum of the features of a stage after each candidate number of cells.
 
     # Inputs
-        A list: tensors of one shape, then their weights, of shape `(tensors,)`.
+        A list: tensors of one shape, then their weights, of shape `(number of tensors,)`.
 
     # Returns
-        A tensor of that shape.
+        A tensor of the same shape.
+
+    # Raises
+        ValueError: If the number of weights is not the number of tensors.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), equation 3
@@ -115,20 +121,20 @@ class SkippableAggregation(tf.keras.layers.Layer):
 
 @register
 class CellWidths(tf.keras.layers.Layer):
-    """Which width each cell of a stage has, where the last one has that of the following stage.
+    """Computes the width of each cell of a stage, if the last cell has the width of the following stage.
 
-    Which cell is the last hangs on the depth: cell k is the last of those that are there with the weight of depth k
-    among the weights of the depths from k on.
+    The searched depth decides which cell is the last one. Cell k is the last cell with the following weight: the weight
+    of depth k, divided by the sum of the weights of all depths of at least k.
 
     # Arguments
         depths: The candidate depths.
 
     # Inputs
-        Weights of the widths of the stage, weights of the widths of the following stage, weights of the depths.
+        The weights of the stage's widths, the weights of the following stage's widths, and the weights of the depths.
 
     # Returns
-        Weights of the widths of cell 1, 2, … up to the largest depth, then of what leaves the stage: at depth 0, which
-        has no last cell, that is the stage's own input.
+        A list of weights of the widths: for cell 1, cell 2, … up to the largest depth, then for the output of the
+        stage. At depth 0, the stage has no last cell, and its output is its input.
     """
 
     def __init__(self, depths, **kwargs):

@@ -1,7 +1,7 @@
-"""The search methods: those of larq_nas, a package each, and your own.
+"""The search methods: those of larq_nas, each in a package of this folder, and your own.
 
-A method is a subclass of `configs.SearchConfig`: it says which space is searched and how. `register` makes it known by
-a name, by which `larq_nas search --method=NAME` finds it; its fields are the flags of the search.
+A method is a subclass of `configs.SearchConfig`, which defines what is searched and how. `register` gives it a name, so
+that `larq_nas search --method=NAME` finds it. The fields of the class become the flags of the search.
 
 ```python
 import dataclasses
@@ -21,7 +21,7 @@ methods.get("wide_bnas") is WideBnasConfig  # True
 methods.unregister("wide_bnas")
 ```
 
-A package that is installed makes its methods known without a call, by the entry point group `larq_nas.methods`:
+An installed package can register methods without a call of `register`, by the entry point group `larq_nas.methods`:
 
 ```
 [options.entry_points]
@@ -39,13 +39,13 @@ from larq_nas.options import OptionError
 from larq_nas.space import registry
 
 ENTRY_POINTS = "larq_nas.methods"
-# Name -> the class of its configuration, of which the package is the name.
+# Name of the method, which is also the name of its package -> name of the class of its configuration.
 _BUILT_IN = {"bnas": "BnasConfig", "bars": "BarsConfig", "dms": "DmsConfig", "bats": "BatsConfig"}
 _OWN = {}
 
 
 class MethodError(OptionError):
-    """A method is not known, or cannot be registered."""
+    """A method is unknown, or it cannot be registered."""
 
 
 def names() -> tuple[str, ...]:
@@ -55,13 +55,16 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def get(name: str) -> type[SearchConfig]:
-    """The class of the configurations of a method.
+    """The class of the configuration of a method.
 
     # Arguments
         name: One of `names()`.
 
+    # Returns
+        A subclass of `SearchConfig`.
+
     # Raises
-        MethodError: If there is no such method.
+        MethodError: If there is no method of this name, or if its entry point cannot be loaded.
     """
     if name in _BUILT_IN:
         return _named(name, getattr(importlib.import_module(f"larq_nas.methods.{name}.config"), _BUILT_IN[name]))
@@ -73,13 +76,18 @@ def get(name: str) -> type[SearchConfig]:
 
 
 def register(name: str):
-    """A decorator of a class that makes a method of it, in place of an earlier one of your own.
+    """A decorator that registers a subclass of `SearchConfig` as a method.
+
+    It replaces a method of the same name that you have registered before.
 
     # Arguments
         name: The name of the method.
 
+    # Returns
+        The decorator, which returns the class itself.
+
     # Raises
-        MethodError: If larq_nas has a method of this name, or the class is not a subclass of `SearchConfig`.
+        MethodError: If larq_nas has a method of this name, or if the class is not a subclass of `SearchConfig`.
     """
     registry.check_name(name)
     if name in _BUILT_IN:
@@ -94,7 +102,7 @@ def register(name: str):
 
 
 def unregister(name: str):
-    """Forgets a method of your own."""
+    """Removes a method that was registered by `register`."""
     del _OWN[name]
     get.cache_clear()
 
@@ -115,6 +123,6 @@ def _named(name, config):
 
 @functools.cache
 def _installed():
-    """The methods that installed packages declare: name to entry point."""
+    """The entry points of the methods that installed packages declare, by the name of the method."""
     found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     return {name: point for name, point in found.items() if name not in _BUILT_IN}

@@ -1,6 +1,7 @@
-"""From an `Architecture` to a network: operations, cells and templates, written once against the layer verbs.
+"""The networks of architectures: operations, cells and templates.
 
-`builder.Builder` makes Keras layers of a network, `counting.Counter` counts what it costs.
+The code of a network calls layer verbs such as `conv` and `norm` of an interpreter. The interpreter `builder.Builder`
+makes Keras layers. The interpreter `counting.Counter` counts what the same layers cost.
 
 ```python
 from larq_nas import networks, zoo
@@ -8,8 +9,8 @@ from larq_nas import networks, zoo
 model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), classes=10)
 ```
 
-`build` makes the final network of a genotype and the supernet of a space alike. The network of a space has further
-inputs: for every searched cell, by its name, the weights with which candidate operations are mixed.
+`build` makes the final network of a genotype or the supernet of a space. A supernet has further inputs: for each
+searched cell, an input with the name of the cell takes the weights that mix the candidate operations.
 """
 
 import importlib
@@ -17,7 +18,7 @@ import importlib
 from larq_nas.networks.templates import NetworkError
 
 __all__ = ["NetworkError", "build", "with_auxiliary_classifier", "with_float_kernels"]
-# These names need TensorFlow, and load it.
+# Access to these names imports TensorFlow.
 _MODELS = ("build", "finish", "start", "with_auxiliary_classifier", "with_float_kernels")
 
 

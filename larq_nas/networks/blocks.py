@@ -1,7 +1,8 @@
-"""The operations of edges and the blocks of networks, written once against the layer verbs.
+"""The operations of edges and the blocks of networks.
 
-A function here takes an interpreter of verbs as its first argument. `builder.Builder` makes Keras layers of it,
-`counting.Counter` counts what it costs. So a block that is built is counted, profiled and timed alike.
+The first argument of each function is an interpreter of the layer verbs. `builder.Builder` makes Keras layers,
+`counting.Counter` counts what they cost. Building, counting, profiling and timing therefore share one definition of a
+block.
 
 ```python
 import tensorflow as tf
@@ -15,8 +16,9 @@ blocks.convolution_block(counter, counting.Features(8, 8, 16), 32, 3, name="bloc
 [row.macs for row, _ in counter.rows if row.binary]  # [294912]
 ```
 
-A binary convolution block is BatchNorm → sign → binary convolution → ReLU, in that order. Convolutions pad with ones,
-because a padded zero is no binary value and would not be bit-packed. This module does not import TensorFlow.
+A binary convolution block is BatchNorm → sign → binary convolution → ReLU, in this order. Binary convolutions pad with
+ones. A padded zero would not be a binary value, so the convolution could not be bit-packed. This module does not import
+TensorFlow.
 """
 
 import dataclasses
@@ -25,21 +27,28 @@ from collections.abc import Callable
 
 from larq_nas.space import registry
 
-# The networks of BATS have three forms: binary kernels and activations; float kernels and binary activations, for
-# searches and the first of two stages of training; nothing binary.
+# The forms of BATS networks: `"binary"` has binary kernels and activations; `"activations"` has float kernels and
+# binary activations, for searches and the first of two training stages; `"real"` has nothing binary.
 FORMS = ("binary", "activations", "real")
-# In how many groups BATS shuffles channels, however many groups convolutions have.
+# The number of groups of the channel shuffle in BATS. It does not depend on the groups of the convolutions.
 SHUFFLE = 4
 
 
 def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
-    """How a strided convolution is computed: subsampling of the input, then strides and dilation.
+    """Splits a strided convolution into subsampling of the input and a convolution that TensorFlow accepts.
 
-    TensorFlow forbids strides together with dilation. All taps of a convolution of dilation 2 and stride 2 fall on
-    pixels of one parity, so it equals an undilated convolution of every second pixel.
+    TensorFlow forbids strides together with dilation. All taps of a convolution with dilation 2 and strides 2 fall on
+    pixels of one parity, so the convolution equals an undilated convolution of every second pixel.
+
+    # Arguments
+        dilation_rate: Dilation rate of the strided convolution.
+        strides: Strides of the strided convolution.
 
     # Returns
-        The subsampling factor, the strides and the dilation rate of the convolution.
+        The subsampling factor, and the strides and the dilation rate of the remaining convolution.
+
+    # Raises
+        ValueError: If strides and dilation rate are above 1 and differ.
     """
     if strides > 1 and dilation_rate > 1:
         if strides != dilation_rate:
@@ -49,17 +58,17 @@ def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
 
 
 def convolution_block(v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, affine=True, binary=True, name=""):
-    """BatchNorm → sign → binary convolution → ReLU; without the sign and with a float kernel if not `binary`.
+    """BatchNorm → sign → binary convolution → ReLU. If `binary` is false, there is no sign, and the kernel is float.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
         filters: Output channels.
         kernel_size: Height and width of the kernel.
         strides: 1 or 2.
         dilation_rate: Distance of the taps of a binary convolution.
         affine: Whether the BatchNorm has a trainable scale and offset.
-        binary: Whether input and kernel are binarized.
+        binary: Whether the input and the kernel are binarized.
         name: Prefix of the layers' names.
 
     # Returns
@@ -80,33 +89,35 @@ def _subsampled(v, x, subsampling, name):
 
 
 def step_block(v, x, filters, kernel_size=1, strides=1, *, name=""):
-    """Binary convolution of inputs in {0, α} → BatchNorm, as DMS has it; arguments as for `convolution_block`."""
+    """Binary convolution of inputs in {0, α} → BatchNorm, as in DMS. See `convolution_block` for the arguments."""
     with v.block("step", x, filters, kernel_size, strides, name=name):
         x = v.conv(x, filters, kernel_size, strides, kind="step", name=f"{name}_conv")
         return v.norm(x, name=f"{name}_norm")
 
 
 def float_block(v, x, filters, kernel_size=1, strides=1, *, groups=1, name=""):
-    """Float convolution → BatchNorm; arguments as for `convolution_block`."""
+    """Float convolution → BatchNorm. See `convolution_block` for the arguments."""
     with v.block("float", x, filters, kernel_size, strides, groups=groups, name=name):
         x = v.conv(x, filters, kernel_size, strides, groups=groups, kind="float", name=f"{name}_conv")
         return v.norm(x, name=f"{name}_norm")
 
 
 def pool_block(v, kind, x, kernel_size, strides=1, name=None):
-    """A pool that keeps the number of channels; padded values do not count in an average."""
+    """A pool, `"max_pool"` or `"avg_pool"`. Averages do not count padded values."""
     with v.block(kind, x, x.shape[-1], kernel_size, strides, name=name):
         return v.pool(kind, x, kernel_size, strides, name=name)
 
 
 def sum_block(v, terms, name):
-    """A sum outside of the nodes of a cell, e.g. of a shortcut around it; it takes time of its own."""
+    """A sum outside of the nodes of a cell, e.g. with a shortcut around the cell. A device needs extra time for such a
+    sum.
+    """
     with v.block("add", terms[0], terms[0].shape[-1], name=name):
         return v.add(terms, name=name)
 
 
 def concat_block(v, terms, name):
-    """Features side by side."""
+    """A concatenation of features along the channels."""
     with v.block("concat", terms[0], sum(term.shape[-1] for term in terms), name=name):
         return v.concat(terms, name=name)
 
@@ -115,15 +126,16 @@ def concat_block(v, terms, name):
 
 
 def strided_halves(v, z, filters, mask=None, activation=None, name=""):
-    """Two binary 3x3 convolutions of strides 2, half of the filters each, the second one pixel further.
+    """Two binary 3x3 convolutions of strides 2 side by side, the second one shifted by one pixel.
 
-    The first half is centred on the first of each 2x2 pixels, the second on the last.
+    Each convolution has half of the filters. The first one is centred on the first pixel of each 2x2 pixels, the second
+    one on the last pixel.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         z: Input features.
         filters: Output channels, an even number.
-        mask: What happens to the signs before the convolution, or `None`.
+        mask: A function that is applied to the signs before each convolution, or `None`.
         activation: Activation of the convolutions.
         name: Prefix of the layers' names.
 
@@ -132,7 +144,7 @@ def strided_halves(v, z, filters, mask=None, activation=None, name=""):
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (cell template). The authors' code drops the first row
-          and column for the second half and pads with zeros; here nothing is dropped, and ones are padded.
+          and column for the second half and pads with zeros. Here nothing is dropped, and the padding is ones.
     """
     options = {"kind": "layer_scaled", "padding": "valid", "activation": activation, "mask": mask}
     halves = []
@@ -143,17 +155,17 @@ def strided_halves(v, z, filters, mask=None, activation=None, name=""):
 
 
 def layer_scaled_block(v, x, filters, *, mask=None, name=""):
-    """BatchNorm → sign → binary 1x1 convolution with one scale for the layer → ReLU.
+    """BatchNorm → sign → binary 1x1 convolution with one scale for all filters → ReLU.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
         filters: Output channels.
-        mask: What happens to the signs before the convolution, or `None`.
+        mask: A function that is applied to the signs before the convolution, or `None`.
         name: Prefix of the layers' names.
 
     # Returns
-        Features of the height and width of `x`.
+        Features of shape `(height, width, filters)`.
     """
     with v.block("binary", x, filters, name=name):
         x = v.norm(x, name=f"{name}_norm")
@@ -161,15 +173,21 @@ def layer_scaled_block(v, x, filters, *, mask=None, name=""):
 
 
 def shortcut_of_halves(v, x, filters, mask=None, name=""):
-    """BatchNorm → `strided_halves` with ReLU: the shortcut around a reduction cell of BARS."""
+    """BatchNorm → `strided_halves` with ReLU: the shortcut around a reduction cell of BARS.
+
+    See `strided_halves` for the arguments.
+    """
     with v.block("halves", x, filters, 3, 2, name=name):
         x = v.norm(x, name=f"{name}_norm")
-        # Rectified before they are put together: the converter merges that with the convolutions.
+        # ReLU comes before the concatenation, because the converter then merges ReLU with the convolutions.
         return strided_halves(v, x, filters, mask, "relu", name)
 
 
 def parameter_free_shortcut(v, x, filters, strides, name=""):
-    """`x` itself or, with strides, its average over 2x2 pixels, repeated if there are twice as many filters."""
+    """Returns `x` itself or, with strides, its average over 2x2 pixels.
+
+    With strides, the channels of the average are repeated if `filters` is twice the number of input channels.
+    """
     if strides == 1:
         with v.block("add", x, filters, name=name):
             return x
@@ -182,13 +200,13 @@ def _doubled(v, x, filters, name):
 
 
 def residual_block(v, x, filters, kernel_size=3, strides=1, *, name=""):
-    """BatchNorm → sign → binary convolution + shortcut of the normalized input → ReLU.
+    """BatchNorm → sign → binary convolution, plus a shortcut of the normalized input → ReLU.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
-        filters: Output channels; those of the input or, with strides, twice as many.
-        kernel_size: Height and width of the kernel, if the convolution has no strides.
+        filters: Output channels: as many as the input has or, with strides, twice as many.
+        kernel_size: Height and width of the kernel, if the strides are 1.
         strides: 1, or 2 for `strided_halves`.
         name: Prefix of the layers' names.
 
@@ -196,8 +214,8 @@ def residual_block(v, x, filters, kernel_size=3, strides=1, *, name=""):
         Features of shape `(height / strides, width / strides, filters)`.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (operational level). That the shortcut carries the
-          normalized input, and ReLU follows the sum, is in the authors' code, not in the paper.
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (operational level). The paper does not say that the
+          shortcut carries the normalized input, nor that ReLU follows the sum. Both are in the authors' code.
     """
     with v.block("residual", x, filters, 3 if strides > 1 else kernel_size, strides, name=name):
         z = v.norm(x, name=f"{name}_norm")
@@ -219,16 +237,16 @@ def _kind(name, form):
 def group_convolution(
     v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, groups=1, form="binary", affine=True, name=""
 ):
-    """BatchNorm → grouped convolution → PReLU → shuffle, and the input is added where there are no strides.
+    """BatchNorm → grouped convolution → PReLU → channel shuffle. Without strides, the input is added.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
-        filters: Output channels; without strides those of the input.
+        filters: Output channels. Without strides, as many as the input has.
         kernel_size: Height and width of the kernel.
         strides: 1 or 2.
         dilation_rate: Distance of the taps.
-        groups: Groups of the convolution.
+        groups: Number of groups of the convolution.
         form: One of `FORMS`.
         affine: Whether the BatchNorm has a trainable scale and offset.
         name: Prefix of the layers' names.
@@ -238,8 +256,8 @@ def group_convolution(
 
     # References
         - [BATS](https://arxiv.org/abs/2003.01711), supplement, figures 2c and 2d. The number of groups of the shuffle
-          and the place of the learnt scale are those of the first author's library, which pads with zeros; here it is
-          ones, as everywhere.
+          and the position of the learnt scale follow the first author's library. The library pads with zeros. Here
+          binary convolutions pad with ones, as in all networks of larq_nas.
     """
     kind = _kind("group_convolution", form)
     with v.block(kind, x, filters, kernel_size, strides, dilation_rate, groups, name=name):
@@ -252,15 +270,17 @@ def group_convolution(
         return v.add([x, y], name=f"{name}_residual") if strides == 1 else y
 
 
-# The kind of convolution of each form.
+# The kind of convolution in each form.
 _CONVOLUTION = {"binary": "scaled", "activations": "activations", "real": "real"}
 
 
 def factorized_reduce(v, x, filters, *, form="binary", affine=True, name=""):
-    """Two 1x1 convolutions of every second pixel, the second one pixel further, side by side → PReLU.
+    """BatchNorm → two 1x1 convolutions of every second pixel side by side → PReLU.
+
+    The second convolution reads pixels that are shifted by one row and one column.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
         filters: Output channels, an even number.
         form: One of `FORMS`.
@@ -280,10 +300,10 @@ def factorized_reduce(v, x, filters, *, form="binary", affine=True, name=""):
 
 
 def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
-    """BatchNorm → 1x1 convolution → PReLU, and the input is added if it has as many channels.
+    """BatchNorm → 1x1 convolution → PReLU. The input is added if it has as many channels as the output.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         x: Input features.
         filters: Output channels.
         form: One of `FORMS`.
@@ -291,7 +311,7 @@ def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
         name: Prefix of the layers' names.
 
     # Returns
-        Features of the height and width of `x`.
+        Features of shape `(height, width, filters)`.
     """
     with v.block(_kind("preprocess", form), x, filters, name=name):
         y = v.norm(x, affine, name=f"{name}_norm")
@@ -305,17 +325,17 @@ def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A candidate operation of edges.
+    """A candidate operation of an edge.
 
     # Arguments
-        name: Its name in genotypes.
-        kind: What it computes, whatever the size of its window, e.g. `"convolution"`. The layers of shared edges know
-            operations by their kind. That of an operation of your own is `"own"`.
-        build: How it is built; see `register`.
+        name: Name in genotypes.
+        kind: What the operation computes, e.g. `"convolution"`, for all sizes of the window. The layers of shared edges
+            distinguish operations by their kind. Operations of users have the kind `"own"`.
+        build: The function that builds the operation; see `register`.
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
-        convolution: Whether it convolves at any strides.
-        context: Names of the arguments of `apply` that `build` takes, too, as keywords: of `"groups"` and `"form"`.
+        convolution: Whether the operation contains a convolution at any strides.
+        context: Arguments of `apply` that `build` needs as keyword arguments: `"groups"`, `"form"`, or both.
     """
 
     name: str
@@ -346,7 +366,7 @@ def _pool(kind, kernel_size):
 
 
 def _convolution(name, kind, block, kernel_size, dilation_rate=1, context=()):
-    # Not all blocks take a dilation rate.
+    # Some blocks do not have the argument `dilation_rate`.
     sizes = {"kernel_size": kernel_size} | ({"dilation_rate": dilation_rate} if dilation_rate > 1 else {})
 
     def build(v, x, filters, strides, name, **context):
@@ -375,28 +395,28 @@ _BUILT_IN = (
     _grouped("dil_group_conv_3x3", kernel_size=3, dilation_rate=2),
     _grouped("dil_group_conv_5x5", kernel_size=5, dilation_rate=2),
 )
-# By name, the operations of larq_nas and those of users.
+# Operations by name: the operations of larq_nas and the operations of users.
 OPERATIONS = {operation.name: operation for operation in _BUILT_IN}
 
 
 def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""):
-    """Applies an operation of a final network.
+    """Applies an operation to features.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         name: Name of the operation, a key of `OPERATIONS`.
         x: Input features.
-        filters: Channels of the output.
+        filters: Output channels.
         strides: 1 or 2.
-        groups: Groups of the grouped convolutions.
-        form: The form of grouped convolutions and strided skips, one of `FORMS`.
+        groups: Number of groups of grouped convolutions.
+        form: Form of grouped convolutions and strided skips, one of `FORMS`.
         layer_name: Prefix of the layers' names.
 
     # Returns
-        Features of the given filters, half as high and wide if strides are 2.
+        Features of shape `(height / strides, width / strides, filters)`.
 
     # Raises
-        ValueError: If the operation is unknown, or returns features of another size.
+        ValueError: If the operation is unknown or returns features of another size.
     """
     if name not in OPERATIONS:
         raise ValueError(f"operation {name}: is not known; blocks.register makes it known")
@@ -412,7 +432,7 @@ def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""
 
 
 def _only(function, *names, **options):
-    """A function that builds a block with those of its sizes that `names` lists."""
+    """Returns a function that passes the sizes in `names` from a `counting.Block` to `function`."""
 
     def build(v, x, block, name):
         return function(v, x, block.filters, **{key: getattr(block, key) for key in names}, name=name, **options)
@@ -425,9 +445,9 @@ def _pool_of(kind):
 
 
 _SIZES = "kernel_size", "strides", "dilation_rate", "groups"
-# How the names of the kinds begin whose kernels are not binary.
+# Prefixes of the kinds of blocks that have float kernels.
 FLOATS = ("float", "real_", "dense")
-# How the block of each kind is built alone, for profiling.
+# For each kind, a function that builds a single block, for profiling.
 BLOCKS = {
     "binary": _only(convolution_block, "kernel_size", "strides", "dilation_rate"),
     "float": _only(functools.partial(convolution_block, binary=False), "kernel_size", "strides"),
@@ -450,7 +470,15 @@ BLOCKS = {
 
 
 def block_builder(kind: str) -> Callable:
-    """How a block of a kind is built alone: a function of an interpreter, features, a `counting.Block`, and a name."""
+    """Returns a function that builds a single block, for profiling.
+
+    # Arguments
+        kind: A key of `BLOCKS`, or the name of an operation.
+
+    # Returns
+        A function of an interpreter of the layer verbs, input features, a `counting.Block`, and a prefix of the layers'
+        names. It returns the output features.
+    """
     if kind in BLOCKS:
         return BLOCKS[kind]
     operation = OPERATIONS[kind]
@@ -458,7 +486,9 @@ def block_builder(kind: str) -> Callable:
 
 
 def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Operation:
-    """Makes an operation known by its name, in place of an earlier one of your own, so that templates may list it.
+    """Registers an operation, so that templates may list its name.
+
+    An operation that you have registered under the same name before is replaced.
 
     ```python
     from larq_nas.networks import blocks
@@ -474,16 +504,19 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
 
     # Arguments
         name: Name of the operation, and of its kind in latency tables.
-        build: A function of an interpreter of the layer verbs, input features, the channels of the output, strides (1
-            or 2), and a prefix of the layers' names. It returns features of so many channels, smaller by the strides.
-        kernel_size: Height and width of its window, by which latency tables fit times that were not measured.
-        convolution: Whether it convolves; a search warns of cells without such an operation.
+        build: A function of an interpreter of the layer verbs, input features, the number of output channels, the
+            strides (1 or 2), and a prefix of the layers' names. It returns features of shape
+            `(height / strides, width / strides, filters)`.
+        kernel_size: Height and width of the window. Latency tables use this size to estimate times that were not
+            measured.
+        convolution: Whether the operation contains a convolution. A search warns about cells without such an operation.
 
     # Returns
         The `Operation`.
 
     # Raises
-        ValueError: If larq_nas has an operation or a kind of block of this name, or the name or the size is none.
+        ValueError: If larq_nas has an operation or a kind of block of this name, or if the name or the size is not
+            valid.
     """
     registry.check_name(name)
     if name in BLOCKS or OPERATIONS.get(name) in _BUILT_IN:
@@ -502,7 +535,15 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
 
 
 def unregister(name: str):
-    """Forgets an operation of your own."""
+    """Removes an operation that you have registered.
+
+    # Arguments
+        name: Name of the operation.
+
+    # Raises
+        KeyError: If the operation is unknown.
+        ValueError: If the operation is one of larq_nas.
+    """
     if OPERATIONS[name] in _BUILT_IN:
         raise ValueError(f"operation {name} is one of larq_nas")
     del OPERATIONS[name]

@@ -1,6 +1,6 @@
 """The interpreter of the layer verbs that makes Keras layers.
 
-`counting.Counter` has the same verbs; `blocks` and `templates` are written against them.
+`blocks` and `templates` call the verbs. `counting.Counter` is another interpreter of the same verbs.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ layers = tf.keras.layers
 
 
 class Builder:
-    """Makes Keras layers; features are Keras tensors of shape `(batch, height, width, channels)`.
+    """Makes Keras layers. Features are Keras tensors of shape `(batch, height, width, channels)`.
 
     # Arguments
         with_drop_path: Whether the verb `drop_path` makes layers.
-        shared_edges: How the verb of this name computes them, a key of `SHARED_EDGES`.
+        shared_edges: How the verb `shared_edges` computes edges, a key of `SHARED_EDGES`.
 
     # Raises
         ValueError: If `shared_edges` is unknown.
@@ -37,27 +37,27 @@ class Builder:
         self._with_drop_path, self._shared_edges = with_drop_path, SHARED_EDGES[shared_edges]
 
     def stage(self, number: int):
-        """Says of which stage the following layers are; `counting.Counter` uses that."""
+        """Begins the layers of a stage. Only `counting.Counter` needs this."""
 
     def choice(self, cell: str, edge: int, candidate: int):
-        """Layers of a candidate operation."""
+        """Encloses the layers of a candidate operation. Only `counting.Counter` needs this."""
         return contextlib.nullcontext()
 
     def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
-        """Layers that a device computes together; `counting.Counter` uses that."""
+        """Encloses layers that a device computes together. Only `counting.Counter` needs this."""
         return contextlib.nullcontext()
 
     def norm(self, x, affine=True, *, name):
-        """BatchNorm with the constants of the papers, with or without scale and offset."""
+        """BatchNorm with the momentum and epsilon of the papers. If `affine`, it has a scale and an offset."""
         return convolutional.batch_normalization(affine, name)(x)
 
     def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
-        """A convolution of a kind.
+        """A convolution.
 
-        | kind | input | kernel | besides |
+        | kind | input | kernel | other properties |
         |---|---|---|---|
         | `"xnor"` | sign | sign, a scale for each filter | ReLU, pads with ones |
-        | `"layer_scaled"` | sign | sign, one scale | pads with ones |
+        | `"layer_scaled"` | sign | sign, one scale for all filters | pads with ones |
         | `"scaled"` | sign | sign, a learnt scale for each filter | pads with ones |
         | `"step"` | 0 or a learnt α | standardized sign | pads with zeros |
         | `"activations"` | sign | float | pads with ones |
@@ -71,11 +71,14 @@ class Builder:
             dilation_rate: Distance of the taps.
             kind: A key of `CONVOLUTIONS`.
             name: Name of the layer.
-            options: Those that `counting.CONVOLUTIONS` lists for the kind. `mask` is what happens to the signs before
-                the convolution.
+            options: The options that `counting.CONVOLUTIONS` lists for the kind. The option `mask` is a function that
+                is applied to the signs before the convolution.
+
+        # Returns
+            The output tensor.
 
         # Raises
-            ValueError: If the kind is unknown or does not take an option.
+            ValueError: If the kind is unknown or does not have an option.
         """
         counting.check_convolution(kind, dilation_rate, options)
         return CONVOLUTIONS[kind](x, filters, kernel_size, strides, dilation_rate, name=name, **options)
@@ -97,11 +100,11 @@ class Builder:
         )(x)
 
     def pool(self, kind, x, kernel_size, strides=1, *, name):
-        """A pool; padded values do not count in an average."""
+        """A pool, `"max_pool"` or `"avg_pool"`. Averages do not count padded values."""
         return convolutional.pool(kind, kernel_size, strides, name=name)(x)
 
     def zeros(self, x, strides=1, *, name):
-        """Zeros."""
+        """The operation `"none"`: zeros."""
         return convolutional.Zeroise(strides, name=name)(x)
 
     def every_second(self, x, first, *, name):
@@ -109,8 +112,11 @@ class Builder:
 
         # Arguments
             x: Input tensor.
-            first: Row and column of the first of these pixels, 0 or 1; pixels beyond odd sides are 0.
+            first: Row and column of the first of these pixels, 0 or 1. Pixels beyond an odd side are 0.
             name: Prefix of the layers' names.
+
+        # Returns
+            A tensor of half the height and width, rounded up.
         """
         if first:
             padded = [(0, side % 2) for side in x.shape[1:3]]
@@ -119,11 +125,11 @@ class Builder:
         return layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_pixels{first}")(x)
 
     def start_at(self, x, first, *, name):
-        """Padding for a `valid` 3x3 convolution of strides 2; see `convolutional.StartAt`."""
+        """Pads features for a `valid` 3x3 convolution of strides 2; see `convolutional.StartAt`."""
         return convolutional.StartAt(first, name=name)(x)
 
     def match_channels(self, x, filters, *, name):
-        """Channels cut off or zeros appended."""
+        """Cuts channels off or appends zeros."""
         return convolutional.MatchChannels(filters, name=name)(x)
 
     def add(self, terms, *, name):
@@ -131,11 +137,11 @@ class Builder:
         return layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
 
     def concat(self, terms, *, name):
-        """Features side by side."""
+        """A concatenation along the channels."""
         return layers.Concatenate(name=name)(terms)
 
     def either(self, alternatives):
-        """What one of several candidate operations puts out; a network is built with one."""
+        """Returns the output of the one operation of an edge. `counting.Counter` accepts several alternatives."""
         (x,) = alternatives
         return x
 
@@ -144,15 +150,15 @@ class Builder:
         return layers.ReLU(name=name)(x)
 
     def shuffle(self, x, *, name):
-        """The channels of each group distributed over all groups."""
+        """Distributes the channels of each group over all groups."""
         return grouped.ChannelShuffle(blocks.SHUFFLE, name=name)(x)
 
     def drop_path(self, x, *, name):
-        """`DropPath`, in a network for training."""
+        """`DropPath`, if the builder has been made with `with_drop_path`."""
         return DropPath(name=name)(x) if self._with_drop_path else x
 
     def shared_edges(self, state, choice, candidates, count, filters, strides, *, name, **options):
-        """What all candidates of all edges of a supernet put out that leave one state.
+        """Computes the weighted candidate operations of all edges of a supernet that leave one state.
 
         # Arguments
             state: Input tensor.
@@ -162,7 +168,7 @@ class Builder:
             filters: Channels of the outputs.
             strides: 1 or 2.
             name: Name of the layer.
-            options: What only edges that are computed in this way have.
+            options: Further arguments of the entry of `SHARED_EDGES`.
 
         # Returns
             A list of tensors, one for each edge.
@@ -170,15 +176,15 @@ class Builder:
         return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
     def mask(self, x, candidates, choice, *, name=None):
-        """The channels of each candidate width, weighted; see `macro.WidthMask`."""
+        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`."""
         return WidthMask(candidates, name=name)([x, choice])
 
     def cell_widths(self, depths, own, following, depth):
-        """The weights of the widths of the cells of a stage; see `macro.CellWidths`."""
+        """The weights of the widths of a stage's cells; see `width_masks.CellWidths`."""
         return CellWidths(depths)([own, following, depth])
 
     def aggregate(self, tensors, weights, *, name):
-        """What a stage looks like after each candidate number of cells, weighted."""
+        """A weighted sum of tensors; see `width_masks.SkippableAggregation`."""
         return SkippableAggregation(name=name)([*tensors, weights])
 
 

@@ -1,9 +1,9 @@
-"""Cell templates: how inputs enter a cell, how nodes add up, how shortcuts leave it.
+"""The cell templates: how inputs enter a cell, how nodes are summed, and how shortcuts run around a cell.
 
-A template is one function for supernet, final network, and counting alike; its first argument is the interpreter of the
-layer verbs. Where choice weights are given, all edges that leave a state are one layer of the supernet. Otherwise each
-edge applies its candidate operations: a network that is built has one, and one that is counted may have several. This
-module does not import TensorFlow.
+One function defines the cell of a template for supernets, final networks and counting. Its first argument is the
+interpreter of the layer verbs. If choice weights are given, one layer of the supernet computes all edges that leave a
+state. Otherwise, each edge applies its operations one by one: an edge has one operation in a final network, and may
+have several in a space that is counted. This module does not import TensorFlow.
 """
 
 import dataclasses
@@ -29,11 +29,11 @@ def bnas(
     normalize=False,
     name="",
 ):
-    """A BNAS cell: two inputs, the nodes' concatenation as output, a shortcut from the previous cell's output.
+    """A BNAS cell: two inputs, concatenated nodes as output, and a shortcut from the previous cell's output.
 
     # Arguments
-        v: The interpreter of verbs.
-        earlier: Output of the cell before the previous one; twice as high and wide if `after_reduction`.
+        v: The interpreter of the layer verbs.
+        earlier: Output of the cell before the previous one, twice as high and wide as `previous` if `after_reduction`.
         previous: Output of the previous cell.
         cell: The topology.
         filters: Channels of each node.
@@ -41,13 +41,13 @@ def bnas(
         after_reduction: Whether the previous cell was a reduction cell.
         affine_after_reduction: Whether the preprocessing after a reduction has an affine BatchNorm.
         skip: Whether the inter-cell shortcut is added.
-        choice: If the cell is searched, for each state the choice weights of the edges that leave it, of shape
-            `(edges, candidates)`.
-        normalize: See `mixed.MixedEdges`.
+        choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
+            leave the state, of shape `(edges, candidates)`.
+        normalize: See `mixed_edges.MixedEdges`.
         name: Prefix of the layers' names.
 
     # Returns
-        Features of `nodes * filters` channels, half as high and wide if `reduction`.
+        Features of `nodes * filters` channels, half as high and wide as `previous` if `reduction`.
 
     # References
         - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.2 (cell template)
@@ -82,8 +82,8 @@ class Widths(NamedTuple):
     """The searched width of features.
 
     # Arguments
-        candidates: Numbers of filters that may be kept; see `macro.WidthMask`.
-        choice: Their weights.
+        candidates: Candidate numbers of channels; see `width_masks.WidthMask`.
+        choice: Weights of the candidates.
     """
 
     candidates: tuple
@@ -91,31 +91,35 @@ class Widths(NamedTuple):
 
 
 def masked(v, x, widths: Widths | None):
-    """`x` with its channels weighted by the searched widths; `x` itself if none are searched."""
+    """Multiplies the channels of `x` by the weights of the candidate widths that keep them.
+
+    Returns `x` itself if `widths` is `None`.
+    """
     return v.mask(x, widths.candidates, widths.choice) if widths else x
 
 
 def bars(v, previous, cell: Cell, filters: int, *, reduction=False, skip=True, choice=None, widths=None, name=""):
-    """A BARS cell: one input, a binary preprocessing, the nodes' concatenation, a shortcut around the whole cell.
+    """A BARS cell: one input, binary preprocessing, concatenated nodes as output, and a shortcut around the whole cell.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         previous: Output of the previous cell.
         cell: The topology.
-        filters: Channels of each node; those of the preprocessing, too, or half as many if `reduction`.
+        filters: Channels of each node. The preprocessing has as many channels, or half as many if `reduction`.
         reduction: Whether the edges that leave the cell's input have strides 2 and double the channels.
         skip: Whether the shortcut around the cell is added.
-        choice: If the cell is searched, for each state the choice weights of the edges that leave it, of shape
-            `(edges, candidates)`.
-        widths: If the width is searched, the `Widths` of the previous cell's output and of this cell.
+        choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
+            leave the state, of shape `(edges, candidates)`.
+        widths: If the width is searched, a pair: the `Widths` of the previous cell's output and of this cell.
         name: Prefix of the layers' names.
 
     # Returns
-        Features of `nodes * filters` channels, half as high and wide if `reduction`.
+        Features of `nodes * filters` channels, half as high and wide as `previous` if `reduction`.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2. Not public are the kernel of the preprocessing, 1x1
-          here, and what the shortcut around a reduction is, binary `strided_halves` here.
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2. Two details are not public: the kernel of the
+          preprocessing, which is 1x1 here, and the shortcut around a reduction, which is a binary `strided_halves`
+          here.
     """
     before, own = widths or (None, None)
     mask_input = (lambda x: masked(v, x, before)) if before else None
@@ -147,28 +151,28 @@ def bats(
     choice=None,
     name="",
 ):
-    """A BATS cell: two preprocessed inputs, the nodes' concatenation as output.
+    """A BATS cell: two preprocessed inputs, and concatenated nodes as output.
 
     # Arguments
-        v: The interpreter of verbs.
-        earlier: Output of the cell before the previous one; twice as high and wide if `after_reduction`.
+        v: The interpreter of the layer verbs.
+        earlier: Output of the cell before the previous one, twice as high and wide as `previous` if `after_reduction`.
         previous: Output of the previous cell.
         cell: The topology.
         filters: Channels of each node.
-        groups: Groups of the convolutions on edges.
-        form: That of the operations, one of `blocks.FORMS`.
-        preprocess_form: That of the preprocessing.
+        groups: Number of groups of the convolutions on edges.
+        form: Form of the operations, one of `blocks.FORMS`.
+        preprocess_form: Form of the preprocessing, one of `blocks.FORMS`.
         reduction: Whether the edges that leave the cell's inputs have strides 2.
         after_reduction: Whether the previous cell was a reduction cell.
-        choice: If the cell is searched, for each state the choice weights of the edges that leave it, of shape
-            `(edges, candidates)`.
+        choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
+            leave the state, of shape `(edges, candidates)`.
         name: Prefix of the layers' names.
 
     # Returns
-        Features of `nodes * filters` channels, half as high and wide if `reduction`.
+        Features of `nodes * filters` channels, half as high and wide as `previous` if `reduction`.
 
     # References
-        - [BATS](https://arxiv.org/abs/2003.01711); the preprocessing is that of the first author's library
+        - [BATS](https://arxiv.org/abs/2003.01711). The preprocessing follows the first author's library.
     """
     options = {"form": preprocess_form, "affine": choice is None}
     enter = blocks.factorized_reduce if after_reduction else blocks.preprocess
@@ -185,14 +189,15 @@ class Edges:
     """The edges of a cell.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         cell: The topology.
         filters: Channels of each node.
-        choice: For each state, the choice weights of the edges that leave it, of shape `(edges, candidates)`; `None`
-            where each operation is applied by itself: in a final network, and where a network is counted.
-        options: Keywords for the verb `shared_edges` and for `blocks.apply`.
-        search_options: Keywords for the verb `shared_edges` only.
-        widths: The `Widths` of the nodes, if they are searched.
+        choice: A dictionary of choice weights: for each state, a tensor for the edges that leave the state, of shape
+            `(edges, candidates)`. `None` in a final network and in a network that is counted: each operation is then
+            applied separately.
+        options: Keyword arguments of the verb `shared_edges` and of `blocks.apply`.
+        search_options: Further keyword arguments of the verb `shared_edges`.
+        widths: If the width is searched, the `Widths` of the nodes.
     """
 
     v: typing.Any
@@ -204,18 +209,21 @@ class Edges:
     widths: Widths | None = None
 
     def nodes(self, inputs, strides: int, name: str):
-        """The nodes of the cell side by side; arguments as for `states`."""
+        """Returns the concatenated nodes of the cell. See `states` for the arguments."""
         return blocks.concat_block(self.v, self.states(inputs, strides, name)[len(inputs) :], f"{name}_concat")
 
     def states(self, inputs, strides: int, name: str) -> list:
-        """The states of the cell: its inputs, then the nodes, each the sum of its edges.
+        """Computes the states of the cell: its inputs, then its nodes. A node is the sum of its edges.
 
-        A state is pushed to all nodes that read it as soon as it is complete.
+        As soon as a state is complete, the edges that leave the state are computed.
 
         # Arguments
             inputs: The inputs of the cell.
-            strides: Strides of the edges that leave an input; those of the others are 1.
+            strides: Strides of the edges that leave an input. All other edges have strides 1.
             name: Prefix of the layers' names.
+
+        # Returns
+            A list of features, one for each state.
         """
         states, terms = list(inputs), [[] for _ in self.cell.nodes]
         targets = [index for index, node in enumerate(self.cell.nodes) for _ in node.edges]
@@ -228,14 +236,25 @@ class Edges:
                 continue
             outputs = self.leaving(states[source], source, rows, strides if source < len(inputs) else 1, name)
             for row, output in zip(rows, outputs, strict=True):
-                # Identities stay: a node that reads one keeps something.
+                # Drop path does not drop identities, so that a node that reads one always keeps an input.
                 if output is not states[source]:
                     output = self.v.drop_path(output, name=f"{name}_edge{row}_drop_path")
                 terms[targets[row]].append(output)
         return states
 
     def leaving(self, state, source: int, rows: list, strides: int, name: str) -> list:
-        """The outputs of the edges, with indices `rows`, that leave a state."""
+        """Computes the outputs of the edges that leave a state.
+
+        # Arguments
+            state: The features of the state.
+            source: Index of the state.
+            rows: Indices of the edges.
+            strides: Strides of the edges.
+            name: Prefix of the layers' names.
+
+        # Returns
+            A list of features, one for each edge.
+        """
         name = f"{name}_state{source}"
         if self.choice is not None:
             candidates = self.cell.edges[rows[0]].operations
@@ -245,7 +264,7 @@ class Edges:
         return [self._candidates(state, row, strides, f"{name}_edge{row}") for row in rows]
 
     def _candidates(self, state, row, strides, name):
-        """What the edge `row` puts out, whichever of its operations it has."""
+        """The output of an edge. All alternatives have the same size."""
         alternatives = []
         for index, operation in enumerate(self.cell.edges[row].operations):
             with self.v.choice(self.cell.name, row, index):
@@ -255,10 +274,10 @@ class Edges:
 
 
 def convolutions(cell: Cell) -> int:
-    """How many edges of a decided cell have a convolution."""
+    """Returns the number of edges with a convolution in a decided cell."""
     return sum(blocks.OPERATIONS[edge.operations[0]].convolution for edge in cell.edges)
 
 
 def rows_of(cell: Cell, source: int) -> list[int]:
-    """Which of a cell's edges leave the state `source`."""
+    """Returns the indices of the edges that leave the state `source`."""
     return [row for row, edge in enumerate(cell.edges) if edge.source == source]

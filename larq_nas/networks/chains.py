@@ -1,10 +1,11 @@
-"""Networks without cells, VGG-11 and ResNet-18, each of whose layers has a width of its own.
+"""VGG-11 and ResNet-18: networks without cells, in which each layer has its own width.
 
-A width may be open: then it lists candidates, the layer has as many filters as the largest, and a mask behind its
-BatchNorm weighs the channels by the candidates that have them. (In front of it, BatchNorm would undo the mask.)
+If a width is searched, it has several candidates. The layer then has as many filters as the largest candidate, and a
+mask after the layer's BatchNorm multiplies each channel by the weights of the candidates that keep the channel. A
+BatchNorm after the mask would undo it.
 
-A layer is convolution → BatchNorm; binary convolutions are `steps.StepConv2D`, whose inputs become 0 or α. First and
-last layer stay float. This module does not import TensorFlow.
+A layer is convolution → BatchNorm. Binary convolutions are `step_convolution.StepConv2D` layers, whose inputs become 0
+or α. The first and the last layer stay float. This module does not import TensorFlow.
 
 # References
     - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, sections 3.1 and A.3
@@ -15,26 +16,26 @@ import typing
 
 from larq_nas.networks import blocks
 
-# Behind which convolutions of VGG-11 a 2x2 pool stands.
+# Indices of the convolutions of VGG-11 that a 2x2 pool follows.
 POOLED = (0, 1, 3, 5, 7)
 # Template -> the names of its widths.
 WIDTHS = {
     "vgg11": tuple(f"conv{index}" for index in range(8)),
     "resnet18": ("stem", *(f"block{index}" for index in range(8)), "stage1", "stage2", "stage3"),
 }
-# How often a network halves its images, and how often more if they are large.
+# How many times a network halves its images, and how many more times if the images are large.
 HALVINGS = {"vgg11": (5, 0), "resnet18": (3, 2)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The layers of a chain.
+    """The layers of a network without cells.
 
     # Arguments
-        v: The interpreter of verbs.
-        widths: Filters by the name of the width.
-        masks: For widths that are open, candidates and their weights by the name of the width.
-        binary: Whether all convolutions but the first are binary.
+        v: The interpreter of the layer verbs.
+        widths: Numbers of filters by the name of the width.
+        masks: For each searched width, the candidates and their weights, by the name of the width.
+        binary: Whether all convolutions except the first are binary.
     """
 
     v: typing.Any
@@ -43,18 +44,18 @@ class Layers:
     binary: bool = True
 
     def conv(self, x, name, width, kernel_size=3, strides=1, *, first=False):
-        """Convolution → BatchNorm → mask, where the width is open."""
+        """Convolution → BatchNorm → mask. There is no mask if the width is not searched."""
         block = blocks.step_block if self.binary and not first else blocks.float_block
         x = block(self.v, x, self.widths[width], kernel_size, strides, name=name)
         return self.v.mask(x, *self.masks[width], name=f"{name}_mask") if width in self.masks else x
 
     def inner_relu(self, x, name):
-        """ReLU in front of a float convolution; a binary one makes 0 of what is negative."""
+        """ReLU before a float convolution. A binary convolution needs no ReLU, because its negative inputs become 0."""
         return x if self.binary else self.v.relu(x, name=name)
 
 
 def vgg11(layers: Layers, x, large: bool):
-    """The features of VGG-11."""
+    """Returns the features of VGG-11."""
     for index in range(8):
         x = layers.conv(x, f"conv{index}", f"conv{index}", first=index == 0)
         relu = layers.inner_relu if index < 7 else lambda x, name: layers.v.relu(x, name=name)
@@ -65,10 +66,11 @@ def vgg11(layers: Layers, x, large: bool):
 
 
 def resnet18(layers: Layers, x, large: bool):
-    """The features of ResNet-18: two 3x3 convolutions a block and, where the stage changes, a 1x1 shortcut.
+    """Returns the features of ResNet-18.
 
-    Two widths that are added must be equal: those of the outputs of all blocks of a stage; that of the first stage is
-    the stem's. Large images get the stem of ImageNet.
+    A block has two 3x3 convolutions. The first block of a new stage also has a 1x1 convolution as shortcut. Features
+    that are added need the same width, so the outputs of all blocks of a stage have one width. In the first stage, this
+    is the width of the stem. Large images enter through the stem of the ImageNet networks.
     """
     v = layers.v
     x = layers.conv(x, "stem", "stem", *((7, 2) if large else (3, 1)), first=True)

@@ -1,8 +1,8 @@
-"""What the networks of an architecture cost, layer by layer, without building them.
+"""Counts what the networks of an architecture cost, layer by layer, without building them.
 
-`Counter` is an interpreter of the layer verbs: its features are sizes, and each verb that has weights leaves a `Row`,
-each block of layers that takes time on a device a `Block`. The code of the networks, in `templates`, is the one that
-`building.Builder` makes Keras layers of. This module does not import TensorFlow.
+`Counter` is an interpreter of the layer verbs whose features are sizes. Each layer with weights adds a `Row` to the
+counter. Each block of layers that a device computes together adds a row with a `Block`. `Counter` runs the same code in
+`templates` from which `builder.Builder` makes Keras layers. This module does not import TensorFlow.
 
 ```python
 from larq_nas.networks import counting
@@ -23,27 +23,27 @@ from typing import NamedTuple
 from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture
 
-# Larq Compute Engine packs the channels of each tap of a filter into words of so many bits.
+# Larq Compute Engine packs the input channels of each tap of a filter into words of this number of bits.
 WORD = 32
 
 
 class CostError(ValueError):
-    """A network cannot be counted."""
+    """The costs of a network cannot be counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """An operation as a device computes it, with what belongs to it: normalization, sign, activation, sum.
+    """An operation as a device computes it, including its normalization, sign, activation and sum.
 
     # Arguments
-        kind: A key of `blocks.BLOCKS`, or the name of an operation of your own.
-        inputs: Channels of its input.
-        filters: Channels of its output.
-        height, width: Of its output.
-        kernel_size: Height and width of its window.
-        strides: The factor by which its output is smaller than its input.
-        dilation_rate: Distance of the taps of its kernel.
-        groups: In how many groups it works.
+        kind: A key of `blocks.BLOCKS`, or the name of an operation of a user.
+        inputs: Input channels.
+        filters: Output channels.
+        height, width: Height and width of the output.
+        kernel_size: Height and width of the window.
+        strides: The factor by which the height and width shrink.
+        dilation_rate: Distance of the taps of the kernel.
+        groups: Number of groups.
     """
 
     kind: str
@@ -58,24 +58,24 @@ class Block:
 
     @property
     def native_groups(self) -> bool:
-        """Whether Larq Compute Engine computes its groups by itself, which have multiples of 32 channels."""
+        """Whether Larq Compute Engine computes the groups itself, which needs a multiple of 32 channels per group."""
         return self.kind == "group_convolution" and self.groups > 1 and self.inputs // self.groups % WORD == 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one layer costs.
+    """The costs of one layer.
 
     # Arguments
         name: Name of the layer.
         kind: `"convolution"`, `"dense"`, `"normalization"` or `"other"`.
-        kernel: Shape of the kernel; empty without one.
-        positions: How many times the whole kernel is multiplied for one image.
-        binary: Whether kernel and input are ±1.
+        kernel: Shape of the kernel; empty if the layer has none.
+        positions: The number of times that the whole kernel is applied to one image, e.g. the number of output pixels.
+        binary: Whether the kernel and the input are ±1.
         packed: Whether Larq Compute Engine packs the kernel to bits.
-        other_params: Parameters beside the kernel.
-        other_stored: Numbers of 32 bits that inference needs beside the kernel.
-        block: The block of layers that begins here, if the row stands for a block; such a row has no numbers.
+        other_params: Number of parameters in addition to the kernel.
+        other_stored: Number of 32-bit values that inference needs in addition to the kernel.
+        block: The block that begins here, if the row marks the beginning of a block. Such a row has no costs.
     """
 
     name: str
@@ -90,52 +90,54 @@ class Row:
 
     @property
     def counted(self) -> bool:
-        """Whether it has numbers to store; the row of a block has none."""
+        """Whether the row has costs. A row that marks the beginning of a block has none."""
         return self.block is None
 
     @property
     def weights(self) -> int:
-        """Weights of the kernel."""
+        """The number of weights of the kernel."""
         return math.prod(self.kernel) if self.kernel else 0
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
+        """The number of multiply-accumulates for one image."""
         return self.weights * self.positions
 
     @property
     def binary_macs(self) -> int:
-        """Multiply-accumulates of ±1."""
+        """The number of multiply-accumulates of ±1 for one image."""
         return self.macs if self.binary else 0
 
     @property
     def padded_binary_macs(self) -> int:
-        """Those with the padding of input channels to whole words."""
+        """The number of binary multiply-accumulates for one image if input channels are padded to whole words."""
         return -(-self.kernel[-2] // WORD) * WORD * self.binary_macs // self.kernel[-2] if self.binary else 0
 
     @property
     def float_macs(self) -> int:
-        """All other multiply-accumulates."""
+        """The number of multiply-accumulates for one image that are not binary."""
         return self.macs - self.binary_macs
 
     @property
     def binary_params(self) -> int:
-        """Weights of a binary kernel."""
+        """The number of parameters of a binary kernel."""
         return self.weights if self.binary else 0
 
     @property
     def float_params(self) -> int:
-        """All other parameters."""
+        """The number of parameters that are not binary."""
         return self.params - self.binary_params
 
     @property
     def params(self) -> int:
-        """All parameters."""
+        """The number of parameters."""
         return self.weights + self.other_params
 
     @property
     def bytes(self) -> int:
-        """Size at inference: packed kernels at one bit, everything else at 32."""
+        """The size at inference in bytes: one bit for each weight of a packed kernel, including padding, and 32 bits
+        otherwise.
+        """
         if not self.packed:
             return 4 * (self.weights + self.other_stored)
         *taps, channels, filters = self.kernel
@@ -143,12 +145,12 @@ class Row:
 
 
 class Features(NamedTuple):
-    """The size of the features that a layer puts out.
+    """The size of a layer's output.
 
     # Arguments
         height, width: Integers.
-        channels: An integer, or a tensor where costs are to be differentiable in the widths.
-        constant: Whether they are the same for every image.
+        channels: An integer, or a tensor if costs must be differentiable with respect to the widths.
+        constant: Whether the features are the same for every image.
     """
 
     height: int
@@ -158,21 +160,22 @@ class Features(NamedTuple):
 
     @property
     def shape(self):
-        """As a Keras tensor has it, the number of images being unknown."""
+        """The shape as a Keras tensor has it. The batch size is `None`."""
         return None, self.height, self.width, self.channels
 
     def halved(self, strides=2) -> "Features":
-        """Features of so many times fewer rows and columns, rounded up."""
+        """Divides the height and width by the strides and rounds up."""
         if strides == 1:
             return self
         return Features(-(-self.height // strides), -(-self.width // strides), self.channels, self.constant)
 
 
 class Counter:
-    """The interpreter of the layer verbs that counts.
+    """The interpreter of the layer verbs that counts costs.
 
-    `rows` holds pairs of a `Row` and the operation that it belongs to: `None`, or the name of a cell and the indices of
-    an edge and of a candidate. `stages` holds for each of them the number of the stage.
+    The attribute `rows` is a list of pairs: a `Row`, and the operation to which the row belongs. The operation is
+    `None`, or a tuple of the name of a cell, the index of an edge, and the index of a candidate. The attribute `stages`
+    lists for each of the rows the number of its stage.
     """
 
     def __init__(self):
@@ -184,19 +187,19 @@ class Counter:
         self.stages.append(self._stage)
 
     def stage(self, number: int):
-        """Says of which stage the following layers are."""
+        """Begins the layers of a stage."""
         self._stage = number
 
     @contextlib.contextmanager
     def choice(self, cell: str, edge: int, candidate: int):
-        """Layers of a candidate operation."""
+        """Encloses the layers of a candidate operation."""
         self._choice = cell, edge, candidate
         yield
         self._choice = None
 
     @contextlib.contextmanager
     def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
-        """Layers that a device computes together; a block within another belongs to it."""
+        """Encloses layers that a device computes together. A block inside of another block belongs to the outer one."""
         if self._in_block:
             yield
             return
@@ -208,13 +211,13 @@ class Counter:
         self._in_block = False
 
     def norm(self, x, affine=True, *, name):
-        """BatchNorm. Of its four vectors, inference needs two."""
+        """BatchNorm. It has four vectors of parameters and statistics, but inference needs only two."""
         channels = x.channels
         self._add(Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels))
         return x
 
     def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
-        """A convolution of one of the `CONVOLUTIONS`."""
+        """A convolution; `kind` is a key of `CONVOLUTIONS`."""
         check_convolution(kind, dilation_rate, options)
         groups = options.get("groups", 1)
         taps = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
@@ -222,7 +225,7 @@ class Counter:
             height, width, *_ = x.halved(strides)
         else:
             height, width = ((side - size) // strides + 1 for side, size in zip(x[:2], taps, strict=True))
-        # The number of channels may be a tensor, which a division would round.
+        # `channels` may be a tensor, and a division would round it.
         channels = x.channels // groups if groups > 1 else x.channels
         binary, more, _ = CONVOLUTIONS[kind]
         bias = filters if options.get("use_bias") else 0
@@ -249,7 +252,7 @@ class Counter:
         return x.halved(strides)
 
     def zeros(self, x, strides=1, *, name):
-        """Zeros."""
+        """The operation `"none"`: zeros."""
         return x.halved(strides)._replace(constant=True)
 
     def every_second(self, x, first, *, name):
@@ -257,11 +260,11 @@ class Counter:
         return x.halved()
 
     def start_at(self, x, first, *, name):
-        """What a `valid` 3x3 convolution of strides 2 halves, rounding up."""
+        """Pads features so that a `valid` 3x3 convolution of strides 2 halves height and width and rounds up."""
         return x._replace(height=x.height + 1 + x.height % 2, width=x.width + 1 + x.width % 2)
 
     def match_channels(self, x, filters, *, name):
-        """Features of another number of channels."""
+        """Cuts channels off or appends zeros."""
         return x._replace(channels=filters)
 
     def add(self, terms, *, name):
@@ -271,13 +274,15 @@ class Counter:
         return next(alive, terms[0])
 
     def concat(self, terms, *, name):
-        """Features side by side."""
+        """A concatenation along the channels."""
         _check_sizes_are_equal(terms, name)
         channels, constant = sum(term.channels for term in terms), all(term.constant for term in terms)
         return terms[0]._replace(channels=channels, constant=constant)
 
     def either(self, alternatives):
-        """What one of several candidate operations puts out; constant only if it is constant for all of them."""
+        """Returns the output of one of several candidate operations. The output is constant only if all alternatives
+        are.
+        """
         return min(alternatives, key=lambda x: x.constant)
 
     def relu(self, x, *, name):
@@ -285,16 +290,16 @@ class Counter:
         return x
 
     def shuffle(self, x, *, name):
-        """Another order of the channels."""
+        """Reorders the channels."""
         return x
 
     def drop_path(self, x, *, name):
-        """What training drops."""
+        """Drop path, which exists only during training."""
         return x
 
 
 def _check_sizes_are_equal(terms, name, channels=False):
-    # Tensors cannot be compared here.
+    # Numbers of channels that are tensors cannot be compared here.
     channels = channels and all(isinstance(term.channels, int) for term in terms)
     sizes = {(term.height, term.width, term.channels if channels else None) for term in terms}
     if len(sizes) > 1:
@@ -305,10 +310,11 @@ class Convolution(NamedTuple):
     """A kind of convolution.
 
     # Arguments
-        binary: Whether kernel and input are ±1.
-        more: A function from the filters to how many numbers are trained beside the kernel and the bias, and how many
-            inference needs beside them.
-        options: What it takes: `"dilation_rate"`, `"groups"`, `"padding"`, `"use_bias"`, `"activation"`, `"mask"`.
+        binary: Whether the kernel and the input are ±1.
+        more: A function of the number of filters. It returns two numbers in addition to the kernel and the bias: the
+            number of trained parameters, and the number of 32-bit values that inference needs.
+        options: Names of the accepted options: `"dilation_rate"`, `"groups"`, `"padding"`, `"use_bias"`,
+            `"activation"`, `"mask"`.
     """
 
     binary: bool
@@ -321,7 +327,7 @@ def _nothing(filters):
 
 
 def _scale_of_kernel(filters):
-    # For each filter; where the layer has one scale, it is written so often.
+    # The converter stores a scale for each filter, even if the layer has only one scale.
     return 0, filters
 
 
@@ -332,13 +338,13 @@ CONVOLUTIONS = {
     "xnor": Convolution(True, _scale_of_kernel, ("dilation_rate",)),
     "layer_scaled": Convolution(True, _scale_of_kernel, ("padding", "activation", "mask")),
     "scaled": Convolution(True, lambda filters: (filters, filters), ("dilation_rate", "groups")),
-    # Besides the scales, the learnt step of the inputs.
+    # In addition to the scales, there is the learnt step of the inputs.
     "step": Convolution(True, lambda filters: (1, filters + 1), ()),
 }
 
 
 def check_convolution(kind: str, dilation_rate: int, options):
-    """Raises `ValueError` if there is no such kind of convolution, or it does not take an option."""
+    """Raises a `ValueError` if the kind of convolution is unknown or does not have an option."""
     if kind not in CONVOLUTIONS:
         raise ValueError(f"kind={kind!r}: accepted are {', '.join(CONVOLUTIONS)}")
     accepted = CONVOLUTIONS[kind].options
@@ -351,8 +357,9 @@ class Segment(NamedTuple):
     """A part of a network whose costs depend on few choices.
 
     # Arguments
-        choices: The candidates of the widths and depths that the costs depend on, by the name of the choice.
-        rows: A function of one candidate for each of them. It returns what `rows` returns, for this part alone.
+        choices: The candidates of the widths and depths that affect the costs, by the name of the choice.
+        rows: A function of one candidate for each of the choices. It returns the rows of this part, as `rows` does for
+            a whole network.
     """
 
     choices: dict
@@ -360,7 +367,7 @@ class Segment(NamedTuple):
 
 
 def segments(space: Architecture, input_shape, classes: int) -> list:
-    """The parts of the final network of an architecture, from which its costs add up.
+    """Splits the final network of an architecture into parts. The costs of the network are the sum over the parts.
 
     # Arguments
         space: A genotype or a space.
@@ -368,8 +375,9 @@ def segments(space: Architecture, input_shape, classes: int) -> list:
         classes: Number of classes.
 
     # Returns
-        A list of `Segment`: one, or where widths or depths are open one for each stage. The layers of a stage depend on
-        its own width and depth and on the width of the following stage.
+        A list of `Segment`s. If widths or depths are searched, there is one segment for each stage, and its layers
+        depend on the width and depth of the stage and on the width of the following stage. Otherwise, there is one
+        segment.
 
     # Raises
         NetworkError: If the network cannot be built at this shape.
@@ -397,19 +405,19 @@ def _rows_of_stage(space, input_shape, classes, number, width, depth, following=
 
 
 def rows(architecture: Architecture, input_shape, classes: int, widths: dict | None = None) -> list:
-    """The layers of the final network of an architecture.
+    """Counts the layers of the final network of an architecture.
 
     # Arguments
-        architecture: A genotype, or a space: the first candidates of its widths and depths are taken, and the layers of
-            all candidate operations are listed.
+        architecture: A genotype or a space. In a space, the first candidates of widths and depths are used, and the
+            layers of all candidate operations are listed.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        widths: In a template without cells, filters by the name of the width in place of those of the architecture;
-            they may be tensors.
+        widths: Only in a template without cells: numbers of filters by the name of the width, which replace the widths
+            of the architecture. They may be tensors.
 
     # Returns
-        A list of pairs of a `Row` and the operation that it belongs to: `None`, or the name of a cell and the indices
-        of an edge and of a candidate.
+        A list of pairs: a `Row`, and the operation to which it belongs. The operation is `None`, or a tuple of the name
+        of a cell, the index of an edge, and the index of a candidate.
 
     # Raises
         NetworkError: If the network cannot be built at this shape.
@@ -419,13 +427,15 @@ def rows(architecture: Architecture, input_shape, classes: int, widths: dict | N
 
 
 def _decided(architecture):
-    """The architecture with the first candidates of its widths and depths."""
+    """Replaces the widths and depths of an architecture by their first candidates."""
     stages = (dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in architecture.stages)
     return dataclasses.replace(architecture, stages=tuple(stages))
 
 
 def _count(architecture, input_shape, classes, widths=None):
-    """A `Counter` of a network whose widths and depths are decided."""
+    """Returns a `Counter` that has counted a network. The architecture must list one candidate for each width and
+    depth.
+    """
     counter = Counter()
     x = templates.features(counter, architecture, Features(*input_shape), widths=widths)
     counter.classifier(x, classes)

@@ -1,8 +1,8 @@
 """The candidate operations of BATS on all edges that leave one state, computed together.
 
-As in `mixed`, what the edges share is computed once: the normalized state, its sign, the pooled states; and the grouped
-convolutions of one kind are one convolution with more filters. Kernels are float, as in the search of BATS. The shuffle
-is the same for all kinds, so it follows their sum.
+As in `mixed_edges`, work that edges share is done once: the normalized state, its sign, and the pooled states. The
+grouped convolutions of one kind are one convolution with more filters. Kernels are float, as in the search of BATS. The
+channel shuffle is the same for all kinds, so it follows the sum over the kinds.
 
 # References
     - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711)
@@ -22,24 +22,27 @@ from larq_nas.networks.shared_edges import PackedKernels, SharedEdges, channel_s
 
 @register
 class GroupedEdges(SharedEdges):
-    """The weighted candidate operations of every edge that leaves one state of a BATS cell.
+    """Computes the weighted candidate operations of all edges that leave one state of a BATS cell.
 
-    For each edge, the output is the sum over the candidates of choice weight times operation.
+    The output of an edge is the sum over its candidates of choice weight times operation.
 
     # Arguments
         filters: Channels of the state and of each output.
-        operations: Names of the candidates, the same for every edge.
+        operations: Names of the candidates. All edges have the same candidates.
         edges: Number of edges.
         strides: 1 or 2.
-        groups: Groups of the convolutions.
+        groups: Number of groups of the convolutions.
         binary: Whether convolutions read signs.
 
     # Inputs
-        A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
+        A tensor of shape `(batch, height, width, filters)`, and the choice weights of the edges, of shape
         `(edges, candidates)`.
 
     # Returns
-        A list of tensors, one per edge.
+        A list of tensors, one for each edge.
+
+    # Raises
+        ValueError: If an operation is not one of the template `bats`.
     """
 
     arguments = (*SharedEdges.arguments, "groups", "binary")
@@ -50,19 +53,19 @@ class GroupedEdges(SharedEdges):
         _, pools, convolutions = _kinds(self.operations)
         known = len(pools) + len(convolutions) + self.operations.count("none") + self.operations.count("skip")
         if known < len(self.operations):
-            raise ValueError(f"operations={self.operations}: only those of BATS share work here")
+            raise ValueError(f"operations={self.operations}: accepted are the operations of BATS")
 
     def build(self, input_shape):
         reduced, pools, convolutions = _kinds(self.operations, self.strides)
         outputs = self.filters * self.edges
-        # The taps of all kernels stand in a row. Filters are ordered by group, then by edge.
+        # The taps of all kernels are concatenated. Filters are ordered by group, then by edge.
         taps = [operation.kernel_size**2 for _, operation in convolutions]
         shape = (sum(taps), self.filters // self.groups, outputs)
         self.kernel = self.add_float_weight("kernel", shape, PackedKernels(taps, tf.keras.initializers.GlorotUniform))
         self.slopes = self.add_float_weight(
             "slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE)
         )
-        # Of the 1x1 convolutions of strided skips: one for each half of each edge.
+        # The 1x1 convolutions of strided skips: one for each half of each edge.
         self.reduce_kernel = self.reduce_slopes = None
         if reduced:
             shape = (2, self.filters, outputs // 2)
@@ -71,7 +74,7 @@ class GroupedEdges(SharedEdges):
             )
             slope = tf.keras.initializers.Constant(grouped.SLOPE)
             self.reduce_slopes = self.add_float_weight("reduce_slopes", (1, outputs), slope)
-        # Of the state itself, then of each pooled one.
+        # Statistics of the state, then of each pooled state.
         self.add_statistics(self.filters * (1 + len(pools)))
         super().build(input_shape)
 
@@ -83,7 +86,7 @@ class GroupedEdges(SharedEdges):
 
 
 def _kinds(names, strides=1):
-    """Index and `Operation` of the strided skip, the pools and the convolutions among the candidates."""
+    """Returns three lists of pairs of index and `Operation`: the strided skip, the pools, and the convolutions."""
     kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
     pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]
@@ -92,7 +95,7 @@ def _kinds(names, strides=1):
 
 @traced
 def _grouped_edges(x, choice, trained, statistics, form):
-    """The outputs of all edges, and the moving mean and variance thereafter."""
+    """Returns the outputs of all edges, and the updated moving mean and variance."""
     names, strides, groups, binary, training = form
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)
@@ -108,7 +111,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
         y = _reduce(z, tf.cast(reduce_kernel, x.dtype), choice.shape[0], binary)
         y = _weighted_prelu(y, _by_group(weights[:, index], 1, x.shape[-1]), reduce_slopes[0])
         terms.append(tf.stack(tf.split(y, choice.shape[0], axis=-1)))
-    # What has no weights is combined by one product of matrices.
+    # One matrix product combines all operations without weights.
     parameter_free, their_weights = [], []
     for number, (index, operation) in enumerate(pools, 1):
         function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
@@ -116,7 +119,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
         pool, *moving[number] = normalize(pool, *moving[number], training)
         parameter_free.append(pool)
         their_weights.append(weights[:, index])
-    # The operation "skip", and the skips inside of the convolutions.
+    # The operation "skip", and the residual connections of the convolutions.
     skips = [index for index, _ in convolutions] + [index for index, name in enumerate(names) if name == "skip"]
     if strides == 1 and skips:
         parameter_free.append(x)
@@ -127,22 +130,22 @@ def _grouped_edges(x, choice, trained, statistics, form):
 
 
 def _convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary):
-    """The weighted sum of the grouped convolutions of each edge, without the skips inside of them."""
+    """Returns the weighted sum of the grouped convolutions of each edge, without their residual connections."""
     kernels = tf.split(kernel, [operation.kernel_size**2 for _, operation in convolutions])
     summed = []
     for (index, operation), part, slope in zip(convolutions, kernels, tf.unstack(slopes), strict=True):
         part = tf.cast(tf.reshape(part, [operation.kernel_size] * 2 + part.shape[1:]), z.dtype)
         subsampling, own, dilation_rate = blocks.strides_of(operation.dilation_rate, strides)
         read = z[:, ::subsampling, ::subsampling] if subsampling > 1 else z
-        # To pad with ones is faster than to make good for zeros.
+        # Padding with ones is faster than padding with zeros and correcting the result.
         y = convolutional.convolve(read, part, own, dilation_rate, pad_values=1.0 if binary else 0.0)
         summed.append(_weighted_prelu(y, _by_group(weights[:, index], groups, z.shape[-1]), slope))
     return _apart(tf.add_n(summed), groups, weights.shape[0])
 
 
 def _reduce(z, kernel, edges, binary):
-    """The two halves of the strided skips of all edges, edge by edge."""
-    # Beyond odd sides BatchNorm's output is taken for 0, whose sign is 1.
+    """Returns the two halves of the strided skips of all edges, edge by edge."""
+    # Beyond odd sides, BatchNorm's output is taken to be 0, whose sign is 1.
     beyond = [[0, 0], *([0, side % 2] for side in z.shape[1:3]), [0, 0]]
     further = tf.pad(z, beyond, constant_values=1 if binary else 0)[:, 1:, 1:]
     halves = []
@@ -153,18 +156,18 @@ def _reduce(z, kernel, edges, binary):
 
 
 def _by_group(weights, groups, filters):
-    """The weights of edges for filters that are ordered by group, then by edge."""
+    """Repeats the weights of edges for filters that are ordered by group, then by edge."""
     return tf.tile(tf.repeat(weights, filters // groups), [groups])
 
 
 def _weighted_prelu(x, weight, slope):
-    """A PReLU times a weight; both are vectors."""
+    """Returns the product of a PReLU and a weight. `weight` and `slope` have a value for each channel."""
     return _two_slopes(x, weight, weight * tf.cast(slope, x.dtype))
 
 
 @tf.custom_gradient
 def _two_slopes(x, positive, negative):
-    """What is positive times one vector, what is negative times another; keeps `x` only."""
+    """Multiplies positive values by one vector and negative values by another; stores only `x` for the gradient."""
     difference = positive - negative
 
     def backward(gradient):
@@ -177,7 +180,8 @@ def _two_slopes(x, positive, negative):
 
 
 def _apart(x, groups, edges):
-    """Filters that are ordered by group, then by edge -> the channels of each edge by itself, shuffled.
+    """Splits filters that are ordered by group, then by edge, into the channels of each edge, and shuffles the
+    channels.
 
     # Returns
         A tensor of shape `(edges, batch, height, width, filters)`.
@@ -186,7 +190,7 @@ def _apart(x, groups, edges):
     filters, common = channels // edges, math.gcd(groups, blocks.SHUFFLE)
     rest = blocks.SHUFFLE // common
     if common in (groups, blocks.SHUFFLE):
-        # One of the groups of the shuffle is some whole groups, or a part of one: a transposition does all.
+        # Each group of the shuffle consists of whole groups or is a part of one, so one transposition is enough.
         shape = [-1, common, groups // common, edges, rest, filters // groups // rest]
         x = tf.transpose(tf.reshape(x, shape), [3, 0, 2, 5, 1, 4])
     else:

@@ -1,11 +1,11 @@
-"""All candidate operations on all edges that leave one state, computed once.
+"""The candidate operations of BNAS on all edges that leave one state, with shared work computed once.
 
-A supernet evaluates every candidate on every edge. All edges that leave a state read the same tensor, and during a
-search BatchNorm has no trainable part, so the normalised and binarized tensor is the same for all of them, a pooled
-tensor is the same for all of them, and the convolutions of one kind are one convolution with more filters.
+A supernet evaluates every candidate on every edge. All edges that leave a state read the same tensor, and BatchNorm has
+no trainable part during a search. All edges therefore share the normalized and binarized tensor and the pooled tensors,
+and the convolutions of one kind are one convolution with more filters.
 
-What one state computes is a traced function of tensors, which all states of the same shape share. So the time that
-a search takes to start hardly grows with the number of cells.
+A traced function of tensors computes the edges of one state. All states of the same shape share this function, so the
+time in which a search starts hardly grows with the number of cells.
 """
 
 from typing import NamedTuple
@@ -32,10 +32,10 @@ from larq_nas.networks.shared_edges import (
 
 @register
 class Rows(tf.keras.layers.Layer):
-    """Some rows of choice weights.
+    """Selects rows of the choice weights.
 
     # Arguments
-        rows: Their indices.
+        rows: Indices of the rows.
     """
 
     def __init__(self, rows, **kwargs):
@@ -51,27 +51,31 @@ class Rows(tf.keras.layers.Layer):
 
 @register
 class MixedEdges(SharedEdges):
-    """The weighted candidate operations of every edge that leaves one state.
+    """Computes the weighted candidate operations of all edges that leave one state.
 
-    For each edge, the output is the sum over the candidates of choice weight times operation.
+    The output of an edge is the sum over its candidates of choice weight times operation.
+
+    Latent kernels must lie within [-1, 1], where the gradient of the sign passes. The constraint of the kernel keeps
+    them there.
 
     # Arguments
-        filters: Channels of each output; those of the input, too.
-        operations: Names of the candidates, the same for every edge.
+        filters: Channels of the input and of each output.
+        operations: Names of the candidates. All edges have the same candidates.
         edges: Number of edges.
         strides: 1 or 2.
-        normalize: Whether the outputs of convolutions are normalized, as those of pools are, with statistics that are
-            constants to gradients. They then enter the sum at the scale of pools, which would otherwise be chosen for
-            their larger outputs alone. The authors' code does not normalize them.
+        normalize: Whether the outputs of convolutions are normalized, as the outputs of pools are. The statistics are
+            constants in the backward pass. Without this normalization, a search would choose pools for their larger
+            outputs alone. The authors' code does not normalize convolutions.
 
     # Inputs
-        A tensor of shape `(batch, height, width, filters)` and the choice weights of the edges, of shape
+        A tensor of shape `(batch, height, width, filters)`, and the choice weights of the edges, of shape
         `(edges, candidates)`.
 
     # Returns
-        A list of tensors of shape `(batch, height / strides, width / strides, filters)`, one per edge.
+        A list of tensors of shape `(batch, height / strides, width / strides, filters)`, one for each edge.
 
-    Latent kernels lie within [-1, 1], where the constraint keeps them and the gradient of the sign passes.
+    # Raises
+        ValueError: If an operation is neither a binary convolution, a pool, nor `"none"`.
     """
 
     arguments = (*SharedEdges.arguments, "normalize")
@@ -81,16 +85,16 @@ class MixedEdges(SharedEdges):
         self.normalize = normalize
         known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
         if known < len(self.operations):
-            raise ValueError(f"operations={self.operations}: only convolutions, pools and none share work")
+            raise ValueError(f"operations={self.operations}: accepted are binary convolutions, pools and none")
 
     def build(self, input_shape):
         convolutions, pools = _kinds(self.operations)
-        # The taps of all kernels stand in a row: one variable to binarize, update and constrain.
+        # The taps of all kernels are concatenated: one variable to binarize, update and constrain.
         self.taps = tuple(operation.kernel_size**2 for _, operation in convolutions)
         shape = (sum(self.taps), self.filters, self.filters * self.edges)
         initializer = PackedKernels(self.taps, CentredUniform)
         self.kernel = self.add_float_weight("kernel", shape, initializer, constraint=CentredClip())
-        # Of the state itself, of each pooled one, and of what each convolution puts out.
+        # Statistics of the state, of each pooled state, and, if normalized, of each convolution's output.
         outputs = len(convolutions) * self.edges if self.normalize else 0
         self.add_statistics(self.filters * (1 + len(pools) + outputs))
         super().build(input_shape)
@@ -101,7 +105,7 @@ class MixedEdges(SharedEdges):
 
 
 class Form(NamedTuple):
-    """What a layer computes, beside its tensors."""
+    """What a layer computes, apart from its tensors."""
 
     operations: tuple
     strides: int
@@ -110,7 +114,7 @@ class Form(NamedTuple):
 
 
 def _kinds(names):
-    """Index and `Operation` of the convolutions among the candidates, then of the pools."""
+    """Returns two lists of pairs of index and `Operation`: the convolutions and the pools."""
     kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
     convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
     return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]
@@ -118,14 +122,14 @@ def _kinds(names):
 
 @traced
 def _binarize(kernel, taps):
-    """The packed kernels as ±1, and the scales of shape `(kinds, filters)`."""
+    """Returns the packed kernels as ±1, and their scales of shape `(kinds, filters)`."""
     scales = [xnor_scale(part) for part in tf.split(kernel, taps)] if taps else []
-    # As `quantizers.sign`, which is written for the converter, but faster.
+    # Equal to `quantizers.sign`, which is written for the converter, but faster.
     return lq.math.sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
 
 
 def _mixed_edges(x, choice, kernel, taps, statistics, form):
-    """The outputs of all edges, and the moving mean and variance thereafter."""
+    """Returns the outputs of all edges, and the updated moving mean and variance."""
     moved = None
 
     @tf.custom_gradient
@@ -135,7 +139,8 @@ def _mixed_edges(x, choice, kernel, taps, statistics, form):
         outputs, moved, convolved = _forward(x, choice, binary, statistics, form)
 
         def backward(*gradients):
-            # A step uses the gradient of the choice or that of the kernel; TensorFlow prunes the call of the other.
+            # A step uses either the gradient of the choice or the gradient of the kernel. TensorFlow prunes the call of
+            # the other.
             to_x, passed = _input_gradient(x, choice, binary, statistics, convolved, gradients, form)
             to_choice = _choice_gradient(choice, convolved, gradients, passed, form)
             return to_x, to_choice, _kernel_gradient(choice, binary, convolved, passed, form)
@@ -147,13 +152,14 @@ def _mixed_edges(x, choice, kernel, taps, statistics, form):
 
 @traced
 def _forward(x, choice, binary, statistics, form):
-    """The outputs of all edges, the moving statistics thereafter, and the output of each convolution, see `_Output`."""
+    """Returns the outputs of all edges, the updated moving statistics, and an `_Output` for each convolution."""
     (_, scales), edges = binary, choice.shape[0]
     common, own = _split(statistics, x.shape[-1], form)
     features, moved = _features(x, common, form)
     terms, convolved = {name: [] for name in features if name != "pooled"}, []
     for index, (source, stride, kernel, weight) in enumerate(_convolutions(binary, choice, form, x.dtype)):
-        # Of inputs in {-2, 0} the padding with ones is one with zeros, and what is missing is a bias.
+        # Inputs are shifted from ±1 to {-2, 0}, so padding with zeros stands for padding with ones. The bias undoes the
+        # shift.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
         y = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias))
         if form.normalize:
@@ -177,7 +183,7 @@ def _forward(x, choice, binary, statistics, form):
 
 
 class _Output(NamedTuple):
-    """The rectified output of a convolution; without its mean, and times the scale, it enters the sum of an edge."""
+    """The rectified output of a convolution. An edge sums these outputs minus their mean, times scale and weight."""
 
     values: tf.Tensor
     scale: tf.Tensor
@@ -185,7 +191,7 @@ class _Output(NamedTuple):
 
 
 class _Passed(NamedTuple):
-    """What the gradient of the input has in common with those of choice and kernel."""
+    """Intermediate results of the input's gradient that the gradients of choice and kernel also need."""
 
     features: dict
     upstream: dict
@@ -194,7 +200,9 @@ class _Passed(NamedTuple):
 
 @traced
 def _input_gradient(x, choice, binary, statistics, convolved, gradients, form):
-    """The gradient of `x`, and a `_Passed`; features are cheap, and so computed again and not kept."""
+    """Returns the gradient of `x` and a `_Passed`. The features are cheap, so they are computed again instead of
+    stored.
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         features, _ = _features(x, _split(statistics, x.shape[-1], form)[0], form)
@@ -206,7 +214,7 @@ def _input_gradient(x, choice, binary, statistics, convolved, gradients, form):
     convolutions = _convolutions(binary, choice, form, x.dtype)
     for (source, stride, ones, weight), output in zip(convolutions, convolved, strict=True):
         masked.append(tf.raw_ops.ReluGrad(gradients=upstream[source], features=output.values))
-        # The weights are multiplied to kernels and not to activations, which are larger.
+        # Kernels are multiplied by the weights, because kernels are smaller than activations.
         weighted = ones * tf.cast(weight * output.scale, x.dtype)
         to_features[source].append(input_gradient(features[source], weighted, masked[-1], stride))
     if "pooled" in features:
@@ -217,7 +225,7 @@ def _input_gradient(x, choice, binary, statistics, convolved, gradients, form):
 
 @traced
 def _choice_gradient(choice, convolved, gradients, passed, form):
-    """The gradient of `choice`."""
+    """Returns the gradient of `choice`."""
     convolutions, pools = _kinds(form.operations)
     columns, total = {}, channel_sum(tf.concat(gradients, axis=-1)) if form.normalize else None
     for (index, operation), output in zip(convolutions, convolved, strict=True):
@@ -235,7 +243,7 @@ def _choice_gradient(choice, convolved, gradients, passed, form):
 
 @traced
 def _kernel_gradient(choice, binary, convolved, passed, form):
-    """The gradient of the packed kernels."""
+    """Returns the gradient of the packed kernels."""
     if not convolved:
         return tf.zeros_like(binary[0])
     to_signs = []
@@ -248,7 +256,7 @@ def _kernel_gradient(choice, binary, convolved, passed, form):
 
 
 def _to_kernel(binary, gradients, form):
-    """The gradient of the packed kernels, given those of their signs."""
+    """Returns the gradient of the packed kernels from the gradients of their signs."""
     signs, scales = binary
     gradients = [tf.reshape(gradient, [-1, *signs.shape[1:]]) for gradient in gradients]
     if form.normalize:
@@ -258,7 +266,9 @@ def _to_kernel(binary, gradients, form):
 
 
 def _split(statistics, channels, form):
-    """Moving means and variances of what the operations read, then a pair of them for each convolution."""
+    """Returns the moving statistics of the operations' inputs, then a mean and a variance for each convolution's
+    output.
+    """
     convolutions, pools = _kinds(form.operations)
     common = channels * (1 + len(pools))
     own = [tf.split(values[common:], len(convolutions)) for values in statistics if form.normalize and convolutions]
@@ -266,7 +276,14 @@ def _split(statistics, channels, form):
 
 
 def _moved(statistics, common, own, form):
-    """The moving statistics after a step, given those of what operations read, and the step's own of convolutions."""
+    """Returns the updated moving statistics.
+
+    # Arguments
+        statistics: The moving statistics before the step.
+        common: The updated statistics of the operations' inputs.
+        own: For each convolution, the statistics of its output in this step.
+        form: A `Form`.
+    """
     if not own:
         return common
     now = [tf.concat(values, axis=0) for values in zip(*own, strict=True)]
@@ -277,7 +294,7 @@ def _moved(statistics, common, own, form):
 
 
 def _moments(outputs, source, x):
-    """Mean and variance of each channel of what a convolution puts out."""
+    """Returns the mean and variance of each channel of a convolution's output."""
     outputs = wide(outputs)
     if source == "parities" and any(map(sum, _margins(x))):
         outputs = tf.batch_to_space(outputs, [2, 2], _margins(x))
@@ -287,14 +304,14 @@ def _moments(outputs, source, x):
 
 
 def _features(x, statistics, form):
-    """What the operations read, by name, and the moving mean and variance thereafter."""
+    """Returns a dictionary of the tensors that the operations read, and the updated moving mean and variance."""
     strides, training = form.strides, form.training
     convolutions, pools = _kinds(form.operations)
     moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
     features = {}
     if convolutions:
         normalized, *moving[0] = normalize(x, *moving[0], training)
-        # -2 or 0: what stands for a padded 1 is then 0.
+        # Shifted from ±1 to {-2, 0}, so that a padded 1 becomes 0.
         shifted = lq.quantizers.ste_sign(normalized) - 1
         sources = {_source(operation, strides)[0] for _, operation in convolutions}
         if "all" in sources:
@@ -302,7 +319,7 @@ def _features(x, statistics, form):
         if "parities" in sources:
             features["parities"] = tf.space_to_batch(shifted, [2, 2], _margins(x))
         if "subsampled" in sources:
-            # A pool of one pixel, which is faster than slicing.
+            # A pool of one pixel is faster than slicing.
             features["subsampled"] = tf.nn.avg_pool2d(shifted, 1, strides, "VALID")
     if pools:
         functions = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}
@@ -316,9 +333,10 @@ def _features(x, statistics, form):
 
 
 def _source(operation, strides):
-    """The feature that a convolution reads, and its strides.
+    """Returns the name of the feature that a convolution reads, and the strides of the convolution.
 
-    A dilation of 2 is none within the pixels of one parity of row and column, which are sets of batches of their own.
+    A convolution with dilation 2 is undilated within the pixels of one parity of row and column. The batch of the
+    feature `"parities"` contains these four sets of pixels as separate images.
     """
     subsampling, strides, dilation_rate = blocks.strides_of(operation.dilation_rate, strides)
     if subsampling > 1:
@@ -327,12 +345,14 @@ def _source(operation, strides):
 
 
 def _margins(x):
-    """What makes height and width even."""
+    """Returns the padding that makes height and width even."""
     return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
 
 
 def _convolutions(binary, choice, form, dtype):
-    """For every convolution the feature that it reads, its strides, its kernel of ±1, its filters' choice weights."""
+    """Returns a tuple for each convolution: its feature, its strides, its kernel of ±1, and the choice weights of its
+    filters.
+    """
     convolutions, _ = _kinds(form.operations)
     if not convolutions:
         return []
@@ -350,5 +370,5 @@ def _convolutions(binary, choice, form, dtype):
 
 
 def _pool_weights(choice, form):
-    """The choice weights of the pools, of shape `(edges, pools)`."""
+    """Returns the choice weights of the pools, of shape `(edges, pools)`."""
     return tf.gather(choice, [index for index, _ in _kinds(form.operations)[1]], axis=1)

@@ -1,4 +1,4 @@
-"""The Keras models of architectures, and what becomes of them: float kernels, a second classifier."""
+"""The Keras models of architectures, and variants of these models with float kernels or an auxiliary classifier."""
 
 import tensorflow as tf
 
@@ -30,25 +30,28 @@ def build(
     """Builds the network of an architecture.
 
     # Arguments
-        architecture: A genotype, or a space for the network of a supernet.
-        input_shape: Height, width and channels of the images. From 128 pixels on the stem is the one of the
-            ImageNet networks, which shrinks images eightfold.
+        architecture: A genotype, or a space for a supernet.
+        input_shape: Height, width and channels of the images. For images of at least 128 pixels, the network has the
+            stem of the ImageNet networks, which shrinks images eightfold.
         classes: Number of classes.
-        input_tensor: Optional Keras tensor to use as image input, in place of `input_shape`.
-        include_top: Whether to end in pooling and a softmax over the classes, or in the last cell's output.
-        drop_path: Whether a `DropPath` layer, of rate 0 until set, follows every operation of the cells but identities.
-        binary: Whether inner convolutions are binary; only VGG-11 and ResNet-18 can be float.
-        normalize: Whether a BatchNorm without scale and offset precedes the classifier in the network of a space of
-            BNAS or BATS, and follows the convolutions of BNAS.
+        input_tensor: Optional Keras tensor for the images. It replaces `input_shape`.
+        include_top: Whether the network ends in pooling and a softmax over the classes. Otherwise, the output of the
+            last cell is returned.
+        drop_path: Whether a `DropPath` layer follows every operation of the cells except identities. Its rate is
+            initially 0.
+        binary: Whether inner convolutions are binary. Only VGG-11 and ResNet-18 can be float.
+        normalize: Whether the supernet of a BNAS or BATS space has a BatchNorm without scale and offset before the
+            classifier and, in BNAS, after each convolution.
         name: Name of the model.
 
     # Returns
-        A functional model of the images. If the architecture is not decided, its inputs are the images and choice
-        weights: for each cell that is open, by its name, of shape `(edges, candidates)`; for each stage whose width
-        or depth is open, by the names `stage0_width`, `stage0_depth` …, of shape `(candidates,)`.
+        A functional model of the images. The network of a space has a dictionary of inputs instead. It contains
+        `images`, and choice weights: for each searched cell, an input with the name of the cell and the shape
+        `(edges, candidates)`; for each searched width or depth of a stage, an input with a name such as `stage0_width`
+        or `stage0_depth` and the shape `(candidates,)`.
 
     # Raises
-        NetworkError: If the template cannot make a network of the architecture or the shape.
+        NetworkError: If the template has no network for the architecture, the shape or the arguments.
     """
     images = start(input_shape, input_tensor, *templates.halvings(architecture))
     shapes = templates.choice_shapes(architecture)
@@ -72,7 +75,7 @@ def build(
 
 
 def _by_state(cell: Cell, choice) -> dict:
-    """For each state, the rows of a cell's choice weights for the edges that leave it."""
+    """Returns for each state the choice weights of the edges that leave it."""
     sources = sorted({edge.source for edge in cell.edges})
     return {
         source: mixed_edges.Rows(cells.rows_of(cell, source), name=f"{cell.name}_state{source}")(choice)
@@ -81,13 +84,13 @@ def _by_state(cell: Cell, choice) -> dict:
 
 
 def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
-    """The same network with float kernels behind its binary activations, for the first of two stages of training.
+    """Returns the same network with float kernels and binary activations, for the first of two training stages.
 
     # Arguments
-        network: What `build` gives for a genotype.
+        network: A network from `build` for a genotype.
 
     # Returns
-        A model whose layers and weights have the same names and shapes.
+        A new model, whose layers and weights have the same names and shapes.
     """
 
     def clone(layer):
@@ -100,29 +103,29 @@ def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
 
 
 def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architecture, classes: int) -> tf.keras.Model:
-    """A network of BATS with a second classifier behind its last reduction, for training.
+    """Adds a second classifier to a BATS network after its last reduction, for training.
 
     # Arguments
-        network: What `build` gives for a genotype of `bats`.
+        network: A network from `build` for a genotype of `bats`.
         architecture: The genotype.
         classes: Number of classes.
 
     # Returns
-        A model of two outputs that shares the layers of the network.
+        A model with two outputs that shares the layers of the network.
 
     # Raises
-        NetworkError: If the images are too small for it.
+        NetworkError: If the images are too small for the pool of the auxiliary classifier.
 
     # References
-        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711). It leaves open which of these
-          convolutions are binary; here all are float.
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711). The library does not say which
+          convolutions of the auxiliary classifier are binary. Here all are float.
     """
     index = max(i for i, (*_, reduction) in enumerate(sequence(architecture)) if reduction)
     x = network.get_layer(f"cell{index:02}_concat").output
     if min(x.shape[1:3]) < AUXILIARY_POOL + 1:
         raise NetworkError(
             f"auxiliary classifier: pools {AUXILIARY_POOL}x{AUXILIARY_POOL} pixels of features of {x.shape[1:3]}; give "
-            "larger images, e.g. --image_size=32, or none of its weight"
+            "larger images, e.g. --image_size=32, or set --auxiliary_weight=0"
         )
     strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
     x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)
@@ -136,20 +139,20 @@ def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architectur
 
 
 def start(input_shape, input_tensor, halvings, stem_halvings):
-    """The images that a network takes; arguments as for `build` and `templates.check_shape`."""
+    """Returns the input for the images. See `build` and `templates.check_shape` for the arguments."""
     given = input_shape if input_tensor is None else input_tensor.shape[1:]
     input_shape = templates.check_shape(given, halvings, stem_halvings)
     return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
 
 
 def finish(images, x, classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
-    """The model from `images` to `x`, or from there to a softmax over the classes if `include_top`."""
+    """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes."""
     if include_top:
         templates.check_classes(classes)
         x = Builder().classifier(x, classes)
     if input_tensor is not None:
         images = tf.keras.utils.get_source_inputs(input_tensor)[0]
     inputs = {"images": images, **choices} if choices else images
-    # Keras takes the first axis of choice weights for one of examples.
+    # Keras takes the first axis of the choice weights for the batch, and warns.
     with quiet.log("incompatible static batch sizes"):
         return tf.keras.Model(inputs, x, name=name)

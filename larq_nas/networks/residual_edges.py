@@ -1,9 +1,9 @@
 """The candidate operations of BARS on all edges that leave one state, computed together.
 
-All edges that leave a state read the same tensor and share the operation "shortcut"; BatchNorm is affine, so it, the
-sign and the convolution are each edge's own. As in `mixed`, what a state computes is a traced function of tensors which
-all states of the same shape share, and its gradient is written out: it keeps little, and the step of the architecture
-computes no gradients of kernels.
+All edges that leave a state read the same tensor and share the operation `"shortcut"`. BatchNorm is affine, so each
+edge has its own BatchNorm, sign and convolution. As in `mixed_edges`, all states of the same shape share a traced
+function of tensors. Its gradient is written by hand, so that the function stores little, and the step that trains the
+architecture computes no gradients of kernels.
 """
 
 from typing import NamedTuple
@@ -18,24 +18,28 @@ from larq_nas.networks.shared_edges import SharedEdges, input_gradient, kernel_g
 
 @register
 class ResidualEdges(SharedEdges):
-    """The weighted candidate operations of every edge that leaves one state of a BARS cell.
+    """Computes the weighted candidate operations of all edges that leave one state of a BARS cell.
 
-    For each edge, the output is the sum over the candidates of choice weight times operation.
+    The output of an edge is the sum over its candidates of choice weight times operation.
 
     # Arguments
-        filters: Channels of the state; outputs have as many or, with strides, twice as many.
-        operations: Names of the candidates, of "none", "shortcut" and "residual_bin_conv_3x3".
+        filters: Channels of the state. The outputs have as many channels or, with strides, twice as many.
+        operations: Names of the candidates: some of `"none"`, `"shortcut"` and `"residual_bin_conv_3x3"`.
         edges: Number of edges.
         strides: 1 or 2.
-        widths: If the width is searched, how many channels each candidate keeps, as for `macro.WidthMask`. What
-            convolutions read is masked here, since BatchNorm and sign would undo a mask before them.
+        widths: If the width is searched, the number of channels that each candidate keeps, as for
+            `width_masks.WidthMask`. The layer masks the inputs of its convolutions, because BatchNorm and sign would
+            undo an earlier mask.
 
     # Inputs
-        A tensor of shape `(batch, height, width, filters)`, the choice weights of the edges, of shape
-        `(edges, candidates)`, and those of the widths, of shape `(len(widths),)`, if there are any.
+        A tensor of shape `(batch, height, width, filters)`; the choice weights of the edges, of shape
+        `(edges, candidates)`; and, if `widths` is given, the choice weights of the widths, of shape `(len(widths),)`.
 
     # Returns
-        A list of tensors, one per edge.
+        A list of tensors, one for each edge.
+
+    # Raises
+        ValueError: If an operation is not accepted.
     """
 
     arguments = (*SharedEdges.arguments, "widths")
@@ -48,7 +52,7 @@ class ResidualEdges(SharedEdges):
             raise ValueError(f"operations={list(operations)}: accepted are {', '.join(sorted(known))}")
 
     def build(self, input_shape):
-        # With strides, an edge has two convolutions of half of the outputs each.
+        # With strides, an edge has two convolutions, each of which makes half of the outputs.
         self.kernels = self.edges * self.strides if "residual_bin_conv_3x3" in self.operations else 0
         shape = (self.kernels, 3, 3, self.filters, self.filters)
         constraint = lq.constraints.WeightClip(1.0)
@@ -69,23 +73,23 @@ class ResidualEdges(SharedEdges):
 
 
 class _Kernels(tf.keras.initializers.Initializer):
-    """Kernels that stand in a row, each initialized by itself."""
+    """Initializes several kernels that are stacked in one weight."""
 
     def __call__(self, shape, dtype=None, **kwargs):
-        # An initializer for each: one alone gives the same values again.
+        # A new initializer for each kernel, because one initializer would return the same values for all kernels.
         parts = [tf.keras.initializers.GlorotNormal()(shape[1:], dtype) for _ in range(shape[0])]
         return tf.stack(parts) if parts else tf.zeros(shape, dtype)
 
 
 @traced
 def _binarize(kernel):
-    """The kernels as ±1, and the scale of each."""
+    """Returns the kernels as ±1, and the scale of each kernel."""
     scales = [layer_scale(part)[0] for part in tf.unstack(kernel)]
     return lq.math.sign(kernel), tf.reshape(scales, [-1])
 
 
 def _residual_edges(x, choice, mask, trained, statistics, form):
-    """The outputs of all edges, and the moving mean and variance thereafter."""
+    """Returns the outputs of all edges, and the updated moving mean and variance."""
     moved, masks = None, [] if mask is None else [mask]
 
     @tf.custom_gradient
@@ -95,7 +99,8 @@ def _residual_edges(x, choice, mask, trained, statistics, form):
         outputs, moved, rectified = _forward(x, choice, masks, gamma, beta, binary, statistics, form)
 
         def backward(*gradients):
-            # A step uses the gradients of choices or those of weights; TensorFlow prunes the call of the others.
+            # A step uses either the gradients of choices or the gradients of weights. TensorFlow prunes the call of the
+            # others.
             arguments = x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form
             to_x, to_gamma, to_beta, passed = _input_gradient(*arguments)
             to_choice = _choice_gradient(choice, rectified, gradients, passed, form)
@@ -119,7 +124,7 @@ def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
             terms.append(weights[edge, names.index("shortcut")] * shortcut)
         if "residual_bin_conv_3x3" in names:
             z, *moved = normalize(x, *statistics, training, gamma[edge], beta[edge])
-            # All edges have the same statistics.
+            # All edges have the same statistics, so they are updated once.
             statistics = moved if edge == choice.shape[0] - 1 else statistics
             rectified.append(tf.nn.relu(_convolve(z, edge, masks, binary, strides) + _shortcut(z, strides)))
             terms.append(weights[edge, names.index("residual_bin_conv_3x3")] * rectified[-1])
@@ -128,32 +133,36 @@ def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
 
 
 def _convolve(z, edge, masks, binary, strides):
-    """The convolution of an edge, or the two that make its halves."""
+    """Returns the output of an edge's convolution or, with strides, of both convolutions."""
     padding, halves = "SAME" if strides == 1 else "VALID", []
     for half in range(strides):
         kernel = _masked(binary, edge * strides + half, masks)
-        # Of inputs in {-1, 0} the padding with ones is one with zeros; the factor 2 and what is missing is made good.
+        # Signs are shifted to {-1, 0}, so padding with zeros stands for padding with ones. The factor 2 and the bias
+        # undo the shift.
         y = tf.nn.conv2d(_read(z, half, strides), tf.cast(2 * kernel, z.dtype), strides, padding)
         halves.append(tf.nn.bias_add(y, tf.cast(tf.reduce_sum(kernel, axis=[0, 1, 2]), z.dtype)))
     return tf.concat(halves, axis=-1) if strides > 1 else halves[0]
 
 
 def _masked(binary, number, masks):
-    """The scaled kernel of a convolution, for masked inputs; they are not masked themselves, which costs more."""
+    """Returns the scaled kernel of a convolution. It masks kernels instead of inputs, which would cost more."""
     ones, scales = binary
     kernel = ones[number] * scales[number]
     return kernel * masks[0][:, tf.newaxis] if masks else kernel
 
 
 def _read(z, half, strides):
-    """What a convolution reads: 0 for a sign of +1, -1 for one of -1."""
+    """Returns the input of a convolution: 0 for a sign of +1, -1 for a sign of -1."""
     signs = tf.minimum(tf.sign(z), 0)
     return signs if strides == 1 else _start_at(signs, half - 1)
 
 
 class _Passed(NamedTuple):
-    """What the gradient of the input has in common with the others: the shortcut, and for each convolution what it
-    reads and the gradients of that and of what it puts out."""
+    """Intermediate results of the input's gradient that the other gradients also need.
+
+    These are the shortcut and, for each convolution, its input, the gradient of its input, and the gradient of its
+    output.
+    """
 
     shortcut: tf.Tensor | None
     read: list
@@ -163,7 +172,7 @@ class _Passed(NamedTuple):
 
 @traced
 def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form):
-    """The gradients of `x`, `gamma` and `beta`, and a `_Passed`; what is cheap is computed again and not kept."""
+    """Returns the gradients of `x`, `gamma` and `beta`, and a `_Passed`. Cheap tensors are computed again."""
     names, strides, training = form
     weights, targets, upstream, passed = tf.cast(choice, x.dtype), [], [], _Passed(None, [], [], [])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -185,7 +194,7 @@ def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified
 
 
 def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
-    """The gradient of z, given that of convolution and shortcut; adds to what is `passed`."""
+    """Returns the gradient of `z` through convolution and shortcut, and appends to the lists of `passed`."""
     padding, to_signs = "SAME" if strides == 1 else "VALID", []
     for half, part in enumerate(tf.split(gradient, strides, axis=-1)):
         kernel = tf.cast(_masked(binary, edge * strides + half, masks), z.dtype)
@@ -193,14 +202,15 @@ def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
         passed.to_output.append(part)
         passed.to_read.append(input_gradient(passed.read[-1], kernel, part, strides, padding))
         to_signs.append(passed.to_read[-1] if strides == 1 else _end_at(passed.to_read[-1], z, half - 1))
-    # The straight-through estimator, 1 between -1 and 1, as a Relu6 of its own scale: faster than a comparison.
+    # The straight-through estimator is 1 between -1 and 1. The gradient of a Relu6 with scaled input is faster than a
+    # comparison.
     through_sign = tf.raw_ops.Relu6Grad(gradients=tf.add_n(to_signs), features=3 * z + 3)
     return through_sign + _shortcut_gradient(gradient, z, strides)
 
 
 @traced
 def _choice_gradient(choice, rectified, gradients, passed, form):
-    """The gradient of the choice weights."""
+    """Returns the gradient of the choice weights."""
     rows = []
     for edge, gradient in enumerate(gradients):
         outputs = {"shortcut": passed.shortcut, "residual_bin_conv_3x3": rectified[edge] if rectified else None}
@@ -215,10 +225,10 @@ def _dot(gradient, output):
 
 @traced
 def _mask_gradient(mask, binary, passed, form):
-    """The gradient of the width's mask."""
+    """Returns the gradient of the width mask."""
     to_mask = [tf.zeros_like(mask)]
     for number, (read, to_read, to_output) in enumerate(zip(*passed[1:], strict=True)):
-        # The gradient of the masked input times the input is that of the mask times the mask.
+        # The masked input times its gradient equals the mask times the gradient of the mask.
         products = 2 * tf.reduce_sum(wide(to_read) * wide(read), axis=[0, 1, 2])
         kernel = tf.reduce_sum(_masked(binary, number, [mask]), axis=[0, 1])
         products += tf.linalg.matvec(kernel, _sum(to_output))
@@ -228,7 +238,7 @@ def _mask_gradient(mask, binary, passed, form):
 
 @traced
 def _kernel_gradient(masks, binary, passed, form):
-    """The gradient of the kernels: that of the scaled ones, which is theirs where the constraint keeps them."""
+    """Returns the gradient of the scaled kernels, which the latent kernels receive unchanged within [-1, 1]."""
     _, strides, _ = form
     padding, to_kernel = "SAME" if strides == 1 else "VALID", []
     for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):
@@ -260,11 +270,11 @@ def _shortcut_gradient(gradient, z, strides):
 
 
 def _start_at(x, first):
-    """As `operations.StartAt`, with zeros."""
+    """Like `convolutional.StartAt`, but pads with zeros."""
     behind = [side % 2 + 1 + first for side in x.shape[1:3]]
     return tf.pad(x, [[0, 0], *([-first, size] for size in behind), [0, 0]])
 
 
 def _end_at(gradient, x, first):
-    """The gradient of `_start_at`."""
+    """Returns the gradient of `_start_at`."""
     return gradient[:, -first : x.shape[1] - first, -first : x.shape[2] - first]

@@ -1,7 +1,7 @@
-"""What the layers have in common that compute all edges which leave one state.
+"""The base class of layers that compute all edges which leave one state.
 
-A subclass holds the operations of a method. What it computes is a `traced` function of tensors, which all states of the
-same shape share. So the time that a search takes to start hardly grows with the number of cells.
+Each subclass computes the operations of one method in a `traced` function of tensors. All states of the same shape
+share this function, so the time in which a search starts hardly grows with the number of cells.
 """
 
 import functools
@@ -10,37 +10,41 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional
 
-# Not inlined, a function is optimized once and not at each of its calls.
+# Without inlining, TensorFlow optimizes a function once instead of at each of its calls.
 traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 class SharedEdges(tf.keras.layers.Layer):
-    """The weighted candidate operations of every edge that leaves one state.
+    """Computes the weighted candidate operations of all edges that leave one state.
 
-    For each edge, the output is the sum over the candidates of choice weight times operation. A subclass adds its
-    weights in `build`, `add_statistics` last, and computes the outputs in `mix`.
+    The output of an edge is the sum over its candidates of choice weight times operation. A subclass adds weights in
+    `build`, calls `add_statistics` after all other weights, and computes the outputs in `mix`.
 
     # Arguments
         filters: Channels of the state.
-        operations: Names of the candidates, the same for every edge.
+        operations: Names of the candidates. All edges have the same candidates.
         edges: Number of edges.
         strides: 1 or 2.
 
     # Inputs
-        A tensor of shape `(batch, height, width, filters)`, the choice weights of the edges, of shape
-        `(edges, candidates)`, and what else `mix` takes.
+        A list: the state, a tensor of shape `(batch, height, width, filters)`; the choice weights of the edges, of
+            shape
+        `(edges, candidates)`; and further positional arguments of `mix`.
 
     # Returns
-        A list of tensors, one per edge.
+        A list of tensors, one for each edge.
+
+    # Raises
+        ValueError: If the strides are not 1 or 2.
     """
 
-    # Names of the arguments, which are attributes, too.
+    # Names of the arguments, which the layer also has as attributes.
     arguments = ("filters", "operations", "edges", "strides")
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):
         if strides not in (1, 2):
-            raise ValueError(f"strides={strides}: a state is left with strides 1 or 2")
-        # Choice weights keep their 32 bits under mixed precision.
+            raise ValueError(f"strides={strides}: must be 1 or 2")
+        # Without autocast, the choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
 
@@ -49,7 +53,7 @@ class SharedEdges(tf.keras.layers.Layer):
         return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
 
     def add_statistics(self, size):
-        """Adds moving means and variances of so many channels, each replica's own in training."""
+        """Adds moving means and variances of `size` channels. In training, each replica has its own."""
         options = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
@@ -71,21 +75,21 @@ class SharedEdges(tf.keras.layers.Layer):
         return outputs
 
     def mix(self, x, choice, *, statistics, training):
-        """Computes the edges.
+        """Computes the outputs of the edges.
 
         # Arguments
             x: The state.
             choice: The choice weights.
-            statistics: Moving mean and variance.
+            statistics: The moving mean and variance.
             training: Whether the statistics of the batch are used.
 
         # Returns
-            A list of the edges' outputs, and the moving mean and variance thereafter.
+            A list of the outputs, and a pair: the updated moving mean and variance.
         """
         raise NotImplementedError
 
     def zeros(self, x):
-        """The output of the operation "none"."""
+        """Returns the output of the operation `"none"`."""
         return x[:, :: self.strides, :: self.strides] * 0
 
     def get_config(self):
@@ -93,11 +97,12 @@ class SharedEdges(tf.keras.layers.Layer):
 
 
 class PackedKernels(tf.keras.initializers.Initializer):
-    """Kernels whose taps stand in a row, each initialized by itself.
+    """Initializes several kernels whose taps are concatenated in one weight.
 
     # Arguments
-        taps: The number of taps of each.
-        initializer: What makes an initializer: one for each kernel, since the same one gives the same values again.
+        taps: Number of taps of each kernel.
+        initializer: A function without arguments that returns an initializer. It is called for each kernel, because one
+            initializer would return the same values for all kernels.
     """
 
     def __init__(self, taps, initializer):
@@ -109,7 +114,7 @@ class PackedKernels(tf.keras.initializers.Initializer):
 
 
 def input_gradient(x, kernel, gradient, stride, padding="SAME"):
-    """The gradient of what a convolution reads."""
+    """Returns the gradient of the input of a convolution."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropInput(
         input_sizes=tf.shape(x), filter=kernel, out_backprop=gradient, strides=strides, padding=padding
@@ -117,7 +122,7 @@ def input_gradient(x, kernel, gradient, stride, padding="SAME"):
 
 
 def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
-    """The gradient of a convolution's kernel."""
+    """Returns the gradient of the kernel of a convolution."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropFilter(
         input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding=padding
@@ -125,17 +130,19 @@ def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
 
 
 def wide(x):
-    """In 32 bits."""
+    """Casts a tensor to 32 bits."""
     return tf.cast(x, tf.float32)
 
 
 def channel_sum(x):
-    """Per channel, and in 32 bits; faster than `tf.reduce_sum`."""
+    """Returns the sum over each channel in 32 bits. This is faster than `tf.reduce_sum`."""
     return tf.raw_ops.BiasAddGrad(out_backprop=wide(x))
 
 
 def normalize(x, mean, variance, training, gamma=None, beta=None):
-    """BatchNorm, by default without scale and offset, and the moving mean and variance thereafter."""
+    """Applies BatchNorm, by default without scale and offset. Returns the output and the updated moving mean and
+    variance.
+    """
     return tf.compat.v1.nn.fused_batch_norm(
         x,
         tf.ones_like(mean) if gamma is None else gamma,
@@ -149,11 +156,11 @@ def normalize(x, mean, variance, training, gamma=None, beta=None):
 
 
 def combine(weights, tensors):
-    """Stacked tensors -> their weighted sums, one for each row of weights."""
+    """Returns weighted sums of stacked tensors, one for each row of weights."""
     sums = tf.matmul(tf.cast(weights, tensors.dtype), flat(tensors))
     return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))
 
 
 def flat(tensors):
-    """Stacked tensors -> a row for each."""
+    """Flattens each of the stacked tensors to a row."""
     return tf.reshape(tensors, [tensors.shape[0], -1])

@@ -1,7 +1,7 @@
-"""The networks of the templates, from the images to the features that are classified.
+"""The networks of the templates, from the images to the features that the classifier reads.
 
-Each is a function of an interpreter of the layer verbs: `networks.build` passes one that makes Keras layers,
-`counting.rows` one that counts. This module does not import TensorFlow.
+Each network is a function, whose first argument is an interpreter of the layer verbs. `networks.build` passes an
+interpreter that makes Keras layers, and `counting.rows` one that counts. This module does not import TensorFlow.
 """
 
 import functools
@@ -12,7 +12,7 @@ from larq_nas.networks import blocks, cells, chains
 from larq_nas.space.architecture import Architecture, sequence
 from larq_nas.space.registry import BUILT_IN, Option, Template
 
-# From this height on, images enter through a stem that shrinks them eightfold.
+# Images of at least this height enter through a stem that halves them this number of times.
 LARGE_IMAGE, STEM_HALVINGS = 128, 3
 
 
@@ -21,16 +21,17 @@ class NetworkError(ValueError):
 
 
 def features(v, architecture: Architecture, images, choices=None, *, widths=None, **options):
-    """The features that the classifier of a network reads.
+    """Computes the features that the classifier of a network reads.
 
     # Arguments
-        v: The interpreter of verbs.
-        architecture: An architecture. Its first stage must not be too narrow for the images; see `check`.
+        v: The interpreter of the layer verbs.
+        architecture: An architecture. Its first stage must be wide enough for the stem; see `check`.
         images: Input features.
-        choices: Choice weights by the names of `choice_shapes`, where the network of a space is built. Those of a cell
-            are given for each state: the weights of the edges that leave it.
-        widths: In a template without cells, filters by the name of the width; those of the architecture by default.
-        options: `normalize` in BNAS and BATS, `binary` in templates without cells; see `networks.build`.
+        choices: For the network of a space, a dictionary of choice weights with the keys of `choice_shapes`. The value
+            for a cell is a dictionary: for each state, a tensor of weights for the edges that leave the state.
+        widths: Only in a template without cells: numbers of filters by the name of the width. By default, the
+            widths of the architecture are used.
+        options: `normalize` for BNAS and BATS, `binary` for templates without cells; see `networks.build`.
 
     # Returns
         Features.
@@ -42,25 +43,37 @@ def features(v, architecture: Architecture, images, choices=None, *, widths=None
 
 
 def halvings(architecture: Architecture) -> tuple:
-    """How often a network halves its images, and how often the stem of large images halves them before."""
+    """Returns how many times a network halves its images, and how many more times if the images are large."""
     if architecture.kind.halvings is not None:
         return architecture.kind.halvings
     return sum(stage.reduction is not None for stage in architecture.stages), STEM_HALVINGS
 
 
 def check(architecture: Architecture, input_shape, classes: int):
-    """Raises `NetworkError` if there is no network of the architecture for such images and classes."""
+    """Checks that an architecture has a network for the given images and classes.
+
+    # Arguments
+        architecture: A genotype or a space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    # Raises
+        NetworkError: If the network cannot be built.
+    """
     shape = check_shape(input_shape, *halvings(architecture))
     check_classes(classes)
     check_architecture(architecture, shape[0] >= LARGE_IMAGE)
 
 
 def check_architecture(architecture: Architecture, large: bool):
-    """Raises `NetworkError` if there is no network of the architecture.
+    """Checks that an architecture has a network.
 
     # Arguments
         architecture: A genotype or a space.
-        large: Whether images are large.
+        large: Whether the images are large.
+
+    # Raises
+        NetworkError: If the network cannot be built.
     """
     if architecture.kind.check is not None:
         architecture.kind.check(architecture, large)
@@ -72,15 +85,15 @@ def check_shape(input_shape, halvings, stem_halvings):
     """Checks the shape of images.
 
     # Arguments
-        input_shape: Their height, width and channels.
-        halvings: How often the network halves them.
-        stem_halvings: How often the stem of large images halves them before.
+        input_shape: Height, width and channels of the images.
+        halvings: How many times the network halves the images.
+        stem_halvings: How many more times the stem of large images halves them.
 
     # Returns
-        Height, width and channels.
+        Height, width and channels as a tuple of integers.
 
     # Raises
-        NetworkError: If they have no fixed size or are too small.
+        NetworkError: If the images have no fixed size or are too small.
     """
     input_shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
     integers = all(isinstance(size, numbers.Integral) and size > 0 for size in input_shape)
@@ -99,20 +112,22 @@ def check_shape(input_shape, halvings, stem_halvings):
 
 
 def check_classes(classes):
-    """Raises `NetworkError` unless there is at least one class."""
+    """Raises a `NetworkError` unless there is at least one class."""
     if not isinstance(classes, numbers.Integral) or classes < 1:
         raise NetworkError(f"{classes!r} is no number of classes; give a positive integer")
 
 
 def check_sizes(architecture: Architecture, large: bool):
-    """Raises `NetworkError` if a stage leaves its width or depth open, or is too narrow for the stem."""
+    """Raises a `NetworkError` if a stage has several widths or depths, or if the first stage is too narrow for the
+    stem.
+    """
     if any(len(candidates) > 1 for stage in architecture.stages for candidates in (stage.widths, stage.depths)):
         raise NetworkError("only cells can be searched: every stage must list one width and one depth")
     check_stem(architecture, large)
 
 
 def check_stem(architecture: Architecture, large: bool):
-    """Raises `NetworkError` if the first stage is too narrow for the stem."""
+    """Raises a `NetworkError` if the first stage is too narrow for the stem."""
     if large and min(architecture.stages[0].widths) < 2:
         raise NetworkError(
             "stages[0].widths: the stem of large images has half as many filters, so at least 2 are needed"
@@ -120,7 +135,7 @@ def check_stem(architecture: Architecture, large: bool):
 
 
 def check_bats(architecture: Architecture, large: bool):
-    """Raises `NetworkError` as `check_sizes` does, or if the channels of a stage cannot be shuffled."""
+    """Raises a `NetworkError` in the cases of `check_sizes`, or if the channels of a stage cannot be shuffled."""
     check_sizes(architecture, large)
     for index, stage in enumerate(architecture.stages):
         if stage.widths[0] % blocks.SHUFFLE:
@@ -128,13 +143,15 @@ def check_bats(architecture: Architecture, large: bool):
 
 
 def check_bars(architecture: Architecture, large: bool):
-    """Raises `NetworkError` as `check_stem` and `check_layout` do."""
+    """Raises a `NetworkError` in the cases of `check_stem` and `check_layout`."""
     check_stem(architecture, large)
     check_layout(architecture)
 
 
 def check_layout(architecture: Architecture):
-    """Raises `NetworkError` if widths or depths are open in a way in which their tensors would not fit together."""
+    """Raises a `NetworkError` if widths or depths are searched and the tensors of different stages would not fit
+    together.
+    """
     stages = architecture.stages
     if all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
         return
@@ -152,23 +169,29 @@ def check_layout(architecture: Architecture):
 
 
 def width_name(number: int) -> str:
-    """The name of the choice of a stage's width."""
+    """Returns the name of the choice of a stage's width."""
     return f"stage{number}_width"
 
 
 def depth_name(number: int) -> str:
-    """The name of the choice of a stage's depth."""
+    """Returns the name of the choice of a stage's depth."""
     return f"stage{number}_depth"
 
 
 def choice_shapes(architecture: Architecture) -> dict:
-    """The shapes of the choice weights that the network of an architecture takes, by name; see `networks.build`.
+    """Returns the shapes of the choice weights of an architecture's network, by name; see `networks.build`.
+
+    # Arguments
+        architecture: A genotype or a space.
+
+    # Returns
+        A dictionary, which is empty for a genotype.
 
     # Raises
-        NetworkError: If the edges of a cell list different operations.
+        NetworkError: If the edges of a searched cell list different operations.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    # A genotype of BNAS lists different operations.
+    # Decided cells are skipped, because their edges may list different operations.
     for cell in architecture.cells:
         if all(node.keep == len(node.edges) for node in cell.nodes) and all(len(e.operations) == 1 for e in cell.edges):
             continue
@@ -190,12 +213,12 @@ def choice_shapes(architecture: Architecture) -> dict:
 
 
 def plain_stem(v, images, filters):
-    """A float convolution that keeps the size of small images."""
+    """A stem for small images: a float convolution that keeps their size."""
     return blocks.float_block(v, images, filters, 3, name="stem")
 
 
 def imagenet_stem0(v, images, filters, groups=1):
-    """Two float convolutions that halve large images twice."""
+    """The first part of the stem for large images: two float convolutions that each halve the images."""
     x = images
     for index, width in enumerate((filters // 2, filters)):
         with v.block("float", x, width, 3, 2, groups=groups if index else 1, name=f"stem0_{index}"):
@@ -209,7 +232,7 @@ def imagenet_stem0(v, images, filters, groups=1):
 def _imagenet_stem(v, images, filters, groups=1):
     earlier = imagenet_stem0(v, images, filters, groups)
     x = blocks.float_block(v, v.relu(earlier, name="stem1_relu"), filters, 3, 2, groups=groups, name="stem1")
-    # The first cell's inputs differ in size, as after a reduction.
+    # The first input of the first cell is twice as high and wide as the second one, as after a reduction.
     return earlier, x, True
 
 
@@ -229,21 +252,21 @@ def _bnas(v, architecture, images, choices, normalize=False):
 
 
 def _normalized(v, x):
-    # Cells add up. Unnormalized, the sum saturates the classifier, and candidates are judged by the size of what they
-    # put out alone.
+    # Cells with shortcuts sum up their features. Without normalization, the sum saturates the classifier, and a search
+    # judges candidates only by the size of their outputs.
     return v.norm(x, affine=False, name="features_norm")
 
 
 def _chained(v, architecture, inputs, choices, cell, own):
-    """The output of the last of the cells that each read two.
+    """Returns the output of the last cell of a chain of cells that each read two outputs.
 
     # Arguments
-        v: The interpreter of verbs.
+        v: The interpreter of the layer verbs.
         architecture: The architecture.
-        inputs: What the first cell reads, and whether the first of it is twice as high and wide.
+        inputs: The two inputs of the first cell, and whether the first one is twice as high and wide as the second one.
         choices: Choice weights.
         cell: The function of a cell, `cells.bnas` or `cells.bats`.
-        own: A function from a cell's number and stage to arguments that only cells of its kind have.
+        own: A function of a cell's number and stage that returns arguments that only this kind of cell has.
     """
     earlier, previous, reduced = inputs
     for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):
@@ -270,7 +293,7 @@ def _bats(v, architecture, images, choices, *, preprocess, binarize, normalize=F
     else:
         x = v.relu(plain_stem(v, images, 3 * filters), name="stem_relu")
         inputs = x, x, False
-    # A search has float kernels.
+    # A search of BATS uses float kernels.
     form = "real" if not binarize else "activations" if choices else "binary"
     cell = functools.partial(cells.bats, form=form, preprocess_form="real" if preprocess == "float" else form)
     x = _chained(v, architecture, inputs, choices, cell, lambda index, stage: {"groups": stage.groups})
@@ -278,11 +301,11 @@ def _bats(v, architecture, images, choices, *, preprocess, binarize, normalize=F
 
 
 def stem_groups(filters: int) -> int:
-    """The groups of the second and third convolution of BATS's stem of large images.
+    """Returns the number of groups of the second and third convolution in BATS's stem for large images.
 
     # References
-        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711): a twentieth of the filters, which
-          must divide half of them; here it is the next smaller number that does.
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711) uses a twentieth of the filters,
+          which must divide half of the filters. Here it is the next smaller number that does.
     """
     return next(groups for groups in range(max(filters // 20, 1), 0, -1) if filters // 2 % groups == 0)
 
@@ -329,12 +352,12 @@ def _bars(v, architecture, images, choices, *, cell_shortcut):
 
 def _widths(architecture, number, choices):
     choice = choices.get(width_name(number))
-    # All tensors consist of groups of as many channels as a node of the first stage has.
+    # The channels of all tensors consist of groups, each as wide as a node of the first stage.
     return None if choice is None else cells.Widths(architecture.stages[0].widths, choice)
 
 
 def _cell_widths(v, depths, own, following, depth):
-    """The `Widths` of the cells of a stage, then of what leaves it."""
+    """Returns the `Widths` of each cell of a stage, then of the stage's output."""
     if own is None or following is None:
         return [own] * (max(depths) + 1)
     if depth is None:
@@ -344,10 +367,10 @@ def _cell_widths(v, depths, own, following, depth):
 
 
 def bars_cells(architecture: Architecture, widths, depths):
-    """The cells of a network of given widths and depths: name, filters of a node, and whether it is a reduction.
+    """Returns the cells of a BARS network with given widths and depths.
 
-    The last cell before a reduction has half of the filters that follow, whatever those of its own stage are. A stage
-    of depth 0 is its reduction alone, or nothing; the paper leaves that open.
+    The last cell before a reduction has half as many filters as the reduction, regardless of the width of its own
+    stage. A stage of depth 0 consists only of its reduction, if it has one. The paper does not define this case.
 
     # Arguments
         architecture: The cells and stages.
@@ -355,11 +378,12 @@ def bars_cells(architecture: Architecture, widths, depths):
         depths: Number of normal cells for each stage.
 
     # Returns
-        The cells before the first stage: its reduction or none. Then for each stage its normal cells, and the cells
-        between it and the following one: a reduction or none.
+        A list of the cells before the first stage: its reduction or none. Then a list with a pair for each stage: its
+        normal cells, and the cells between this stage and the following one: a reduction or none. Each cell is a tuple
+        of its name, the filters of a node, and whether the cell is a reduction.
 
     # Raises
-        NetworkError: If the filters behind a reduction are odd.
+        NetworkError: If a reduction has an odd number of filters.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.1
@@ -437,7 +461,7 @@ BATS = Template(
         "dil_group_conv_5x5",
     ),
     shared_edges="grouped",
-    # Without `binarize` nothing is binary, whatever `preprocess` is.
+    # If `binarize` is false, nothing is binary, and `preprocess` has no effect.
     options=(Option("preprocess", ("binary", "float")), Option("binarize", (True, False))),
     grouped=True,
     check=check_bats,

@@ -1,1 +1,1 @@
-"""Search spaces and genotypes, and the templates of networks that they name. Nothing here imports TensorFlow."""
+"""Search spaces, genotypes, and the registry of network templates. Nothing here imports TensorFlow."""

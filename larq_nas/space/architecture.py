@@ -1,16 +1,16 @@
-"""A search space and a genotype are one value: the `Architecture`.
+"""The `Architecture`, which describes both search spaces and genotypes.
 
-An architecture names a network template, the cells that the network repeats, and the stages in which it
-repeats them. Wherever something is to be searched, it lists several candidates: an edge lists operations, a node
-lists more edges than it keeps, a stage lists widths and depths. Where nothing is left to choose the architecture is
-`decided`: that is a genotype. Both are frozen, hashable, and travel as JSON.
+An architecture names a network template, the cells of the network, and the stages that repeat these cells. In a search
+space, an architecture lists several candidates: an edge lists operations, a node lists more edges than it keeps, a
+stage lists widths and depths. An architecture that leaves no choice open is a genotype, and its property `decided` is
+true. Architectures are immutable and hashable, and can be saved as JSON.
 
 ```python
 from larq_nas.space.architecture import Architecture
 from larq_nas.methods import bnas
 
 space = bnas.space(layers=8, filters=16)
-space.size                       # how many genotypes it holds
+space.size                       # the number of genotypes in the space
 genotype = space.sample(seed=0)
 assert genotype.decided and Architecture.from_json(genotype.to_json()) == genotype
 ```
@@ -39,16 +39,17 @@ _MAX_WIDTH, _MAX_CELLS, _MAX_NODES = 65_536, 1_000, 64
 
 
 class ArchitectureError(ValueError):
-    """An architecture is not valid; the message names the place in it and what is accepted there."""
+    """An architecture is not valid; the message names the invalid field and the accepted values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Edge:
-    """An input of a node.
+    """An edge of a cell: one input of a node.
 
     # Arguments
-        source: The state that is read. States 0, 1, … are the cell's inputs, the nodes follow.
-        operations: Names of the candidate operations on this edge.
+        source: Index of the state that the edge reads. The inputs of the cell have the first indices, the nodes the
+            following ones.
+        operations: Names of the candidate operations of the edge.
     """
 
     source: int
@@ -57,11 +58,11 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A sum of edges.
+    """A node of a cell: the sum of its edges.
 
     # Arguments
         edges: The candidate edges.
-        keep: How many of the edges a genotype keeps.
+        keep: Number of edges that a genotype keeps.
     """
 
     edges: tuple[Edge, ...]
@@ -70,11 +71,11 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A named topology, used by one or more stages.
+    """A named topology that one or more stages repeat.
 
     # Arguments
-        name: Lower case, e.g. `"normal"`.
-        nodes: The nodes in order; a node reads only inputs of the cell and earlier nodes.
+        name: Name in lower case, e.g. `"normal"`.
+        nodes: The nodes in order. A node reads only inputs of the cell and earlier nodes.
     """
 
     name: str
@@ -82,26 +83,27 @@ class Cell:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """All edges, node by node: the row order of the cell's architecture logits."""
+        """All edges of the cell, node by node. The rows of the cell's architecture logits have this order."""
         return tuple(itertools.chain.from_iterable(node.edges for node in self.nodes))
 
     @property
     def counts(self) -> str:
-        """How many edges of a decided cell have which operation, e.g. `"bin_conv_3x3:5 none:3"`."""
+        """The number of edges of each operation in a decided cell, e.g. `"bin_conv_3x3:5 none:3"`."""
         counts = collections.Counter(edge.operations[0] for edge in self.edges)
         return " ".join(f"{name}:{count}" for name, count in counts.most_common())
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A run of cells at one resolution.
+    """A sequence of cells at one resolution.
 
     # Arguments
-        cell: Name of the cell that is repeated; of the width, in a template without cells.
+        cell: Name of the cell that the stage repeats. In a template without cells, this is the name of the stage's
+            width.
         widths: Candidate numbers of filters of a node.
         depths: Candidate numbers of repetitions of the cell.
-        reduction: Name of the stride-2 cell that opens the stage, or `None`.
-        groups: In how many groups the convolutions of the edges work; 1 unless the template is `grouped`.
+        reduction: Name of the stride-2 cell at the start of the stage, or `None`.
+        groups: Number of groups of the convolutions on edges; 1 unless the template is `grouped`.
     """
 
     cell: str
@@ -113,20 +115,20 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A search space or, where nothing is left to choose, a genotype.
+    """A search space or, if no choice is open, a genotype.
 
     # Arguments
         template: Name of the network template, a key of `registry.templates()`.
         cells: The cells that the stages use.
         stages: The stages from input to output.
-        options: Options of the template that differ from their defaults, by name, e.g. `{"binarize": False}`; kept as
-            pairs sorted by name. See `registry.Template`.
-        provenance: Where it comes from, as an object of JSON, e.g. what `larq_nas search` writes: its flags, packages
-            and costs. It does not matter to whether two architectures are equal.
+        options: Options of the template that differ from their defaults, by name, e.g. `{"binarize": False}`. The
+            options are stored as pairs sorted by name. See `registry.Template`.
+        provenance: Where the architecture comes from, as a JSON object. For example, `larq_nas search` stores its
+            flags, packages and costs here. The provenance does not affect whether two architectures are equal.
 
     # Raises
-        ArchitectureError: If a field is not valid. The message starts with the place,
-            e.g. `cells.normal.nodes[2].edges[0].source: 5 is not an earlier state`.
+        ArchitectureError: If a field is not valid. The message starts with the field, e.g.
+            `cells.normal.nodes[2].edges[0].source: 5 is not an earlier state`.
     """
 
     template: str
@@ -142,11 +144,21 @@ class Architecture:
 
     @property
     def kind(self) -> registry.Template:
-        """The `registry.Template` that `template` names."""
+        """The `registry.Template` whose name is `template`."""
         return registry.templates()[self.template]
 
     def option(self, name: str):
-        """The value of an option of the template: that of `options`, or the default."""
+        """Returns the value of an option of the template.
+
+        # Arguments
+            name: Name of the option.
+
+        # Returns
+            The value in `options` or, if `options` does not contain the name, the default.
+
+        # Raises
+            ArchitectureError: If the template has no such option.
+        """
         defaults = {option.name: option.default for option in self.kind.options}
         _check_name(name, f"options of template {self.template}", defaults)
         return dict(self.options).get(name, defaults[name])
@@ -157,12 +169,12 @@ class Architecture:
         return all(option.name != "binarize" for option in self.kind.options) or self.option("binarize")
 
     def cell(self, name: str) -> Cell:
-        """The cell of that name."""
+        """Returns the cell with the given name."""
         return next(cell for cell in self.cells if cell.name == name)
 
     @property
     def decided(self) -> bool:
-        """Whether nothing is left to choose."""
+        """Whether no choice is open."""
         return all(
             node.keep == len(node.edges) and all(len(edge.operations) == 1 for edge in node.edges)
             for cell in self.cells
@@ -171,15 +183,15 @@ class Architecture:
 
     @property
     def size(self) -> int:
-        """How many genotypes the space holds: 1 for a genotype."""
+        """The number of genotypes in the space; 1 for a genotype."""
         nodes = (_node_size(node) for cell in self.cells for node in cell.nodes)
         return math.prod(nodes) * math.prod(len(s.widths) * len(s.depths) for s in self.stages)
 
     def sample(self, seed: int) -> Architecture:
-        """Draws a genotype, every candidate being equally likely.
+        """Draws a random genotype. All candidates of a choice are equally likely.
 
         # Arguments
-            seed: The same seed draws the same genotype.
+            seed: Seed of the random generator. The same seed draws the same genotype.
 
         # Returns
             A decided architecture.
@@ -200,7 +212,7 @@ class Architecture:
         return dataclasses.replace(self, cells=cells, stages=tuple(stages), provenance=None)
 
     def to_json(self) -> str:
-        """The architecture as text, for `from_json`."""
+        """Returns the architecture as JSON text, which `from_json` reads."""
         fields = dataclasses.asdict(self)
         fields["cells"] = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
         if self.provenance is None:
@@ -217,13 +229,13 @@ class Architecture:
         """Reads and checks an architecture.
 
         # Arguments
-            text: What `to_json` wrote, or written by hand.
+            text: JSON text that `to_json` or a user has written.
 
         # Returns
             The architecture.
 
         # Raises
-            ArchitectureError: If the text is not JSON, is larger than 1 MiB, or any field is not valid.
+            ArchitectureError: If the text is not JSON, is larger than 1 MiB, or contains a field that is not valid.
         """
         if len(text) > MAX_JSON_BYTES:
             raise ArchitectureError(f"the text has {len(text):,} characters; at most {MAX_JSON_BYTES:,}")
@@ -237,7 +249,18 @@ class Architecture:
 
     @classmethod
     def load(cls, path) -> Architecture:
-        """Reads an architecture from a JSON file; `ArchitectureError` names the file and the place in it."""
+        """Reads and checks an architecture in a JSON file.
+
+        # Arguments
+            path: Path of the file.
+
+        # Returns
+            The architecture.
+
+        # Raises
+            ArchitectureError: If the file cannot be read, is larger than 1 MiB, or is not valid. The message names the
+                file and the invalid field.
+        """
         path = pathlib.Path(path)
         try:
             if path.exists() and not path.is_file():
@@ -270,25 +293,26 @@ class Architecture:
 
 
 def round_widths(architecture: Architecture, multiple: int) -> Architecture:
-    """The same cells and depths with the nearest multiples of a number as widths.
+    """Rounds the widths of a genotype to the nearest multiples of a number.
 
-    Larq Compute Engine packs input channels into words of 32: 36 channels take as long as 64.
+    Larq Compute Engine packs input channels into words of 32, so 36 channels take as long as 64.
 
     # Arguments
-        architecture: A genotype of any template whose stages have no groups.
+        architecture: A genotype. The stages of its template must not have groups.
         multiple: The number.
 
     # Returns
-        A genotype. In BNAS the widths double from stage to stage, as before. In BARS, widths behind a reduction are
-        multiples of twice the number, since the cell before it has half of them.
+        A genotype with the same cells and depths. In BNAS, the widths still double from stage to stage. In BARS, the
+        width after a reduction is a multiple of `2 * multiple`, because the cell before the reduction has half as many
+        filters.
 
     # Raises
-        ArchitectureError: If the stages of its template have groups.
+        ArchitectureError: If the stages of the template have groups.
     """
     if architecture.kind.grouped:
         raise ArchitectureError(
-            f"template {architecture.template}: what LCE computes are the channels of its groups; train it with "
-            "--groups=lce or --channels_per_group=32"
+            f"template {architecture.template}: widths are not rounded in a template with groups, since LCE computes "
+            "each group by itself; train with --groups=lce or --channels_per_group=32"
         )
 
     def nearest(width, unit):
@@ -303,7 +327,7 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
 
 
 def sequence(architecture: Architecture):
-    """The cells of a network in their order: stage, name of the cell, and whether it is a reduction."""
+    """Yields a tuple for each cell of a network, in order: its stage, its name, and whether it is a reduction."""
     for stage in architecture.stages:
         if stage.reduction:
             yield stage, stage.reduction, True
@@ -311,11 +335,19 @@ def sequence(architecture: Architecture):
 
 
 def thirds(layers: int, filters: int) -> tuple[Stage, ...]:
-    """The stages of the networks of DARTS: cells number `layers // 3` and `2 * layers // 3` are the reductions.
+    """Returns the stages of a network with two reductions, as in DARTS.
+
+    The cells with the numbers `layers // 3` and `2 * layers // 3` are the reductions.
 
     # Arguments
         layers: Number of cells, at least 3.
-        filters: Channels of a node in the first stage; they double at each reduction.
+        filters: Channels of a node in the first stage. The channels double at each reduction.
+
+    # Returns
+        Three stages.
+
+    # Raises
+        ValueError: If there are fewer than 3 cells.
     """
     if layers < 3:
         raise ValueError(f"layers={layers}: such a network has at least 3 cells, two of them reductions")
@@ -329,7 +361,8 @@ def thirds(layers: int, filters: int) -> tuple[Stage, ...]:
 
 
 def _node_size(node: Node) -> int:
-    # The elementary symmetric polynomial of degree `keep`: every subset of edges, times its operations.
+    # The elementary symmetric polynomial of degree `keep`: the sum over all subsets of `keep` edges of the product of
+    # their numbers of operations.
     ways = [1] + [0] * node.keep
     for edge in node.edges:
         for kept in range(node.keep, 0, -1):
@@ -372,11 +405,11 @@ def _check_name(value, where: str, accepted):
 
 
 def _changed_options(options, template) -> tuple:
-    """Pairs of the options that differ from their defaults, sorted by name."""
+    """Returns pairs of name and value for the options that differ from their defaults, sorted by name."""
     try:
         options = dict(options)
     except (TypeError, ValueError):
-        raise ArchitectureError(f"options: {_show(options)} does not say names and values") from None
+        raise ArchitectureError(f"options: {_show(options)} is not a mapping of names to values") from None
     known = {option.name: option for option in template.options}
     for name, value in options.items():
         _check_name(name, f"options of template {template.name}", known)
@@ -466,7 +499,7 @@ def _check_edge(edge: Edge, where: str, state: int, operations):
 
 # --- JSON ----------------------------------------------------------------------------------------------------
 
-# Schema 1 had templates in place of options.
+# Schema 1 had separate templates instead of options.
 _TEMPLATES_OF_SCHEMA_1 = {
     "bars_no_shortcut": ("bars", {"cell_shortcut": False}),
     "bats_float_preprocess": ("bats", {"preprocess": "float"}),

@@ -1,4 +1,4 @@
-"""The templates of networks that architectures name: those of larq_nas, and those that users register.
+"""The registry of network templates: the templates of larq_nas and the templates that users register.
 
 ```python
 from larq_nas.networks import blocks
@@ -24,16 +24,16 @@ import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-# Keyword arguments of a template's `network` that are no options.
+# Keyword arguments of a template's `network` that are not options.
 _ARGUMENTS = ("normalize", "binary", "widths")
 
 
 class Option(NamedTuple):
-    """A property of networks that each architecture of a template sets.
+    """An option of a template. Each architecture of the template has a value for the option.
 
     # Arguments
-        name: Its name, e.g. `"binarize"`.
-        values: The values that are accepted: strings, booleans or integers. The first is the default.
+        name: Name of the option, e.g. `"binarize"`.
+        values: Accepted values: strings, booleans or integers. The first value is the default.
     """
 
     name: str
@@ -41,41 +41,44 @@ class Option(NamedTuple):
 
     @property
     def default(self):
-        """The value in architectures that set none."""
+        """The value for architectures that do not set the option."""
         return self.values[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """A kind of networks.
+    """A family of networks, from which architectures choose one by name.
 
     # Arguments
-        name: Lower case, e.g. `"bnas"`.
-        method: Name of the method that searches such networks. DMS takes those of `"bars"` and `"dms"` as backbones.
-        network: A function of an interpreter of the layer verbs, an architecture, the images, and the choice weights by
-            name; it returns the features that are classified. See `templates.features`. Each option is a keyword
-            argument. The keyword arguments `normalize=True` and `binary=False` are passed where `normalize` and
-            `full_precision` allow them.
-        inputs: How many earlier outputs a cell reads; 0 in a template without cells.
+        name: Name in lower case, e.g. `"bnas"`.
+        method: Name of the method that searches networks of the template. DMS accepts networks of the methods `"bars"`
+            and `"dms"` as backbones.
+        network: A function that makes the network and returns the features that the classifier reads. Its arguments are
+            an interpreter of the layer verbs, an architecture, the images, and a dictionary of choice weights by name;
+            see `templates.features`. Each option is passed as a keyword argument. The keyword arguments
+            `normalize=True` and `binary=False` are passed only if `normalize` and `full_precision` of the template are
+            true.
+        inputs: Number of earlier outputs that a cell reads; 0 in a template without cells.
         operations: Names of the operations that edges may have.
-        shared_edges: How a supernet computes all edges that leave a state, a key of `building.SHARED_EDGES`; by default
-            each operation of each edge by itself.
-        widths: In a template without cells, the names of its widths, each of which is a stage's.
+        shared_edges: How a supernet computes all edges that leave a state, a key of `builder.SHARED_EDGES`. By default,
+            the supernet computes each operation of each edge separately.
+        widths: Names of the widths in a template without cells. Each width belongs to one stage.
         grouped: Whether stages have a number of groups.
-        options: The `Option`s of its architectures. An option `binarize` says whether a network has binary activations;
-            the networks of a template without this option have.
-        open_stages: Whether widths and depths of the stages may be searched. Then `network` builds all cells that there
-            may be, at the largest width, and says by `v.stage(number)` which stage follows.
-        check: A function of an architecture and whether images are large that raises `templates.NetworkError` if there
-            is no such network; by default `templates.check_sizes` for templates with cells.
-        halvings: How often the network halves its images, and how often more if they are large. By default each
-            reduction halves them, and the stem of large images halves them three times more.
-        full_precision: Whether its networks have a twin without binary layers, `networks.build(…, binary=False)`.
-        normalize: Whether the features of its supernets can be normalized, `networks.build(…, normalize=True)`.
+        options: The `Option`s of the template. The option `binarize` says whether a network has binary activations. If
+            a template does not have this option, the activations of its networks are binary.
+        open_stages: Whether the widths and depths of the stages may be searched. If so, `network` must build as many
+            cells as the depths allow, at the largest width, and call `v.stage(number)` before the layers of each stage.
+        check: A function of an architecture and of whether the images are large. It raises `templates.NetworkError` if
+            the network cannot be built. The default for templates with cells is `templates.check_sizes`.
+        halvings: A pair: how many times the network halves its images, and how many more times if the images are large.
+            By default, each reduction halves the images once, and the stem of large images halves them three more
+            times.
+        full_precision: Whether the networks also exist without binary layers, as `networks.build(…, binary=False)`.
+        normalize: Whether the features of the supernets can be normalized, as with `networks.build(…, normalize=True)`.
 
     # Raises
-        ValueError: If the name is none, the template has neither or both of `inputs` and `widths`, or an option has no
-            name or no values.
+        ValueError: If a name is not valid, if the template has neither `inputs` nor `widths` or has both, or if an
+            option has no values.
     """
 
     name: str
@@ -106,29 +109,31 @@ class Template:
             check_name(option.name)
             if option.name in _ARGUMENTS or not option.values:
                 raise ValueError(
-                    f"template {self.name}: option {option.name} with values={option.values!r}; an option has values, "
+                    f"template {self.name}: option {option.name} with values={option.values!r}; an option needs values "
                     f"and another name than {', '.join(_ARGUMENTS)}"
                 )
         if bool(self.inputs) == bool(self.widths):
             raise ValueError(
-                f"template {self.name}: inputs={self.inputs}, widths={self.widths}; a template has cells that read "
-                "inputs, or widths"
+                f"template {self.name}: inputs={self.inputs}, widths={self.widths}; set inputs if the template has "
+                "cells, and widths if not"
             )
 
 
 def check_name(name):
-    """Raises `ValueError` unless a name consists of lower-case letters, digits and underscores."""
+    """Raises a `ValueError` unless a name consists of a-z, 0-9 and `_` and begins with a letter."""
     if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
-        raise ValueError(f"{name!r} is no name: accepted are a-z, 0-9 and _, beginning with a letter")
+        raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
 
 
-# By name, the templates of larq_nas, which `templates` enters, and those of users.
+# Templates by name: the templates of larq_nas, which `templates` loads, and the templates of users.
 BUILT_IN, _OWN = {}, {}
 _ALL = types.MappingProxyType(collections.ChainMap(_OWN, BUILT_IN))
 
 
 def register(template: Template) -> Template:
-    """Makes a template known by its name, in place of an earlier one of your own.
+    """Registers a template under its name.
+
+    A template that you have registered under the same name before is replaced.
 
     # Arguments
         template: The template.
@@ -146,12 +151,19 @@ def register(template: Template) -> Template:
 
 
 def unregister(name: str):
-    """Forgets a template of your own."""
+    """Removes a template that you have registered.
+
+    # Arguments
+        name: Name of the template.
+
+    # Raises
+        KeyError: If you have not registered a template with this name.
+    """
     del _OWN[name]
 
 
 def templates() -> Mapping[str, Template]:
-    """All templates by name."""
-    # Not at the top, since `networks.templates` imports `space.architecture`, which imports this module.
+    """Returns all templates by name, as a read-only mapping."""
+    # Imported here, because `networks.templates` imports `space.architecture`, which imports this module.
     importlib.import_module("larq_nas.networks.templates")
     return _ALL

@@ -1,4 +1,4 @@
-"""The supernet: a network of mixed operations, and the logits that mix them, trained in turn.
+"""The supernet: a network of mixed operations. Its weights and the logits that mix the operations are trained in turn.
 
 ```python
 from larq_nas import supernet
@@ -26,7 +26,7 @@ from larq_nas.space.architecture import Architecture
 
 
 class _Epoch(tf.keras.callbacks.Callback):
-    """Tells a `Supernet` the number of the epoch, on which its strategy depends, and logs its figures."""
+    """Sets the number of the epoch in a `Supernet`, whose strategy depends on it, and logs the figures of the epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.epoch.assign(epoch)
@@ -37,11 +37,12 @@ class _Epoch(tf.keras.callbacks.Callback):
 
 
 class Supernet(tf.keras.Model):
-    """A Keras model whose training step alternates between architecture and weights.
+    """A Keras model whose training step trains first the architecture and then the weights.
 
-    Each step takes two batches. The logits of the architecture descend on the loss of the second batch plus the
-    method's own loss; then the weights descend on the loss of the first batch (first order: neither step looks
-    through the other). Each step computes the gradients that it uses and no others.
+    Each training step takes two batches. The logits of the architecture descend on the loss of the second batch, to
+    which the strategy adds terms of its own. Then the weights descend on the loss of the first batch. The search is of
+    first order: neither of the two steps is differentiated through the other. Each of them computes only the gradients
+    that it uses.
 
     # Arguments
         strategy: The `strategy.Strategy` of a method.
@@ -57,19 +58,27 @@ class Supernet(tf.keras.Model):
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")
-        # Part of a backup, so that a search that goes on draws what it would have drawn.
+        # A backup contains its state, so that an interrupted search draws the same numbers as it would have drawn.
         self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
 
     def make_logits(self, shapes: dict) -> dict:
-        """The variables of the architecture, given the shapes of the choice weights by name."""
+        """Creates the logits of the choices, by name. `shapes` has the shapes of the choice weights."""
         return {
             name: self.add_weight(f"{name}_logits", shape, initializer=tf.keras.initializers.RandomNormal(stddev=1e-3))
             for name, shape in shapes.items()
         }
 
     def compile(self, *args, architecture_optimizer=None, **kwargs):
-        """Configures training; `architecture_optimizer` updates the logits, `optimizer` the weights."""
+        """Configures the training.
+
+        # Arguments
+            args, kwargs: See `tf.keras.Model.compile`. The `optimizer` updates the weights.
+            architecture_optimizer: The optimizer that updates the logits.
+
+        # Raises
+            ValueError: If `loss` is not an object of `tf.keras.losses`.
+        """
         super().compile(*args, **kwargs)
         if not isinstance(self.loss, tf.keras.losses.Loss):
             raise ValueError(f"loss={self.loss!r}: a Supernet needs an object of tf.keras.losses")
@@ -83,23 +92,23 @@ class Supernet(tf.keras.Model):
 
     def test_step(self, data):
         logs = super().test_step(data)
-        del logs["architecture_loss"]  # A figure of the training alone.
+        del logs["architecture_loss"]  # Only training steps update this metric.
         return logs
 
     def probabilities(self) -> dict:
-        """For each choice by name, the probabilities of its candidates."""
+        """The probabilities of the candidates of each choice, by the name of the choice."""
         return {name: tf.nn.softmax(logits) for name, logits in self.logits.items()}
 
     def figures(self) -> dict:
-        """What is logged of the present epoch: name to number."""
+        """The figures that are logged after the present epoch: name to number."""
         return self.strategy.figures(self.space, self._values(), self.epoch)
 
     def genotype(self, **options) -> Architecture:
-        """The genotype that the strategy derives now; `options` go to its `derive`."""
+        """The genotype that the strategy derives from the present logits. `options` are arguments of its `derive`."""
         return self.strategy.derive(self.space, self._values(), **options)
 
     def candidates(self, seed: int) -> list:
-        """The genotypes of which `loss_of` is to tell the best, if the strategy draws some."""
+        """The genotypes among which a search chooses by `loss_of`. The list is empty if the strategy draws none."""
         return self.strategy.candidates(self.space, self._values(), seed)
 
     def _values(self):
@@ -109,8 +118,11 @@ class Supernet(tf.keras.Model):
         """The mean loss over batches with given choice weights, e.g. one-hot ones.
 
         # Arguments
-            choice_weights: For each choice by name, the weights of its candidates.
-            batches: Images and labels.
+            choice_weights: The weights of the candidates of each choice, by the name of the choice.
+            batches: An iterable of batches, each of them a tuple of images and labels.
+
+        # Returns
+            The mean loss, a float.
         """
         mean = tf.keras.metrics.Mean()
         choice_weights = {name: tf.constant(weights, tf.float32) for name, weights in choice_weights.items()}
@@ -148,7 +160,7 @@ class Supernet(tf.keras.Model):
             predictions = self.network({"images": images, **weights}, training=True)
             loss = tf.reduce_mean(self.loss.call(labels, predictions))
             loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
-            # The optimizer adds up the gradients of all replicas.
+            # The optimizer sums the gradients over all replicas.
             share = loss / self.distribute_strategy.num_replicas_in_sync
         gradients = precision.gradients(tape, share, logits, self.architecture_optimizer)
         self._apply(self.architecture_optimizer, gradients, logits)
@@ -166,19 +178,20 @@ class Supernet(tf.keras.Model):
         self.compute_metrics(images, labels, predictions, None)
 
     def _apply(self, optimizer, gradients, variables):
-        # A sum over one replica would cost nothing, but TensorFlow would keep the graph around it for good.
+        # With one replica, the aggregation would cost no time, but TensorFlow would never free its graph.
         one = self.distribute_strategy.num_replicas_in_sync == 1
         optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=one)
 
 
 def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
-    """Creates the variables of a compiled model's optimizer and metrics now and not in its first step.
+    """Creates the variables of the optimizer and of the metrics of a compiled model.
 
-    A training step that creates variables is traced twice. And what exists can be restored into.
+    Otherwise, the first training step would create them. It would then be traced twice, and a backup could not be
+    restored before the first step.
 
     # Arguments
         model: A compiled model.
-        network: The network whose weights `model.optimizer` trains.
+        network: The network whose weights `model.optimizer` updates.
     """
     model.optimizer.build(network.trainable_variables)
 
@@ -187,6 +200,6 @@ def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
         model.compiled_loss(labels, probabilities)
         model.compiled_metrics.update_state(labels, probabilities)
 
-    # In each replica, since metrics are summed over replicas only where they are read.
+    # Each replica has variables of its own. Metrics are summed over replicas only when they are read.
     model.distribute_strategy.run(update_metrics)
     model.reset_metrics()

@@ -1,7 +1,8 @@
-"""What a search will take: memory and time per epoch, said before its first step.
+"""Estimates of the memory and the time per epoch of a search, which are made before its first step.
 
-Both are measured: some steps are taken with random images, and all that they changed is put back. So the estimate needs
-to know neither the method nor the machine. The search goes on with the step that was traced and compiled.
+Memory and time are measured. The supernet takes some steps with random images, and then gets its state back. Therefore,
+the estimate depends on no knowledge of the method or of the machine. The search uses the step that was traced and
+compiled for the estimate.
 """
 
 import dataclasses
@@ -11,20 +12,20 @@ import time
 import numpy as np
 import tensorflow as tf
 
-# A validation batch runs forward only.
+# Time of a validation batch, which runs forward only, relative to that of a training step.
 VALIDATION = 0.2
-# Steps are timed until there are so many, or they have taken so long.
+# Steps are timed until this number of steps or this time is reached.
 STEPS, SECONDS = 5, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a search will take.
+    """The estimated memory and time of a search.
 
     # Arguments
-        parameters: Trained weights of the supernet.
-        bytes: Memory of the process at its highest, which a GPU's is not part of; 0 where the system does not tell it.
-        seconds_per_step: Time of a step, once the first is done.
+        parameters: Number of trained weights of the supernet.
+        bytes: Peak memory of the process in bytes, without the memory of GPUs; 0 if the system does not report it.
+        seconds_per_step: Seconds of a training step after the first one.
     """
 
     parameters: int
@@ -32,12 +33,15 @@ class Estimate:
     seconds_per_step: float
 
     def line(self, steps: int, validation_steps=0, unit="epoch") -> str:
-        """What is said to the user.
+        """The estimate as a line of text for the user.
 
         # Arguments
-            steps: Training steps in an epoch.
-            validation_steps: Batches in an epoch that run forward only.
-            unit: Name of what consists of the steps.
+            steps: Number of training steps in a unit.
+            validation_steps: Number of validation batches in a unit.
+            unit: The unit of the time, `"epoch"` or `"round"`.
+
+        # Returns
+            A text.
         """
         seconds = self.seconds_per_step * (steps + VALIDATION * validation_steps)
         memory = "host memory" if tf.config.list_physical_devices("GPU") else "memory"
@@ -47,21 +51,21 @@ class Estimate:
 
 
 def measure(model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int) -> Estimate:
-    """Measures what the steps of a compiled supernet take, and leaves the supernet as it was.
+    """Measures the memory and time of the steps of a compiled supernet, and restores the state of the supernet.
 
     # Arguments
-        model: A `Supernet`.
-        batches: Batches as `fit` will get them, of which only types and shapes are used.
-        batch_size: Images in a batch.
+        model: A compiled `Supernet`.
+        batches: The batches that `fit` will get. Only their types and shapes are used.
+        batch_size: Number of images in a batch.
 
     # Returns
         An `Estimate`.
     """
     state = [(variable, variable.numpy()) for variable in _variables(model)]
-    # As `fit` does, so that it finds the function traced.
+    # In the same scope as in `fit`, so that `fit` does not trace the function again.
     with model.distribute_strategy.scope():
         step = model.make_train_function()
-        # Before it, steps train no architecture.
+        # In the warm-up, a step does not train the architecture, and would be too fast.
         model.epoch.assign(model.strategy.warmup_epochs)
         random = iter(_random(batches.element_spec, batch_size))
         step(random)
@@ -77,14 +81,14 @@ def measure(model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int) ->
 
 
 def _variables(model):
-    """All that a backup of the model would hold."""
+    """All variables that a backup of the model contains."""
     found = tf.train.TrackableView(model).descendants()
-    # Larq wraps the variables of kernels.
+    # Larq wraps the variables of quantized kernels.
     return [getattr(x, "latent_variable", x) for x in found if isinstance(x, tf.Variable)]
 
 
 def _random(spec, batch_size):
-    """Endless random batches of exactly the types and shapes of others, so that no step is traced again."""
+    """An endless data set of random batches of the types and shapes of `spec`, so that `fit` does not trace again."""
     random = np.random.default_rng(0)
 
     def tensor(part):
@@ -102,7 +106,7 @@ def _random(spec, batch_size):
 
 
 def _used():
-    """Bytes that the process has taken at its highest; 0 if unknown."""
+    """The peak memory of the process in bytes; 0 if it is unknown."""
     try:
         import resource
     except ImportError:  # On Windows.

@@ -5,15 +5,15 @@ import tensorflow as tf
 
 
 def gumbel_softmax(logits: tf.Tensor, temperature, random=tf.random) -> tf.Tensor:
-    """A relaxed sample of each row of logits: the softer, the higher the temperature.
+    """Draws a relaxed one-hot sample for each row of logits. A higher temperature makes the samples softer.
 
     # Arguments
         logits: A tensor of shape `(..., candidates)`.
         temperature: A positive number.
-        random: `tf.random` or a `tf.random.Generator`.
+        random: The source of random numbers, `tf.random` or a `tf.random.Generator`.
 
     # Returns
-        A tensor of that shape.
+        A tensor of the shape of `logits`. Its last axis sums to 1.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), equation 5

@@ -1,4 +1,4 @@
-"""What a search by gradients needs of a method: the `Strategy` by which a `supernet.Supernet` is searched."""
+"""The strategy of a method, which defines how a `supernet.Supernet` is searched by gradients."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ from larq_nas.space.architecture import Architecture
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A genotype that a search may end with.
+    """A genotype among those from which a search chooses its result.
 
     # Arguments
         genotype: The genotype.
-        weights: The choice weights with which a supernet computes as the genotype does.
-        figures: Its costs, by name: `biops`, `flops` and `params`; and whether it is `accepted`, if that is asked for.
+        weights: The choice weights that select the genotype in the supernet, by the name of the choice.
+        figures: The costs of the genotype, by name: `biops`, `flops` and `params`. If the search has limits, also
+            `accepted`: whether the genotype is within them.
     """
 
     genotype: Architecture
@@ -25,17 +26,19 @@ class Candidate:
 
 
 class Strategy(Protocol):
-    """How a method searches: what weighs the candidates, what their logits learn from, and what is derived of them.
+    """How a method searches: the weights of the candidates, the loss of their logits, and the derivation of genotypes.
 
-    Choices are given by name, as `templates.choice_shapes` lists them: logits, probabilities and weights are tensors of
-    shape `(..., candidates)`. A subclass has the defaults of what it does not define.
+    Logits, probabilities and weights are dictionaries. They map the name of each choice, as in
+    `templates.choice_shapes`, to a tensor of shape `(..., candidates)`. A subclass inherits the defaults of the methods
+    that it does not override.
 
     # Attributes
-        warmup_epochs: Epochs at the beginning in which only weights are trained.
+        warmup_epochs: Epochs at the beginning in which only the weights are trained.
         normalize: Whether features of the supernet are normalized, see `networks.build`.
-        batch_statistics: Whether evaluations normalize by the statistics of their batches, not by moving averages.
-        limit: How long the genotype may take, a `latency.Limit`, or `None`.
-        variants: Which genotypes are kept of an epoch: suffix of a file's name to the keyword arguments of `derive`.
+        batch_statistics: Whether evaluations normalize by the statistics of their batches instead of moving averages.
+        limit: A `latency.Limit` on the latency of the genotype; `None` for no limit.
+        variants: The genotypes that are written after each epoch: suffix of the file name to keyword arguments of
+            `derive`.
     """
 
     warmup_epochs: int = 0
@@ -50,29 +53,33 @@ class Strategy(Protocol):
         # Arguments
             logits: The logits of the choices, by name.
             epoch: The number of the epoch, counted from 0.
-            random: What draws numbers, `tf.random` or a `tf.random.Generator`.
+            random: The source of random numbers, `tf.random` or a `tf.random.Generator`.
+
+        # Returns
+            The weights by the name of the choice. By default, they are the softmax of the logits.
         """
         return {name: tf.nn.softmax(values) for name, values in logits.items()}
 
     def evaluation_weights(self, logits: dict, epoch) -> dict:
-        """The weights of the candidates in an evaluation."""
+        """The weights of the candidates in an evaluation. By default, they are the same as in a training step."""
         return self.choice_weights(logits, epoch)
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the logits, given the loss of the batch on which they are trained."""
+        """The loss of the logits. By default, it is `loss`, the loss of the batch on which the logits are trained."""
         return loss
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """What is logged of an epoch: name to number. Names with a slash go to files only."""
+        """The figures that are logged after an epoch: name to number. A name with a slash is written to files only."""
         return {}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """The genotype of probabilities, arrays by the name of the choice."""
+        """Derives the genotype from the probabilities of the candidates, which are arrays by the name of the choice."""
         raise NotImplementedError
 
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list[Candidate]:
-        """Genotypes, of which the one with the lowest validation loss is kept in the end.
+        """The genotypes among which the search chooses the one with the lowest validation loss at its end.
 
-        If there are none, as by default, the genotype of the epoch with the best validation accuracy is kept.
+        By default, the list is empty. Then the search keeps the genotype of the epoch with the best validation
+        accuracy.
         """
         return []

@@ -1,5 +1,5 @@
-"""The tasks: search, train, convert, evaluate and benchmark, each from a configuration to its result.
+"""The tasks search, train, convert, evaluate and benchmark.
 
-A task keeps its files in a run directory, logs what it does under the name `larq_nas`, and returns its result.
-`larq_nas.search`, `larq_nas.train` and so on call them, as the commands of the same names do.
+A task takes a configuration and returns a result. It keeps its files in a run directory, and logs its progress under
+the name `larq_nas`. The functions of `larq_nas.api` and the commands call the tasks of the same names.
 """

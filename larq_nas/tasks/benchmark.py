@@ -1,4 +1,4 @@
-"""Timing files, or the operations of a search method: `larq_nas benchmark`."""
+"""Timing `.tflite` files, or the operations of a search method: `larq_nas benchmark`."""
 
 import dataclasses
 import hashlib
@@ -18,20 +18,20 @@ logger = logging.getLogger(__name__)
 
 
 def benchmark(config: BenchmarkConfig) -> dict:
-    """Times files on this machine or on a device; leaves `benchmark.json` and a chart of it.
+    """Times files on this machine or on a device, and writes `benchmark.json` and a chart of it.
 
     # Arguments
         config: The configuration.
 
     # Returns
-        What was measured of each file, see `timing.summarize`, by the name of the file.
+        The results of each file, see `timing.summarize`, by the name of the file.
     """
     with locks.hold(config.run_dir):
         return _benchmark(config)
 
 
 def profile(config: ProfileConfig):
-    """Times the operations of a method; leaves `latency.json`, or adds to it.
+    """Times the operations of a method, and writes them to `latency.json` or adds them to it.
 
     # Arguments
         config: The configuration, see `configs.profile_config`.
@@ -57,14 +57,14 @@ def _benchmark(config):
     measured = {name: [] for name in models}
     try:
         with timing.open_device(config.device, config.benchmark_binary) as device:
-            # Whatever changes on the device meanwhile meets all files alike.
+            # The files take turns, so that changes of the device in the meantime affect all files alike.
             for name in [*models] * config.repeat:
                 content, only_indirect = models[name]
-                # On this machine the kernel is chosen by trying.
+                # On this machine, `None` lets the kernel be chosen by trying.
                 indirect = only_indirect or (None if config.device == "host" else False)
                 chosen = dataclasses.replace(options, use_indirect_bgemm=indirect)
                 measured[name].append(device.measure(content, chosen))
-                chart.unlink(missing_ok=True)  # Of an earlier benchmark.
+                chart.unlink(missing_ok=True)  # It belongs to an earlier benchmark.
                 runs.write(file, _benchmark_dict(models, measured, config.device, options))
                 logger.info("%s: %.3f ms", name, measured[name][-1].latency_ms["mean"])
     except (devices.DeviceError, BenchmarkError, ConversionError) as error:
@@ -97,9 +97,9 @@ def _profile(config):
     file = pathlib.Path(config.run_dir) / "latency.json"
     known = latency.Table.load(file) if file.exists() else None
     if any(block.native_groups for block in blocks):
-        # The only kernel for them, which then computes all other convolutions of a file, too.
+        # Only the indirect kernel computes native groups. It then computes all other convolutions of the file, too.
         options = dataclasses.replace(options, use_indirect_bgemm=True)
-    # A longer time-out changes no time.
+    # The time-out does not influence the measured times.
     described = {**dataclasses.asdict(options), "device": config.device, "timeout": None}
     if known and {**known.options, "timeout": None} != described:
         raise TaskError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
@@ -121,12 +121,12 @@ def _profile(config):
 
 
 def zoo_name(text) -> bool:
-    """Whether a text of `--models` is the name of a network of the zoo: a file or directory of this name wins."""
+    """Whether a text of `--models` names a network of the zoo. A file or directory of this name has precedence."""
     return text in zoo.VARIANTS and not pathlib.Path(text).exists()
 
 
 def _zoo_model(name, config):
-    """Content of the file of a network of the zoo, and whether only LCE's indirect kernel runs it."""
+    """The content of a `.tflite` file of a network of the zoo, and whether only the indirect kernel of LCE runs it."""
     from larq_nas.converters import tflite
 
     variant = zoo.VARIANTS[name]
@@ -141,7 +141,7 @@ def _zoo_model(name, config):
 
 
 def _models(config):
-    """Name -> content of a file, and whether only LCE's indirect kernel runs it."""
+    """By its name, the content of each file, and whether only the indirect kernel of LCE runs it."""
     files = {}
     texts = config.models
     made = {text: _zoo_model(text, config) for text in dict.fromkeys(texts) if zoo_name(text)}
@@ -171,7 +171,7 @@ def _models(config):
 
 
 def _probe(models):
-    """Refuses files that would end this process."""
+    """Refuses files that would crash this process."""
     from larq_nas.converters import interpreter
 
     for name, (content, _) in models.items():

@@ -1,4 +1,4 @@
-"""Converting a trained network: `larq_nas convert`."""
+"""Converting a trained network to a `.tflite` file: `larq_nas convert`."""
 
 import dataclasses
 import json
@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def convert(config: ConvertConfig):
-    """Converts a trained network; leaves `model.tflite` and `model.report.json` in its run directory.
+    """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 
     # Arguments
         config: The configuration.
 
     # Returns
-        A `converters.tflite.Conversion`: the content of the file and its report.
+        A `converters.tflite.Conversion`, which holds the content of the file and the report.
     """
     with locks.hold(config.run_dir):
         return _convert(config)
@@ -43,9 +43,10 @@ def _convert(config):
     try:
         data, changed = load_data(run, config.data_dir)
         if changed:
-            how = "calibrated on the images of now" if config.int8 else "compared on random inputs only"
+            how = "calibrated on the changed images" if config.int8 else "compared on random inputs only"
             logger.warning(
-                f"{data.name}: has changed since the training ({changed}); the classes are those of the training, {how}"
+                f"{data.name}: has changed since the training ({changed}); the file has the classes of the training "
+                f"and is {how}"
             )
         else:
             samples = next(test_batches(data, 32, 32))[0]
@@ -61,7 +62,8 @@ def _convert(config):
         logger.warning("compared on random inputs only: %s", error)
     if config.round_filters:
         _round_filters(run, description, config.round_filters)
-    # A refused conversion leaves no file of an earlier one, and its own report if it came so far.
+    # After a refused conversion, there must be no file of an earlier conversion. There is a report, if there was one
+    # yet.
     run.tflite.unlink(missing_ok=True)
     run.report.unlink(missing_ok=True)
     try:
@@ -86,7 +88,7 @@ def _convert(config):
     logger.info(tables.table(conversion.report.table(table and table.ms_of)))
     logger.info(conversion.report)
     if table:
-        logger.info("milliseconds are those of %s, with normalization, sign and sum", table.device.get("device"))
+        logger.info("milliseconds are estimates for %s, with normalization, sign and sum", table.device.get("device"))
     return conversion
 
 
@@ -99,8 +101,8 @@ def _latency_table(config):
 
 
 def _attached(run, description):
-    """What a file is to carry with it: the names of its classes, what to do with images, and where it comes from."""
-    # No paths of the machine that the network was trained on.
+    """The files that are attached to a `.tflite` file: its classes, its preprocessing, its genotype, and its origin."""
+    # The file must not reveal paths of the machine on which the network was trained.
     paths = ("data_dir", "genotype", "initial_weights")
     flags = {
         name: _without_path(value)

@@ -1,4 +1,4 @@
-"""The data sets of tasks, and the run directories that are tied to them."""
+"""The data sets of tasks, and the check that a run continues on the data set with which it has begun."""
 
 import dataclasses
 import logging
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 
 
 def load_images(config: DataConfig):
-    """The data set of a search or a training."""
+    """Loads the data set of a search or a training, a `datasets.Images`."""
     names = ("dataset", "image_size", "channels", "augmentation")
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
 
 
 def start_run(run: runs.Run, command: str, config, data):
-    """Begins or goes on with a run on a data set.
+    """Begins a run on a data set, or continues it.
 
     # Arguments
         run: The run directory.
@@ -27,11 +27,11 @@ def start_run(run: runs.Run, command: str, config, data):
         data: The `datasets.Images`.
 
     # Returns
-        The data set with the weights of its classes.
+        The `datasets.Images`, with the weights of the classes if they are configured.
 
     # Raises
         RunError: If the directory holds another run.
-        TaskError: If the run has begun on other data.
+        TaskError: If the data set has changed since the run began.
     """
     logger.debug("run directory %s", run.path)
     run.start(command, identity(config), config.overwrite)
@@ -50,7 +50,7 @@ def start_run(run: runs.Run, command: str, config, data):
 
 
 def identity(config) -> dict:
-    """What makes a run what it is: texts by the names of flags."""
+    """The values of the flags that identify a run, as texts by the name of the flag."""
     method = getattr(config, "method", None)
     return {**config.texts(), **({"method": method} if method else {})}
 
@@ -76,14 +76,17 @@ def _load(flags, data_dir, train_examples=None):
 
 
 def load_data(run: runs.Run, data_dir):
-    """The data set that a run was trained on, as it is now, and how it differs from what it was."""
+    """Loads the data set of a run. Returns it, and a text that says how it has changed since the run."""
     flags = run.flag_values()
     data = _load(flags, data_dir or flags.get("data_dir"))
     return data, fingerprints.difference(fingerprints.read(run.dataset), data.describe())
 
 
 def load_same_classes(run: runs.Run, data_dir):
-    """The data set of a run if its classes and images are those of the training; says what else has changed."""
+    """Loads the data set of a run and checks that its classes and the shape of its images have not changed.
+
+    Other changes are logged as a warning.
+    """
     data, changed = load_data(run, data_dir)
     then, now = fingerprints.read(run.dataset), data.describe()
     if fingerprints.class_difference(then, now):
@@ -100,7 +103,7 @@ def load_same_classes(run: runs.Run, data_dir):
 
 
 def test_batches(data, batch_size, most):
-    """Batches of the test split, of at most so many examples; of all if `None`."""
+    """The batches of the test split, or of its first `most` examples, as NumPy arrays."""
     from larq_nas import datasets
 
     examples = data.test if most is None else data.test.take(most)

@@ -1,4 +1,4 @@
-"""The error of the tasks."""
+"""The error that the tasks raise."""
 
 
 class TaskError(ValueError):

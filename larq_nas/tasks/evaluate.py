@@ -1,4 +1,4 @@
-"""Measuring the accuracy of a trained network and of its file: `larq_nas evaluate`."""
+"""Measuring the accuracy of a trained network and of its `.tflite` file: `larq_nas evaluate`."""
 
 import logging
 import pathlib
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> dict:
-    """Measures the test accuracy of a trained network and of its `.tflite`; leaves `evaluation.json`.
+    """Measures the test accuracy of a trained network and of its `.tflite` file, and writes `evaluation.json`.
 
     # Arguments
         config: The configuration.
 
     # Returns
-        The number of `examples`, the `keras_accuracy` and, if there is a file, the `tflite_accuracy` and the share of
-        examples in which both agree, `agreement`.
+        A dictionary with the number of `examples` and the `keras_accuracy`. If there is a `.tflite` file, it also has
+        the `tflite_accuracy` and the `agreement`, the share of examples for which both predict the same class.
     """
     from larq_nas.converters import interpreter
 
@@ -76,7 +76,7 @@ def _classes(outputs, model, file):
 
 
 def _chunks(batches):
-    """Batches put together, up to half a gigabyte each: running a file starts processes each time."""
+    """Joins batches to chunks of about half a gigabyte, since each run of a file starts new processes."""
     images, labels = [], []
     for x, y in batches:
         images.append(x)

@@ -1,4 +1,4 @@
-"""The networks that configurations name: files, networks of the zoo, architectures."""
+"""Loading the networks that configurations name: files, networks of the zoo, and architectures."""
 
 import difflib
 import pathlib
@@ -10,7 +10,18 @@ from larq_nas.tasks.errors import TaskError
 
 
 def load_network(genotype: str | Architecture):
-    """The genotype of a file or of the zoo, or a `zoo.Baseline`, which may have none."""
+    """Loads the network that an option `genotype` names.
+
+    # Arguments
+        genotype: A genotype, the path of a file, or the name of a network of the zoo.
+
+    # Returns
+        An `Architecture`, or a `zoo.Baseline` for a network of the zoo that was not searched.
+
+    # Raises
+        TaskError: If there is no file and no network of this name.
+        ArchitectureError: If the file is broken, or if the architecture is a search space.
+    """
     if isinstance(genotype, Architecture):
         return _decided(genotype, "genotype")
     if genotype in zoo.VARIANTS:
@@ -27,13 +38,13 @@ def _decided(architecture, name):
 
 
 def meant(name) -> str:
-    """The names of the zoo that a wrong name may have meant, or all of them, for the end of an error."""
+    """The end of an error message: the names of the zoo that are similar to a wrong name, or all of them."""
     close = difflib.get_close_matches(pathlib.Path(name).stem.lower().replace("-", "_"), zoo.VARIANTS)
     return f"; did you mean {' or '.join(close)}?" if close else f" ({', '.join(zoo.list_models())})"
 
 
 def with_genotypes(config: options.Config) -> options.Config:
-    """A configuration with architectures in place of the names of genotypes, for the options that take either."""
+    """Replaces the paths and names of genotypes in a configuration by architectures, for options with `is_genotype`."""
     found = {}
     for name, option in options.options(config).items():
         value = getattr(config, name)
@@ -44,7 +55,7 @@ def with_genotypes(config: options.Config) -> options.Config:
 
 
 def check_reachable(network, name):
-    """Refuses a genotype of whose images nothing reaches the classifier; `name` says which it is."""
+    """Refuses a genotype whose classifier does not depend on the images. Errors begin with `name`."""
     if not isinstance(network, Architecture):
         return
     try:
@@ -59,7 +70,7 @@ def check_reachable(network, name):
 
 
 def kept_genotype(run) -> Architecture:
-    """The genotype of a run directory; an error says what to do if it is broken."""
+    """Loads the genotype of a run directory. If it is broken, the error says what to do."""
     try:
         return Architecture.load(run.genotype)
     except ArchitectureError as error:

@@ -1,4 +1,4 @@
-"""How long a search or a training is: epochs that follow from the number of images."""
+"""The length of a search or a training: computing the number of epochs from a number of steps."""
 
 import logging
 import math
@@ -11,17 +11,17 @@ logger = logging.getLogger(__name__)
 
 
 def fitted(config: FitConfig, examples: int) -> FitConfig:
-    """Stretches all options that count in epochs, so that there are about `steps` steps; logs what came out.
+    """Scales all options that are numbers of epochs, so that the run has about `config.steps` steps, and logs them.
 
-    A recipe says how long a search or a training is in steps, since a thousand steps are many epochs of a few hundred
-    images and few of many thousand.
+    Recipes give the length of a search or a training in steps, because the same number of steps is many epochs of a
+    small data set and few epochs of a large one.
 
     # Arguments
         config: The configuration of a search or a training.
-        examples: Number of images that an epoch goes through.
+        examples: Number of images in an epoch.
 
     # Returns
-        The configuration with other numbers of epochs, or as it is without `steps`.
+        The configuration with scaled numbers of epochs. If `config.steps` is `None`, it is the given one.
     """
     steps = math.ceil(examples / config.batch_size)
     if config.steps is None:

@@ -1,4 +1,4 @@
-"""In which precision a network can be trained on this machine."""
+"""The check that a network can be trained in a precision on this machine."""
 
 from larq_nas.configs import FitConfig
 from larq_nas.space.architecture import Architecture
@@ -6,7 +6,7 @@ from larq_nas.tasks.errors import TaskError
 
 
 def check_precision(network, config: FitConfig):
-    """Refuses a precision in which a network cannot be trained on this machine."""
+    """Raises a `TaskError` if a network cannot be trained in the configured precision on this machine."""
     if not isinstance(network, Architecture) or not network.kind.grouped or config.precision != "mixed_float16":
         return
     import tensorflow as tf

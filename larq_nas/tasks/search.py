@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def search(config: SearchConfig) -> Architecture:
-    """Searches the space of a method; leaves `genotype.json` in the run directory.
+    """Searches the space of a method and writes `genotype.json` to the run directory.
 
     # Arguments
         config: The configuration of the method.
@@ -35,7 +35,7 @@ def _search(config):
     run, whole = runs.Run(config.run_dir), config
     try:
         config = with_genotypes(config)
-        # Wrong options are found before the images are read.
+        # The options are checked first, since reading the images may take long.
         space = config.space()
         check_precision(space, config)
         _check_latency_table(config)
@@ -66,7 +66,7 @@ def _search(config):
 
 
 def _warn_of_collapse(genotype):
-    """Warns if cells were found that have no convolution."""
+    """Logs a warning if cells of the genotype have no convolution."""
     poor = [cell for cell in genotype.cells if not cells.convolutions(cell)]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
@@ -94,7 +94,7 @@ def _check_latency_table(config):
 
 
 def _keep_latency_table(run, config):
-    """Keeps the table of a search beside it, so that it does not go on with another."""
+    """Copies the latency table to the run directory, so that the search cannot continue with another one."""
     if config.latency_table is None:
         return
     text, kept = pathlib.Path(config.latency_table).read_text(encoding="utf-8"), run.path / "latency.json"

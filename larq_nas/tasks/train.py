@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig):
-    """Trains the network of a genotype or of the zoo; leaves `weights.h5` in the run directory.
+    """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
         config: The configuration.
@@ -47,7 +47,7 @@ def _train(config):
         raise TaskError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
     run = runs.Run(config.run_dir)
     data = load_images(config)
-    # Before anything is written: the images may be too small for the network.
+    # The images may be too small for the network. This must be found before anything is written.
     counts = _counts(architecture, data, name)
     config = fitted(config, data.train_size)
     data = start_run(run, "train", whole, data)
@@ -101,7 +101,7 @@ def _name(config):
 
 
 def _scaled(network, config):
-    """The genotype of a training at the size that is asked for, after a check of what the network takes."""
+    """Scales a genotype to the configured size, after a check that the network accepts the configured options."""
     template = registry.templates().get(network.template)
     searched = methods.get(template.method) if template and template.method in methods.names() else SearchConfig
     _check_options(template, searched, config)
@@ -114,11 +114,11 @@ def _scaled(network, config):
 
 
 def _check_options(template, searched, config):
-    """Refuses options that the network does not take.
+    """Refuses options that the network does not accept.
 
     # Arguments
         template: The `registry.Template` of the network, or `None`.
-        searched: The class of the configurations of its method.
+        searched: The class of the configuration of its search method.
         config: The configuration of the training.
     """
 
@@ -140,7 +140,7 @@ def _check_options(template, searched, config):
 
 
 def _counts(network, data, name):
-    """What a network costs; an error if it cannot take the images."""
+    """Counts the costs of a network. Raises a `TaskError` if the network cannot be built for the images."""
     from larq_nas import costs
     from larq_nas.networks import templates
 

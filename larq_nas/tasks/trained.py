@@ -1,4 +1,4 @@
-"""The trained network of a run directory."""
+"""Loading the trained network of a run directory."""
 
 from larq_nas import runs, zoo
 from larq_nas.runs import fingerprints
@@ -7,7 +7,17 @@ from larq_nas.tasks.genotypes import check_reachable, kept_genotype
 
 
 def load_trained(run: runs.Run):
-    """The trained network of a run, and the description of its data set."""
+    """Loads the trained network of a run.
+
+    # Arguments
+        run: The run directory.
+
+    # Returns
+        The Keras model, and the description of its data set, a dictionary.
+
+    # Raises
+        TaskError: If the training is not finished, or if its files are broken.
+    """
     from larq_nas import networks
 
     for path in (run.flags, run.dataset, run.weights):
@@ -30,7 +40,7 @@ def load_trained(run: runs.Run):
 
 
 def trained_network(run: runs.Run):
-    """What a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
+    """The network that a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
     name = run.flag_values().get("genotype")
     if run.genotype.exists():
         return kept_genotype(run)

@@ -1,4 +1,4 @@
-"""Searching and training: the one place that calls `fit`, and where an interrupted `fit` goes on."""
+"""Searching and training with `tf.keras.Model.fit`. An interrupted run continues after its last finished epoch."""
 
 import dataclasses
 import logging
@@ -17,16 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=()):
-    """Fits a compiled model, from its last finished epoch on if it was interrupted.
+    """Fits a compiled model. If the run was interrupted, it continues after the last finished epoch.
 
     # Arguments
         model: A compiled model.
-        batches: A function from the number of the first epoch to the training batches from there on.
-        run: The run directory: `backup/`, `metrics.csv`, `logs/`.
-        epochs: Number of the epoch to end before.
-        steps_per_epoch: Batches in an epoch.
-        validation: Batches on which to evaluate after every epoch.
-        extra: Further callbacks, which act before the epoch counts as finished.
+        batches: A function that takes the number of the first epoch and returns the training batches from this epoch
+            on.
+        run: The run directory. This function uses `backup/`, `metrics.csv` and `logs/` in it.
+        epochs: Number of epochs of the run, including those before an interruption.
+        steps_per_epoch: Number of batches in an epoch.
+        validation: Batches on which the model is evaluated after every epoch.
+        extra: Further callbacks. They are called before the epoch counts as finished.
 
     # Returns
         The rows of `metrics.csv`.
@@ -50,7 +51,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
                 keras.TensorBoard(run.logs, profile_batch=0, write_graph=False),
                 keras.CSVLogger(run.metrics_csv, append=True),
                 progress,
-                # The last: what is backed up is finished, and its row is written.
+                # The backup must be last. An epoch in it is finished, and its row is written.
                 backup,
             ],
         )
@@ -60,21 +61,22 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
 
 
 def resume_epoch(run: runs.Run) -> int:
-    """The number of the first epoch that is not in the backup; 0 if there is none."""
+    """The number of the first epoch that is not in the backup; 0 if there is no backup."""
     return max((epoch + 1 for epoch in backups.epochs(run.backup)), default=0)
 
 
 def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
-    """Searches a space and leaves `genotype.json` in the run directory.
+    """Searches a space and writes `genotype.json` to the run directory.
 
-    The genotype is that of the epoch with the best accuracy on the half of the training split on which the
-    architecture was trained, without augmentation. (The authors of BNAS augment there, too, and keep the genotype
-    from before the best epoch.) Where the strategy samples, it is the sample with the lowest loss there in the end.
+    The architecture is trained on one half of the training split, and the weights on the other. The result is the
+    genotype of the epoch with the best accuracy on the half of the architecture, without augmentation. (The authors of
+    BNAS augment these images, too, and keep the genotype from before the best epoch.) If the strategy has `candidates`,
+    the result is the candidate with the lowest loss on this half after the last epoch.
 
     # Arguments
         strategy: The `strategy.Strategy` of a method.
-        space: The space.
-        data: The data set; its test split is not used.
+        space: The search space.
+        data: The data set. Its test split is not used.
         run: The run directory.
         config: The configuration of the search.
 
@@ -103,7 +105,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     if candidates:
         _best_candidate(candidates, model, validation, run, provenance)
     else:
-        # Until the end of the warm-up, the logits are as they were drawn.
+        # During the warm-up, the logits keep their random initial values.
         _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
 
@@ -117,7 +119,7 @@ def _best_epoch(rows, run, variants, provenance):
 
 
 def write_genotype(genotype: Architecture, provenance: dict, path):
-    """Writes a genotype that a search has found."""
+    """Writes the genotype that a search has found, with its provenance."""
     runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
 
 
@@ -130,7 +132,7 @@ def _best_candidate(candidates, model, validation, run, provenance):
         figures = candidate.figures
         figures["validation_loss"] = losses[text]
         over = " (over budget)" if figures.get("over_budget") else ""
-        over += "" if figures.get("accepted", True) else " (not what was asked for, but the nearest that was found)"
+        over += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
         logger.info(
             f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
             f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
@@ -156,9 +158,9 @@ def compile_supernet(model: supernet.Supernet, rate, config, weights_of_classes=
 
     # Arguments
         model: The supernet.
-        rate: Learning rate of the weights, or its schedule.
+        rate: The learning rate of the weights, a number or a schedule.
         config: The configuration of the search.
-        weights_of_classes: A weight for each class in the loss; `None` if all count alike.
+        weights_of_classes: The weight of each class in the loss. With `None`, all classes have the same weight.
     """
     model.compile(
         optimizer=optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
@@ -192,13 +194,13 @@ def _search_batches(data, config, steps, first_epoch):
 
 
 class TrainedModel(tf.keras.Model):
-    """A functional model that clips gradients, and may train a second classifier.
+    """A functional model that clips gradients, and that may have a second classifier in training.
 
     # Arguments
-        clip_norm: Largest global norm of the gradients, in which each binary kernel counts with the gradient of its
-            scaled binary form, before `quantizers.xnor_gradient`; 0 for any norm.
-        auxiliary: A model of the same layers with a second classifier as second output.
-        auxiliary_weight: Weight of its loss.
+        clip_norm: The largest global norm of the gradients; 0 for no clipping. In the norm, the gradient of a binary
+            kernel is that of its scaled binary form, before `quantizers.xnor_gradient` rewrites it.
+        auxiliary: A model with the same layers whose second output is that of a second classifier.
+        auxiliary_weight: The weight of the loss of the second classifier.
 
     # References
         - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the order
@@ -231,14 +233,14 @@ class TrainedModel(tf.keras.Model):
 
 
 def _before_rewriting(gradient, variable):
-    """The gradient of a kernel as it was before its quantizer rewrote it."""
+    """The gradient of a variable. If it is a kernel, the gradient before the kernel quantizer rewrote it."""
     if isinstance(getattr(variable, "quantizer", None), quantizers.XnorSign):
         return quantizers.binary_gradient(variable.latent_variable, gradient)
     return gradient
 
 
 class WeightsError(ValueError):
-    """A file does not hold the weights that it should."""
+    """A file does not contain the weights that are needed."""
 
 
 def _begin_with(model, path, twin):
@@ -255,22 +257,26 @@ def _begin_with(model, path, twin):
 
 
 def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, config, first=None, build=None):
-    """Trains the network of a genotype and leaves `weights.h5` and `metrics.json` in the run directory.
+    """Trains the network of a genotype and writes `weights.h5` and `metrics.json` to the run directory.
 
-    In two stages, the first trains the network with binary activations and float kernels, in the directory
-    `activations` of the run, and the second begins with its weights; a second classifier begins anew.
+    A training may have two stages. The first stage trains the network with binary activations and float kernels, in the
+    directory `activations` of the run. The second stage starts from the weights of the first one. A second classifier
+    is initialized again.
 
     # Arguments
-        architecture: The genotype; `None` if `build` makes a network that has none.
+        architecture: The genotype; `None` for a network without a genotype, which `build` makes.
         data: The data set.
         run: The run directory.
-        recipe: A `recipes.Recipe`.
+        recipe: The `recipes.Recipe` of the training, or of its second stage.
         config: The configuration of the training.
-        first: The `recipes.Recipe` of the first of two stages; `None` for one stage.
-        build: A function of the images' shape and the number of classes that makes a network without a genotype.
+        first: The `recipes.Recipe` of the first of two stages; `None` for a training in one stage.
+        build: A function that takes the shape of the images and the number of classes, and returns a network.
 
     # Returns
-        The trained network.
+        The trained network, a Keras model.
+
+    # Raises
+        WeightsError: If `initial_weights` of the configuration, or the weights of the first stage, cannot be loaded.
     """
     tf.keras.utils.set_random_seed(config.seed)
     classes = len(data.class_names)
@@ -306,8 +312,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
 
 
 def _train(network, architecture, data, run, recipe, config):
-    """Trains a network and leaves its files in the run directory."""
-    # A second classifier is drawn now: alike, whatever this process did before.
+    """Trains a network in one stage and writes its files to the run directory."""
+    # The second classifier gets its initial weights now. They must not depend on what this process has done before.
     tf.keras.utils.set_random_seed(config.seed)
     classes, model = len(data.class_names), network
     if recipe.clip_norm or config.auxiliary_weight:
@@ -343,6 +349,6 @@ def _train(network, architecture, data, run, recipe, config):
     test = datasets.evaluation_batches(data, data.test, config.batch_size)
     _, accuracy = model.evaluate(test, verbose=0)
     runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
-    # Written last, so that its presence means that the training has finished.
+    # `weights.h5` is written last, so its presence means that the training has finished.
     with runs.atomic(run.weights) as temporary:
         network.save_weights(temporary)

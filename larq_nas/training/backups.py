@@ -1,4 +1,4 @@
-"""The state of a training after each epoch, from which an interrupted one goes on."""
+"""Backups of the state of a training after each epoch, from which an interrupted training continues."""
 
 import logging
 import pathlib
@@ -13,18 +13,18 @@ from larq_nas import runs
 
 logger = logging.getLogger(__name__)
 
-# How many are kept: if the newest is broken, the one before it is of use.
+# Number of backups that are kept. If the newest one is broken, the one before it is used.
 KEPT = 2
 
 
 class Backup(tf.keras.callbacks.Callback):
     """Writes the variables of a model and of its optimizers after each epoch.
 
-    `tf.keras.callbacks.BackupAndRestore` takes characters such as `[` in a path for a pattern, and begins again without
-    a word if one of its files is broken.
+    This class differs from `tf.keras.callbacks.BackupAndRestore` in two points: the path may contain characters such as
+    `[`, and a broken file is reported. The callback of Keras silently starts again.
 
     # Arguments
-        directory: Where to.
+        directory: The directory of the backups.
     """
 
     def __init__(self, directory):
@@ -33,13 +33,13 @@ class Backup(tf.keras.callbacks.Callback):
         self._alias = None
 
     def restore(self, model) -> int:
-        """Gives a model the state of the newest backup that can be read.
+        """Restores the state of a model from the newest readable backup.
 
         # Arguments
-            model: A compiled model whose optimizers have their variables.
+            model: A compiled model whose optimizers have already created their variables.
 
         # Returns
-            The number of the first epoch that is not in it; 0 if there is none.
+            The number of the first epoch that is not in the backup; 0 if there is no backup.
 
         # Raises
             RunError: If none of the backups can be read.
@@ -59,18 +59,18 @@ class Backup(tf.keras.callbacks.Callback):
             return epoch + 1
         for broken, reason in errors.items():
             raise runs.RunError(
-                f"{broken}: broken ({str(reason)[:100]}), and no earlier epoch is kept that is not; start again with "
+                f"{broken}: broken ({str(reason)[:100]}), and there is no readable earlier epoch; start again with "
                 "--overwrite"
             ) from None
         return 0
 
     def _readable(self):
-        """A path of the directory that TensorFlow does not take for a pattern when it reads."""
+        """A path of the directory without special characters, which TensorFlow would interpret as a pattern."""
         if not set("[]*?\\") & set(str(self.directory)):
             return self.directory
         if self._alias is None:
             folder = tempfile.mkdtemp(prefix="larq_nas_")
-            # Not earlier, since a variable that is made later is read later.
+            # The path must exist as long as this object: the values of variables that are created later are read later.
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self._alias = pathlib.Path(folder, "backup")
             self._alias.symlink_to(self.directory.resolve())
@@ -86,8 +86,8 @@ class Backup(tf.keras.callbacks.Callback):
 
 
 def epochs(directory) -> list:
-    """The numbers of the epochs after which there is a backup, the newest first."""
-    # TensorFlow writes this file last.
+    """The numbers of the epochs of the backups in a directory, the newest first."""
+    # TensorFlow writes the index file last.
     names = (re.fullmatch(r"epoch-(\d+)\.index", path.name) for path in pathlib.Path(directory).glob("*.index"))
     return sorted((int(name[1]) for name in names if name), reverse=True)
 

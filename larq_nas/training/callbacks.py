@@ -1,4 +1,4 @@
-"""Keras callbacks of searches and trainings."""
+"""Keras callbacks for searches and trainings."""
 
 import logging
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class LinearDropPath(tf.keras.callbacks.Callback):
-    """Raises the rate of all `DropPath` layers in a straight line from 0 towards `rate`.
+    """Raises the rate of all `DropPath` layers linearly from 0 towards `rate`.
 
     # Arguments
         rate: The rate that would be reached after the last epoch.
@@ -34,8 +34,8 @@ class Genotypes(tf.keras.callbacks.Callback):
     """Writes the genotypes that a `Supernet` would derive after each epoch.
 
     # Arguments
-        directory: Where to.
-        variants: File name suffix to options of the method's `derive`.
+        directory: The directory of the files.
+        variants: A dictionary of file name suffixes to keyword arguments of `Supernet.genotype`.
     """
 
     def __init__(self, directory, variants):
@@ -44,7 +44,7 @@ class Genotypes(tf.keras.callbacks.Callback):
 
     @staticmethod
     def file_name(epoch, suffix):
-        """Name of the genotype of an epoch, counted from 0."""
+        """The file name of the genotype of an epoch. Epochs are counted from 0."""
         return f"epoch-{int(epoch):03}{suffix}.json"
 
     def on_epoch_end(self, epoch, logs=None):
@@ -54,11 +54,11 @@ class Genotypes(tf.keras.callbacks.Callback):
 
 
 class LossError(FloatingPointError):
-    """The loss of a training is no number any more."""
+    """The loss of a training has become infinite or NaN."""
 
 
 class FiniteLoss(tf.keras.callbacks.Callback):
-    """Ends a training with an error when the loss is no number any more."""
+    """Raises a `LossError` when the loss of a training becomes infinite or NaN."""
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
@@ -67,13 +67,13 @@ class FiniteLoss(tf.keras.callbacks.Callback):
 
 
 class Progress(tf.keras.callbacks.Callback):
-    """Logs a line for each epoch, and follows the steps in a line of a terminal where such lines are shown.
+    """Logs a line for each epoch. In a terminal, it also shows the progress of the steps in a line of their own.
 
     # Arguments
         epochs: Number of epochs.
-        steps: Steps in an epoch.
-        console: A `rich` console.
-        traced: Whether the training step has been traced before.
+        steps: Number of steps in an epoch.
+        console: The `rich` console of the line of steps; by default, that of stdout.
+        traced: Whether the training step has already been traced.
     """
 
     def __init__(self, epochs, steps, console=None, traced=False):
@@ -93,7 +93,7 @@ class Progress(tf.keras.callbacks.Callback):
         self.close()
 
     def close(self):
-        """Gives the terminal back."""
+        """Removes the line of steps from the terminal."""
         if self.live is not None:
             self.live.stop()
             self.live = None
@@ -123,7 +123,7 @@ class Progress(tf.keras.callbacks.Callback):
         return f"epoch {self.epoch + 1}/{self.epochs}"
 
     def _figures(self, logs):
-        # What has a slash is for files.
+        # Figures whose name has a slash are written to files only.
         hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
         shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}
         return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.operations])

@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, for data sets with few images of some classes."""
+"""Weights of classes in the loss, for data sets that have few images of some classes."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,13 +8,16 @@ from larq_nas.layers.quantizers import register
 
 
 def balanced(data: Images) -> tuple:
-    """Weights by which each class counts alike: the inverse of its share of the training split, 1 in the mean.
+    """The weights with which all classes have the same influence on the loss.
+
+    The weight of a class is the inverse of its share of the training split, scaled so that the mean weight of the
+    images is 1.
 
     # Arguments
-        data: The data set; its training split is read once.
+        data: The data set. Its training split is read once.
 
     # Returns
-        A weight for each class.
+        A tuple with a weight for each class.
     """
     counts = np.zeros(len(data.class_names), np.int64)
     for labels in data.train.map(lambda image, label: label).batch(1024).as_numpy_iterator():
@@ -24,7 +27,7 @@ def balanced(data: Images) -> tuple:
 
 @register
 class WeightedLoss(tf.keras.losses.Loss):
-    """A loss of integer labels that is multiplied by the weight of the label's class.
+    """A loss of integer labels in which each example is multiplied by the weight of its class.
 
     # Arguments
         loss: A loss of `tf.keras.losses`.
@@ -50,5 +53,5 @@ class WeightedLoss(tf.keras.losses.Loss):
 
 
 def weighted(loss, weights):
-    """The loss with the weights of classes; the loss itself if they are `None`."""
+    """The loss with the given weights of classes. If they are `None`, it is the loss itself."""
     return loss if weights is None else WeightedLoss(loss, weights)

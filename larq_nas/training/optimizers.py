@@ -1,7 +1,8 @@
-"""Optimizers and schedules of the papers that Keras does not have.
+"""Optimizers and schedules of the papers that are not part of Keras.
 
-The authors' networks were trained with optimizers that add weight decay to the gradient, before momentum and
-adaptive scaling see it; Keras subtracts it from the weight. The difference is large where the learning rate moves.
+The authors of the papers use optimizers that add weight decay to the gradient, before momentum and adaptive scaling are
+applied. The optimizers of Keras subtract weight decay from the weight instead. The difference is large if the learning
+rate changes.
 """
 
 import math
@@ -13,11 +14,11 @@ from larq_nas.layers.quantizers import register
 
 @register
 class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """A value that runs in straight lines from point to point, and stays at the last.
+    """A schedule that interpolates linearly between points, and keeps the last value afterwards.
 
     # Arguments
-        steps: Ascending steps.
-        values: The value at each of these steps.
+        steps: The steps of the points, in ascending order.
+        values: The values of the points.
     """
 
     def __init__(self, steps, values):
@@ -38,15 +39,15 @@ class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 @register
 class EpochCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """A half cosine from `initial` to `final` that moves once per epoch.
+    """A schedule that follows half a cosine from `initial` to `final`, and changes once per epoch.
 
-    Epoch 0 already takes the first step down and the last epoch runs at `final`, as the authors' code does.
+    As in the authors' code, epoch 0 already has the first value below `initial`, and the last epoch has `final`.
 
     # Arguments
-        initial: Learning rate before the first epoch.
-        final: Learning rate of the last epoch.
+        initial: The learning rate at which the cosine begins, before the first epoch.
+        final: The learning rate of the last epoch.
         epochs: Number of epochs.
-        steps_per_epoch: Steps in an epoch.
+        steps_per_epoch: Number of steps in an epoch.
     """
 
     def __init__(self, initial, final, epochs, steps_per_epoch):
@@ -65,26 +66,26 @@ class EpochCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 @register
 class SGD(tf.keras.optimizers.Optimizer):
-    r"""Gradient descent with coupled weight decay, and a momentum that may follow a schedule.
+    r"""Gradient descent with momentum and coupled weight decay. The momentum may follow a schedule.
 
     \\[v \leftarrow \mu v + (g + \lambda w), \quad w \leftarrow w - \eta v\\]
 
-    The learning rate stands outside of the velocity (Keras puts it inside), which matters where learning rate or
-    momentum move.
+    The velocity \\(v\\) does not contain the learning rate, unlike in Keras. This matters if the learning rate or the
+    momentum changes.
 
     # Arguments
         learning_rate: \\(\eta\\), a number or a schedule.
         momentum: \\(\mu\\), a number or a schedule.
-        l2: \\(\lambda\\), the weight decay that is added to the gradient of every trained variable.
+        l2: \\(\lambda\\), the weight decay. It is added to the gradient of every trained variable.
     """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
-        # Keras's own weight decay, on by default, would subtract 0 from every weight.
+        # By default, Keras applies its own weight decay of 0, which would cost a subtraction for each weight.
         super().__init__(name=name, **{"weight_decay": None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum, self.l2 = momentum, l2
         if callable(momentum):
-            # Computed once for all variables, as Keras does with the learning rate.
+            # The momentum is computed once for all variables, as Keras does with the learning rate.
             with tf.init_scope():
                 self._current_momentum = tf.Variable(momentum(0), trainable=False, name="current_momentum")
 
@@ -128,10 +129,12 @@ class SGD(tf.keras.optimizers.Optimizer):
 
 @register
 class Adam(tf.keras.optimizers.Adam):
-    """Keras's Adam with weight decay that is added to the gradient.
+    """The Adam optimizer of Keras with coupled weight decay.
 
     # Arguments
-        l2: The weight decay.
+        learning_rate: A number or a schedule.
+        l2: The weight decay. It is added to the gradient of every trained variable.
+        kwargs: Further arguments of `tf.keras.optimizers.Adam`.
     """
 
     def __init__(self, learning_rate=0.001, l2=0.0, name="Adam", **kwargs):
@@ -145,7 +148,7 @@ class Adam(tf.keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
-# Name in flags and recipes -> what it makes of learning rate and momentum.
+# Name in flags and recipes -> a function that makes the optimizer from the learning rate and the momentum.
 _KINDS = {
     "sgd": lambda rate, momentum, **options: SGD(rate, momentum, **options),
     "adam": lambda rate, momentum, **options: Adam(rate, **options),
@@ -153,13 +156,17 @@ _KINDS = {
 
 
 def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int | None) -> float:
-    """The learning rate for a batch size, given the one for another.
+    """Scales a learning rate to another batch size.
 
     # Arguments
-        name: `"sgd"`, whose rate grows in proportion to the batch, or `"adam"`, whose rate grows with its root.
-        learning_rate: The rate for batches of `reference` examples.
-        batch_size: Examples in a batch.
-        reference: The batch size for which the rate is meant; `None` for any.
+        name: The optimizer: `"sgd"`, whose learning rate is scaled in proportion to the batch size, or `"adam"`, whose
+            learning rate is scaled by the square root.
+        learning_rate: The learning rate for batches of `reference` examples.
+        batch_size: Number of examples in a batch.
+        reference: The batch size for which the learning rate is meant. With `None`, it is not scaled.
+
+    # Returns
+        The learning rate for `batch_size`.
 
     # References
         - [Accurate, Large Minibatch SGD](https://arxiv.org/abs/1706.02677), section 2.1, for SGD
@@ -170,20 +177,20 @@ def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int
 
 
 def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
-    """An optimizer for weights.
+    """Makes an optimizer for weights.
 
     # Arguments
-        name: `"sgd"` or `"adam"`, which has no use for the momentum.
+        name: `"sgd"` or `"adam"`.
         learning_rate: A number or a schedule.
-        momentum: A number or a schedule.
-        weight_decay: Added to the gradient of every weight, times the weight.
-        clip_norm: Largest global norm of the gradients; 0 for any.
+        momentum: A number or a schedule. Adam ignores it.
+        weight_decay: The factor with which every weight is added to its gradient.
+        clip_norm: The largest global norm of the gradients; 0 for no clipping.
 
     # Returns
         A Keras optimizer.
 
     # Raises
-        ValueError: If there is no optimizer of that name.
+        ValueError: If there is no optimizer of this name.
     """
     if name not in _KINDS:
         raise ValueError(f"unknown optimizer {name!r}; accepted: {', '.join(_KINDS)}")

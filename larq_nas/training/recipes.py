@@ -1,7 +1,7 @@
-"""How a derived network is trained: loss, optimizer, learning rate and momentum over time.
+"""The recipe of a training: its loss, its optimizer, and the schedules of the learning rate and of the momentum.
 
-The named recipes of the papers are flag files, `larq_nas train --flagfile=bnas_cifar10`; this module turns their
-values into Keras objects.
+The recipes of the papers are flag files, which are used by name, e.g. `larq_nas train --flagfile=bnas_cifar10`. This
+module makes Keras objects from their values.
 """
 
 import dataclasses
@@ -20,20 +20,25 @@ class Recipe:
 
     # Arguments
         epochs: Number of epochs.
-        steps_per_epoch: Steps in an epoch.
-        schedule: `"one_cycle"`: learning rate up and momentum down, then back, then a tail down to a thousandth;
-            `"restarts"`: cosine to 0, again every `restart_epochs`; `"cosine"`: once; `"steps"`: a tenth after each of
-            the `milestones`.
+        steps_per_epoch: Number of steps in an epoch.
+        schedule: The schedule of the learning rate.
+
+            - `"one_cycle"`: The learning rate rises from 1/20 of the highest and the momentum falls, then both return,
+              then the learning rate falls to 1/2000 of the highest.
+            - `"restarts"`: The learning rate follows a cosine to 0, which starts again every `restart_epochs`.
+            - `"cosine"`: The learning rate follows one cosine to 0.
+            - `"steps"`: The learning rate is divided by 10 after each of the `milestones`.
         learning_rate: The highest learning rate.
-        momentum: Momentum of SGD; `one_cycle` moves it between 0.95 and 0.85 instead. Adam has none.
-        weight_decay: Added to the gradient of every weight, times the weight.
-        label_smoothing: Probability that the training's targets spread over all classes.
-        clip_norm: Largest global norm of the gradients, those of binary kernels taken before `xnor_gradient`
-            rewrites them; 0 for no clipping.
-        restart_epochs: Epochs of a cosine of `"restarts"`.
+        momentum: The momentum of SGD. `"one_cycle"` moves it between 0.95 and 0.85 instead. Adam ignores it.
+        weight_decay: The factor with which every weight is added to its gradient.
+        label_smoothing: The share of the targets of the training that is spread over all classes.
+        clip_norm: The largest global norm of the gradients; 0 for no clipping. In the norm, the gradients of binary
+            kernels are those before `xnor_gradient` rewrites them.
+        restart_epochs: Epochs between two restarts of `"restarts"`.
         optimizer: `"sgd"` or `"adam"`.
-        milestones: Epochs after which `"steps"` takes a tenth.
-        warmup_epochs: Epochs in which the rate of `"cosine"` rises from 0; at most half of all.
+        milestones: Epochs after which `"steps"` divides the learning rate by 10.
+        warmup_epochs: Epochs at the beginning of `"cosine"` in which the learning rate rises from 0; at most half of
+            all epochs.
     """
 
     epochs: int
@@ -50,7 +55,13 @@ class Recipe:
     warmup_epochs: float = 0.0
 
     def schedules(self):
-        """Learning rate and momentum, each a number or a schedule of steps.
+        """The schedules of the learning rate and of the momentum.
+
+        # Returns
+            The learning rate and the momentum. Each of them is a number or a schedule over steps.
+
+        # Raises
+            ValueError: If there is no schedule of this name, or if `"steps"` has no milestones.
 
         # References
             - [BNAS](https://arxiv.org/abs/2002.06963), section 5.1, and the authors' code for the shapes
@@ -68,7 +79,7 @@ class Recipe:
             return rate, self.momentum
         if self.schedule == "steps":
             rates = [self.learning_rate * 0.1**index for index in range(len(self.milestones) + 1)]
-            # Each is the last step of its rate.
+            # Each boundary is the last step with the earlier learning rate.
             steps = [epoch * self.steps_per_epoch - 1 for epoch in self.milestones]
             if not steps:
                 raise ValueError("schedule='steps': needs milestones")
@@ -81,18 +92,18 @@ class Recipe:
         return rate, optimizers.PiecewiseLinear(points, (0.95, 0.85, 0.95, 0.95))
 
     def changed(self, **values) -> "Recipe":
-        """The recipe with other values; milestones move with the number of epochs."""
+        """A copy of the recipe with other values. The milestones are scaled with the number of epochs."""
         epochs = values.get("epochs", self.epochs)
         milestones = tuple(max(milestone * epochs // self.epochs, 1) for milestone in self.milestones)
         return dataclasses.replace(self, **values, milestones=milestones)
 
     def make_optimizer(self):
-        """The optimizer with its schedules."""
+        """Makes the optimizer with its schedules. `TrainedModel` clips the gradients, not the optimizer."""
         learning_rate, momentum = self.schedules()
         return optimizers.make(self.optimizer, learning_rate, momentum, self.weight_decay)
 
     def loss(self, classes: int):
-        """A loss of integer labels and probabilities."""
+        """Makes the loss, which takes integer labels and probabilities of `classes` classes."""
         if not self.label_smoothing:
             return tf.keras.losses.SparseCategoricalCrossentropy()
         return SmoothedCrossentropy(classes, self.label_smoothing)
@@ -100,11 +111,11 @@ class Recipe:
 
 @register
 class SmoothedCrossentropy(tf.keras.losses.Loss):
-    """Cross entropy of integer labels with label smoothing.
+    """The cross entropy of integer labels with label smoothing.
 
     # Arguments
         classes: Number of classes.
-        label_smoothing: Probability that is spread over all classes.
+        label_smoothing: The share of each target that is spread over all classes.
     """
 
     def __init__(self, classes, label_smoothing, **kwargs):

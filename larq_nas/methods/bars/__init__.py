@@ -1,8 +1,9 @@
 """BARS: joint search of cell topology and layout.
 
-The topology of the cells, how many there are in a stage, and how wide they are, are searched together, under a budget
-of operations. Against the collapse into shortcuts stand samples in place of mixtures (Gumbel-softmax), a warm-up of the
-weights, and an entropy term that first rewards indecision and then punishes it.
+BARS searches the topology of the cells, the number of cells in each stage, and their widths together, under a budget of
+operations. Three measures keep the search from collapsing into shortcuts: choices are sampled by Gumbel-softmax instead
+of mixing candidates, the weights are trained alone at first, and the loss has an entropy term, which rewards undecided
+choices at first and penalizes them later.
 
 ```
 larq_nas search --method=bars --dataset=cifar10 --budget=2096M   # the defaults are those of the recipe bars_cifar10
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-# These names need TensorFlow, and load it.
+# The modules of these names import TensorFlow, so they are imported only when a name is used.
 _MODULES = {
     "Strategy": "strategy",
     "entropy": "strategy",

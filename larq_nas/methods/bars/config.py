@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_budget(text: str) -> bool:
-    """Whether a text means a positive number, or a share of at most 100 %."""
+    """Whether a text is a positive number, e.g. `"2096M"`, or a share of at most 100 %, e.g. `"40%"`."""
     share = text[:-1] if text.endswith("%") else None
     return is_amount(text) if share is None else share.isdecimal() and 0 < int(share) <= 100
 
@@ -24,7 +24,7 @@ def _amount(name, help):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BarsConfig(CellSearchConfig):
-    """A search by BARS. The defaults are those of the published search on CIFAR-10, as far as it is public."""
+    """The configuration of a search by BARS. The defaults follow the search on CIFAR-10, as far as it is published."""
 
     heading: typing.ClassVar[str] = "bars"
 
@@ -34,36 +34,48 @@ class BarsConfig(CellSearchConfig):
     final_learning_rate: float = changed_default(CellSearchConfig, "final_learning_rate", 0.0001)
     clip_norm: float = changed_default(CellSearchConfig, "clip_norm", 5.0)
     warmup_epochs: int = changed_default(CellSearchConfig, "warmup_epochs", 5)
-    cells_per_stage: int = option(3, "most cells of a stage beside reductions", least=1)
-    shared_cells: bool = option(False, "one cell for all stages and one for all reductions")
-    width_search: bool = option(True, "search the width of each stage")
-    depth_search: bool = option(True, "search the depth of each stage")
-    cell_shortcut: bool = option(True, "a shortcut around each cell")
-    gumbel: bool = option(True, "sample choices, in place of mixing candidates")
-    temperature: float = option(5.0, "temperature of the samples at first", least=1e-6)
-    final_temperature: float = option(0.1, "temperature in the last epoch", least=1e-6)
+    cells_per_stage: int = option(3, "largest number of cells in a stage, without the reduction cell", least=1)
+    shared_cells: bool = option(False, "search one cell for all stages and one reduction cell for all reductions")
+    width_search: bool = option(True, "search the width of each stage; otherwise, use the largest")
+    depth_search: bool = option(True, "search the depth of each stage; otherwise, use the largest")
+    cell_shortcut: bool = option(True, "add a shortcut around each cell")
+    gumbel: bool = option(True, "sample choices by Gumbel-softmax; otherwise, mix candidates by softmax")
+    temperature: float = option(5.0, "temperature of the Gumbel-softmax at first", least=1e-6)
+    final_temperature: float = option(0.1, "temperature of the Gumbel-softmax in the last epoch", least=1e-6)
     entropy_weight: float = option(
-        0.01, "weight of the entropy in the last epoch; at first the negative of it", least=0
+        0.01, "weight of the entropy in the last epoch; it rises linearly from the negative of this value", least=0
     )
-    capacity_exponent: float = option(1.0, "power of the excess over the budget; 0: no budget", least=0)
-    samples: int = option(8, "genotypes to draw in the end; 0: take the most probable", least=0)
+    capacity_exponent: float = option(
+        1.0,
+        "exponent of the penalty: above the budget, (cost / budget) ** exponent multiplies the loss; 0: no penalty",
+        least=0,
+    )
+    samples: int = option(
+        8, "genotypes to draw at the end, of which the best is kept; 0: take the most probable genotype", least=0
+    )
     budget: str | None = option(
         None,
-        "binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M, or a share of the way from "
-        "the smallest network of the space to the largest, e.g. 40%",
+        "budget of binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M; or a share of the "
+        "way from the smallest network of the space to the largest, e.g. 40%",
         check=is_budget,
         accepted="give a positive number, e.g. --budget=2096M, or 40%",
     )
     budget_params: str | None = _amount(
-        "budget_params", "draw only genotypes with so many parameters and --budget binary operations"
+        "budget_params", "draw only genotypes with about this many parameters and --budget binary operations"
     )
-    budget_flops: str | None = _amount("budget_flops", "draw only genotypes with so many float operations")
-    budget_tolerance: float = option(0.02, "by how much of these budgets they may differ", least=0)
+    budget_flops: str | None = _amount(
+        "budget_flops", "draw only genotypes with about this many float operations and --budget binary operations"
+    )
+    budget_tolerance: float = option(
+        0.02, "largest relative difference of drawn genotypes from --budget, --budget_params, --budget_flops", least=0
+    )
     budget_shape: tuple[int, ...] | None = shape_option(
-        "budget_shape", None, "the shape of the images for which costs count; that of the data set by default"
+        "budget_shape",
+        None,
+        "height, width and channels of the images for which costs are counted; those of the data set by default",
     )
     budget_classes: int | None = option(
-        None, "the number of classes for which costs count; that of the data set by default", least=1
+        None, "number of classes for which costs are counted; that of the data set by default", least=1
     )
 
     def __post_init__(self):
@@ -94,12 +106,12 @@ class BarsConfig(CellSearchConfig):
         )
 
     def _budgets(self, counted):
-        """The budgets as numbers, by what they count."""
+        """The budgets as numbers, by the name of a cost: `biops`, `params`, `flops`."""
         texts = {"biops": self.budget, "params": self.budget_params, "flops": self.budget_flops}
         texts = {name: text for name, text in texts.items() if text}
         if self.max_latency_ms is not None:
             if texts:
-                logger.info("--max_latency_ms takes the place of the budget")
+                logger.info("--max_latency_ms is used instead of the budget")
             return {}
         found = {}
         for name, text in texts.items():

@@ -1,4 +1,8 @@
-"""Genotypes of BARS: choices that are drawn, changed and decided."""
+"""Deriving the genotypes of BARS: drawing choices, changing them, and building genotypes from them.
+
+Choices are a dictionary. It maps the name of each choice to the index of the chosen candidate. For the operations of a
+cell, it is an array of indices of shape `(edges,)`.
+"""
 
 import dataclasses
 
@@ -9,7 +13,7 @@ from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 
 
 def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
-    """The same choices, one to three of which are drawn again."""
+    """Draws one to three random ones of the choices again."""
     again = draw(probabilities, generator)
     for name in generator.choice(list(indices), generator.integers(1, 4)):
         values = indices[name]
@@ -19,15 +23,18 @@ def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) 
 
 
 def connected(space: Architecture, indices: dict, probabilities: dict) -> dict:
-    """The same choices without nodes that only add "none".
+    """Changes the choices so that no node has only edges with the operation "none".
 
-    Such a node gets the most probable other operation on its edge from the cell's input. Else a genotype might spend
-    its budget on convolutions of zeros.
+    Such a node gets the most probable other operation on its first edge, from the cell's input. Otherwise, a genotype
+    might spend its budget on convolutions of zeros.
 
     # Arguments
-        space: The space.
+        space: The search space.
         indices: The choices, as `draw` returns them.
-        probabilities: For each choice by name, those of its candidates.
+        probabilities: The probabilities of the candidates of each choice, by the name of the choice.
+
+    # Returns
+        The changed choices.
     """
     for cell in space.cells:
         if cell.name not in indices:
@@ -51,7 +58,7 @@ def log_likelihood(probabilities: dict, indices: dict) -> float:
 
 
 def most_probable(probabilities: dict) -> dict:
-    """The most probable choices, as indices of candidates by the name of the choice."""
+    """The index of the most probable candidate of each choice, by the name of the choice."""
     return {name: np.argmax(values, axis=-1) for name, values in probabilities.items()}
 
 
@@ -59,11 +66,11 @@ def draw(probabilities: dict, generator: np.random.Generator) -> dict:
     """Draws all choices independently.
 
     # Arguments
-        probabilities: For each choice by name, an array of shape `(..., candidates)`.
+        probabilities: By the name of each choice, an array of shape `(..., candidates)`.
         generator: A random generator.
 
     # Returns
-        For each choice by name the indices of the candidates, an array of shape `(...)`.
+        The indices of the drawn candidates: by the name of each choice, an array of shape `(...)`.
     """
     indices = {}
     for name, values in probabilities.items():
@@ -74,7 +81,7 @@ def draw(probabilities: dict, generator: np.random.Generator) -> dict:
 
 
 def decide(space: Architecture, indices: dict) -> Architecture:
-    """The genotype of a space with the given candidates; `indices` are as `draw` returns them."""
+    """The genotype of a space that has the candidates `indices`, as `draw` returns them."""
     cells = []
     for cell in space.cells:
         rows = iter(np.zeros(len(cell.edges), int) if cell.name not in indices else indices[cell.name])
@@ -91,6 +98,6 @@ def decide(space: Architecture, indices: dict) -> Architecture:
 
 
 def one_hot(space: Architecture, indices: dict) -> dict:
-    """Choice weights of a supernet that leave the chosen candidates; `indices` are as `draw` returns them."""
+    """The choice weights of a supernet that select the candidates `indices`, as `draw` returns them."""
     shapes = templates.choice_shapes(space)
     return {name: np.eye(shapes[name][-1], dtype=np.float32)[values] for name, values in indices.items()}

@@ -1,4 +1,4 @@
-"""The search space of BARS, and what its networks cost."""
+"""The search space of BARS, and the range of the costs of its networks."""
 
 import dataclasses
 
@@ -16,23 +16,28 @@ NODES, STAGES, WIDTHS = 4, 3, 4
 def space(
     filters=56, cells_per_stage=3, shared_cells=False, width_search=True, depth_search=True, cell_shortcut=True
 ) -> Architecture:
-    """The search space: topology, depth and width of three stages, and the topology of the reductions between them.
+    """The search space: the topology, depth and width of three stages, and the topology of the reductions between them.
 
     # Arguments
-        filters: Most channels of a node in the first stage, a multiple of 4; twice as many after each reduction. The
-            candidate widths are a quarter, a half, three quarters and all of them.
-        cells_per_stage: Most cells of a stage beside reductions. The least is none: the stage is its reduction alone.
-        shared_cells: Whether all stages have the same cell, and all reductions.
-        width_search: Whether widths are searched, or the largest is taken.
-        depth_search: Whether depths are searched, or the largest is taken.
+        filters: The largest number of channels of a node in the first stage, a multiple of 4. It doubles at each
+            reduction. The candidate widths are a quarter, a half, three quarters and all of these channels.
+        cells_per_stage: The largest number of cells in a stage, without the reduction cell. The smallest number is 0:
+            then the stage consists of its reduction cell alone.
+        shared_cells: Whether all stages share one cell, and all reductions another.
+        width_search: Whether the widths are searched. Otherwise, the largest is used.
+        depth_search: Whether the depths are searched. Otherwise, the largest is used.
         cell_shortcut: Whether there is a shortcut around each cell.
 
     # Returns
-        The space; its `size` counts genotypes.
+        The space. Its `size` is the number of its genotypes.
+
+    # Raises
+        ValueError: If `filters` or `cells_per_stage` is not accepted.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1. Not public are the filters and the cells per stage
-          (here as in the paper's example) and whether all stages have cells of their own (here: yes, as in its text).
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.1. The filters and the cells per stage are not public; the
+          defaults are those of the paper's example. It is not public, either, whether each stage has a cell of its own;
+          by default it has, as in the paper's text.
     """
     if filters < WIDTHS or filters % WIDTHS:
         raise ValueError(f"filters={filters}: must be a multiple of {WIDTHS}, for widths of a quarter of them")
@@ -60,14 +65,17 @@ def space(
 
 
 def scale(architecture: Architecture, filters: int) -> Architecture:
-    """The same cells and depths, with widths in the same proportion to another number of filters.
+    """Scales the widths of a space in proportion to another number of filters.
 
     # Arguments
         architecture: A space of `bars`.
-        filters: As for `space`.
+        filters: The largest number of channels of a node in the first stage.
 
     # Returns
-        A space of the given size.
+        A space of the given size, with the same cells and depths.
+
+    # Raises
+        ValueError: If a scaled width is not an integer.
     """
     most = max(architecture.stages[0].widths)
     stages = []
@@ -79,7 +87,7 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
 
 
 def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, int]:
-    """The binary operations of the smallest and of the largest network of a space."""
+    """The numbers of binary operations of the smallest and of the largest network of a space."""
 
     def count(index):
         # The first candidate of each choice is the cheapest, the last the most expensive.
@@ -92,6 +100,6 @@ def binary_operations(space: Architecture, input_shape, classes) -> tuple[int, i
 
 
 def share_of_range(space: Architecture, share: float, input_shape, classes) -> float:
-    """A budget: a share of the way from the smallest network of a space, 0, to the largest, 1, in binary operations."""
+    """A budget of binary operations between those of the smallest network (share 0) and of the largest (share 1)."""
     smallest, largest = binary_operations(space, input_shape, classes)
     return smallest + share * (largest - smallest)

@@ -32,31 +32,32 @@ def entropy(probabilities: tf.Tensor) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Strategy(strategy.Strategy):
-    """How BARS searches.
+    """The strategy of BARS.
 
-    Temperature and entropy weight move over the epochs after the warm-up, once per epoch.
+    The temperature and the weight of the entropy change once per epoch, from the end of the warm-up on.
 
     # Arguments
         epochs: Epochs of the search.
-        warmup_epochs: Epochs at its beginning in which only weights are trained.
-        temperature: Temperature of the Gumbel-softmax at first.
-        final_temperature: That of the last epoch; it falls exponentially.
-        entropy_weight: Weight of the entropy in the last epoch; at first it is the negative of that.
-        gumbel: Whether choices are sampled, or candidates mixed by a softmax.
-        budget: Binary operations (two for each multiply-accumulate) that a genotype should have in the mean; `None`
-            for any.
+        warmup_epochs: Epochs at the beginning of the search in which only the weights are trained.
+        temperature: Temperature of the Gumbel-softmax at first. It falls exponentially.
+        final_temperature: Temperature of the Gumbel-softmax in the last epoch.
+        entropy_weight: Weight of the entropy in the last epoch. The weight rises linearly from the negative of this.
+        gumbel: Whether choices are sampled by Gumbel-softmax. Otherwise, candidates are mixed by a softmax.
+        budget: Binary operations (two for each multiply-accumulate) above which the expected genotype is penalized;
+            `None` for no budget.
         capacity_exponent: The exponent of the penalty for exceeding the budget, see `limits.Penalty`.
-        counted: The space from which genotypes are taken, and the shape of its images and the number of its classes:
-            the one that is searched, or a wider one of the same choices.
-        samples: How many genotypes are drawn in the end, to keep the best; 0 for the most probable one.
-        accepted: What a drawn genotype should cost, e.g. `{"biops": 1027e6, "params": 2.77e6}`. Of others, choices are
-            drawn again until they do.
-        tolerance: By how much of these it may differ.
-        limit: How long a genotype may take, a `latency.Limit` whose space is that of `counted`. It takes the place of
-            the budget.
+        counted: A tuple of the space from which genotypes are derived, the shape of the images, and the number of
+            classes. The space is the one that is searched, or a wider one with the same choices.
+        samples: Number of genotypes that are drawn at the end of the search, of which the best is kept. With 0, the
+            most probable genotype is kept.
+        accepted: Costs that a drawn genotype should have, e.g. `{"biops": 1027e6, "params": 2.77e6}`. As long as it has
+            others, some of its choices are drawn again. If no genotype fits in the end, the nearest one is taken.
+        tolerance: The largest accepted relative difference from these costs.
+        limit: A `latency.Limit` on the latency of a genotype, with the space of `counted`; `None` for no limit. It is
+            used instead of the budget.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 4.2. The values are not public.
+        - [BARS](https://arxiv.org/abs/2011.10804), section 4.2. The values of the arguments are not public.
     """
 
     epochs: int = 50
@@ -73,7 +74,7 @@ class Strategy(strategy.Strategy):
     tolerance: float = 0.02
     limit: latency.Limit | None = None
 
-    # Samples would spoil moving averages.
+    # Moving averages would mix the statistics of different samples.
     batch_statistics = True
 
     def __post_init__(self):
@@ -84,7 +85,7 @@ class Strategy(strategy.Strategy):
         if self.limit and not self.samples:
             raise ValueError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
         if (self.budget is not None or self.accepted) and not self.counted:
-            raise ValueError("budget, accepted: `counted` must say of which space")
+            raise ValueError("budget, accepted: need `counted`, the space of the genotypes")
         if self.budget is not None:
             smallest, _ = binary_operations(*self.counted)
             if self.budget < smallest:
@@ -93,7 +94,7 @@ class Strategy(strategy.Strategy):
                 )
 
     def progress(self, epoch):
-        """How much of the time after the warm-up has passed: 0 in its first epoch and before, 1 in the last."""
+        """The progress of the search: 0 until the first epoch after the warm-up, then rising to 1 in the last epoch."""
         after = tf.cast(epoch - self.warmup_epochs, tf.float32) / max(self.epochs - self.warmup_epochs - 1, 1)
         return tf.clip_by_value(after, 0.0, 1.0)
 
@@ -106,23 +107,31 @@ class Strategy(strategy.Strategy):
         return self.entropy_weight * (2 * self.progress(epoch) - 1)
 
     def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
-        """What the candidates are weighted with in a training step."""
+        """The weights of the candidates in a training step, by the name of the choice."""
         if not self.gumbel:
             return {name: tf.nn.softmax(values) for name, values in logits.items()}
         temperature = self.temperature_at(epoch)
         return {name: gumbel_softmax(values, temperature, random) for name, values in logits.items()}
 
     def evaluation_weights(self, logits: dict, epoch) -> dict:
-        """What they are weighted with in an evaluation: the same without noise."""
+        """The weights of the candidates in an evaluation: as in a training step, but without noise."""
         temperature = self.temperature_at(epoch) if self.gumbel else 1.0
         return {name: tf.nn.softmax(values / temperature) for name, values in logits.items()}
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the architecture, given that of the validation batch.
+        """The loss of the architecture: the loss of the validation batch, with penalties and the entropy term.
+
+        # Arguments
+            loss: The loss of the validation batch.
+            logits: The logits of the choices, by name.
+            epoch: The number of the epoch, counted from 0.
+
+        # Returns
+            A scalar tensor.
 
         # References
-            - [BARS](https://arxiv.org/abs/2011.10804), equations 6 and 7. The entropy is that of the probabilities,
-              summed over all edges, widths and depths; the authors' code leaves it out while its weight is negative.
+            - [BARS](https://arxiv.org/abs/2011.10804), equations 6 and 7. The entropy of the probabilities is summed
+              over all edges, widths and depths. The authors' code omits the entropy while its weight is negative.
         """
         probabilities = {name: tf.nn.softmax(values) for name, values in logits.items()}
         for penalty in self.penalties:
@@ -132,7 +141,7 @@ class Strategy(strategy.Strategy):
 
     @property
     def penalties(self) -> list:
-        """The `limits.Penalty` of the budget and that of the limit, those of them that there are."""
+        """A list with the `limits.Penalty` of the budget and the one of the limit, as far as they are set."""
         exponent, found = self.capacity_exponent, []
         if self.budget is not None:
             found.append(Penalty(lambda probabilities: self.expected(probabilities).biops, self.budget, exponent))
@@ -141,15 +150,16 @@ class Strategy(strategy.Strategy):
         return found
 
     def expected(self, probabilities: dict) -> expected_costs.Expected:
-        """The expected costs of a genotype of the space that counts."""
+        """The expected costs of a genotype of the space in `counted`."""
         counted, input_shape, classes = self.counted
         return expected_costs.expected(counted, probabilities, input_shape, classes)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """What is logged of an epoch.
+        """The figures that are logged after an epoch, by name.
 
-        Mean entropies and the expected cost; for each stage depth and width of the most probable genotype and their
-        probabilities; for each cell how many edges have which operation in it. Names with a slash are for files.
+        They are the mean entropies and the expected costs; the depth and width of each stage in the most probable
+        genotype, with their probabilities; and the number of edges of each cell that have each operation in it. A name
+        with a slash is written to files only.
         """
         kinds = collections.defaultdict(list)
         for name, values in probabilities.items():
@@ -175,24 +185,24 @@ class Strategy(strategy.Strategy):
         return figures
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """The most probable genotype. See `candidates` for what the paper derives."""
+        """The most probable genotype. The paper draws genotypes instead, see `candidates`."""
         indices = connected(space, most_probable(probabilities), probabilities)
         return decide(self.counted[0] if self.counted else space, indices)
 
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
-        """The genotypes of which the one with the lowest validation loss is to be kept.
+        """Draws the genotypes of which the search keeps the one with the lowest validation loss.
 
         # Arguments
             space: The space that was searched.
-            probabilities: For each choice by name, those of its candidates.
-            seed: The same seed draws the same genotypes.
+            probabilities: The probabilities of the candidates of each choice, by the name of the choice.
+            seed: The seed of the random generator.
 
         # Returns
             A list of `strategy.Candidate`.
 
         # References
-            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. "none" may win an edge, but not all edges of
-              a node, see `connected`.
+            - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an
+              edge, but not on all edges of a node, see `connected`.
         """
         if not self.samples:
             return [self._candidate(space, connected(space, most_probable(probabilities), probabilities))]
@@ -200,16 +210,16 @@ class Strategy(strategy.Strategy):
         return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 
     def _draw(self, space, probabilities, generator):
-        """Draws a genotype; of one that differs too much from the accepted costs, choices are drawn anew until it fits.
+        """Draws a genotype. While its costs are not accepted, some of its choices are drawn again.
 
-        They are drawn more evenly, as the most probable ones may not fit at all. Then some are drawn once more, from
-        their own probabilities, where that leads to a more probable genotype that still fits.
+        These choices are drawn from more even probabilities, since the most probable choices may never fit. Afterwards,
+        `_likelier` looks for more probable genotypes that still fit.
         """
         flat = {name: np.full_like(values, 1 / values.shape[-1]) for name, values in probabilities.items()}
         even = {name: (values + flat[name]) / 2 for name, values in probabilities.items()}
         nearest = None
         for start in range(STARTS):
-            # Near the most probable genotypes there may be none that fits.
+            # There may be no fitting genotype near the most probable ones.
             late = start >= STARTS / 2
             indices = connected(space, draw(flat if late else probabilities, generator), probabilities)
             best = self._candidate(space, indices)
@@ -234,7 +244,7 @@ class Strategy(strategy.Strategy):
         return best
 
     def _excess(self, figures):
-        """By how much costs differ from what is accepted."""
+        """The sum of the relative differences from the accepted costs beyond the tolerance; 0 for accepted costs."""
         wanted = self.accepted.items()
         excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
         if self.limit:
@@ -255,7 +265,7 @@ class Strategy(strategy.Strategy):
         return strategy.Candidate(genotype, one_hot(space, indices), figures)
 
 
-# How often a genotype of accepted costs is looked for, and how many changes are tried each time.
+# Number of attempts to find a genotype of accepted costs, and number of changes that each attempt tries.
 STARTS, CHANGES = 10, 400
 
 

@@ -1,9 +1,10 @@
 r"""BATS: binary architecture search, with grouped binary operations.
 
-A differentiable search in the manner of DARTS whose operations are grouped convolutions that need no 1x1 convolution
-beside them. A temperature below 1 keeps the distribution over operations sharp, so that operations without weights do
-not win by near-ties. Activations are binary and kernels float while it searches; the derived network is trained in two
-stages, first with binary activations, then with binary kernels, too. Without any quantizer it searches real networks.
+BATS is a differentiable search like DARTS. Its operations are grouped convolutions that need no additional 1x1
+convolution. A temperature below 1 keeps the distribution over operations sharp, so that operations without weights do
+not win by near-ties. During the search, activations are binary and kernels are floats. The derived network is trained
+in two stages: first with binary activations, then with binary kernels, too. With `--nobinarize`, the networks have no
+quantizers, and BATS searches real-valued networks.
 
 ```
 larq_nas search --method=bats --dataset=cifar10
@@ -11,7 +12,7 @@ larq_nas train --genotype=bats --dataset=cifar10    # reported by the authors: 9
 larq_nas search --method=bats --nobinarize --dataset=cifar10
 ```
 
-What the paper and its supplement leave open is taken from the library of its first author.
+Details that the paper and its supplement do not give are taken from the library of the first author.
 
 # References
     - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711), Bulat, Martinez, Tzimiropoulos, ECCV 2020
@@ -26,7 +27,7 @@ from larq_nas.methods.bats.search_space import GROUPS, INPUTS, KEPT_EDGES, NODES
 __all__ = ["BatsConfig", "GROUPS", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "groups_of", "scale", "space"]
 
 
-# These names need TensorFlow, and load it.
+# The modules of these names import TensorFlow, so they are imported only when a name is used.
 _MODULES = {
     "Strategy": "strategy",
     "derive": "strategy",

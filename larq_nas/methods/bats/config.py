@@ -11,7 +11,7 @@ from larq_nas.space.architecture import Architecture
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
-    """A search by BATS. The defaults are those of the search on CIFAR-10, as far as it is known."""
+    """The configuration of a search by BATS. The defaults follow the search on CIFAR-10, as far as it is known."""
 
     heading: typing.ClassVar[str] = "bats"
     network_options: typing.ClassVar[tuple[str, ...]] = (
@@ -25,11 +25,9 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
     final_learning_rate: float = changed_default(ChainedCellSearchConfig, "final_learning_rate", 0.0)
     weight_decay: float = changed_default(ChainedCellSearchConfig, "weight_decay", 0.0)
     clip_norm: float = changed_default(ChainedCellSearchConfig, "clip_norm", 5.0)
-    softmax_temperature: float = option(0.2, "temperature of the weights of operations", least=1e-3)
-    binarize: bool = option(True, "search a binary network; if not, one without any quantizer", profiled=True)
-    binarize_preprocess: bool = option(
-        True, "whether 1x1 convolutions at the entrances of cells are binary, too", profiled=True
-    )
+    softmax_temperature: float = option(0.2, "temperature of the softmax over the operations of an edge", least=1e-3)
+    binarize: bool = option(True, "search a binary network; otherwise, a network without quantizers", profiled=True)
+    binarize_preprocess: bool = option(True, "binarize the 1x1 convolutions at the inputs of cells, too", profiled=True)
 
     def space(self) -> Architecture:
         forms = {"binarize": self.binarize, "binarize_preprocess": self.binarize_preprocess}

@@ -15,19 +15,24 @@ GROUPS = 12
 def space(
     layers=8, filters=36, groups=None, channels_per_group=None, binarize=True, binarize_preprocess=True
 ) -> Architecture:
-    """The search space: a normal and a reduction cell, 8 operations on each of 14 edges, 2 edges kept per node.
+    """The search space: a normal and a reduction cell with 8 operations on each of 14 edges.
+
+    A genotype keeps 2 edges of each node, with one operation on each.
 
     # Arguments
         layers: Number of cells, at least 3.
-        filters: Channels of a node in the first stage, a multiple of 4; they double at each of the two reductions.
+        filters: Channels of a node in the first stage, a multiple of 4. They double at each of the two reductions.
         groups, channels_per_group: See `groups_of`.
-        binarize: Whether the network is binary; if not, it has no quantizer anywhere.
-        binarize_preprocess: Whether the 1x1 convolutions at the entrances of cells are binary, too. BARS says of BATS
-            that they are not; the library of the first author binarizes them, and the published number of operations
-            fits that.
+        binarize: Whether the network is binary. Otherwise, it has no quantizers.
+        binarize_preprocess: Whether the 1x1 convolutions at the inputs of cells are binary, too. According to the paper
+            of BARS, those of BATS are not. The library of the first author of BATS binarizes them, and the published
+            number of operations agrees with that.
 
     # Returns
-        The space; its `size` counts genotypes.
+        The space. Its `size` is the number of its genotypes.
+
+    # Raises
+        ValueError: If `layers`, `filters`, `groups` or `channels_per_group` is not accepted.
     """
     nodes = tuple(
         Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
@@ -39,17 +44,20 @@ def space(
 
 
 def scale(architecture: Architecture, filters=None, layers=None, groups=None, channels_per_group=None) -> Architecture:
-    """The same cells in a network of another size.
+    """Changes the size of a network and keeps its cells.
 
     # Arguments
         architecture: A space or a genotype of `bats`.
-        filters: Channels of a node in the first stage; as they are if `None`.
-        layers: Number of cells, at least 3; as they are if `None`. Cells number `layers // 3` and
-            `2 * layers // 3` are the reductions.
-        groups, channels_per_group: See `groups_of`; if neither is given, the numbers of groups stay.
+        filters: Channels of a node in the first stage. By default, they do not change.
+        layers: Number of cells, at least 3. By default, it does not change. The cells with the indices `layers // 3`
+            and `2 * layers // 3` are the reductions.
+        groups, channels_per_group: See `groups_of`. If neither is given, the numbers of groups do not change.
 
     # Returns
         An architecture of the given size.
+
+    # Raises
+        ValueError: If the architecture cannot be scaled to this size.
     """
     if not architecture.kind.grouped:
         raise ValueError(f"only networks of bats can be scaled, not one of {architecture.template}")
@@ -72,19 +80,19 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
 
 
 def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
-    """In how many groups convolutions of a number of channels work.
+    """The number of groups of a convolution.
 
     # Arguments
-        width: Number of channels.
-        groups: Number of groups, or `"lce"` for the most that Larq Compute Engine computes natively: groups of
-            multiples of 32 channels; one group if there are none.
-        channels_per_group: Channels of a group, in place of `groups`.
+        width: Number of channels of the convolution.
+        groups: Number of groups, or `"lce"` for the most groups that Larq Compute Engine computes natively. There, the
+            channels of each group are a multiple of 32. If they cannot be, there is one group.
+        channels_per_group: Channels of each group. If it is given, `groups` is ignored.
 
     # Returns
         The number of groups.
 
     # Raises
-        ValueError: If the channels cannot be divided so.
+        ValueError: If the channels cannot be divided into such groups.
     """
     if channels_per_group is not None:
         if width % channels_per_group:

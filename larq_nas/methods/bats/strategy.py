@@ -11,14 +11,17 @@ from larq_nas.supernet import strategy
 
 
 def derive(space: Architecture, probabilities: dict) -> Architecture:
-    """The genotype: per edge the most probable operation but "none", per node the two edges that have the highest.
+    """Derives the genotype.
+
+    Each edge gets its most probable operation except "none". Each node keeps the two edges with the most probable
+    operations.
 
     # Arguments
-        space: The space.
-        probabilities: For each cell, probabilities of shape `(edges, operations)`.
+        space: The space that was searched.
+        probabilities: By the name of each cell, an array of shape `(edges, operations)`.
 
     # Returns
-        A decided architecture.
+        A genotype.
 
     # References
         - [DARTS](https://arxiv.org/abs/1806.09055), section 2.4
@@ -41,14 +44,16 @@ def derive(space: Architecture, probabilities: dict) -> Architecture:
 
 @dataclasses.dataclass(frozen=True)
 class Strategy(strategy.Strategy):
-    r"""How BATS searches.
+    r"""The strategy of BATS.
 
     # Arguments
-        temperature: \\(T\\) of the softmax over the operations of an edge; 1 is DARTS. It is named by the paper and its
-            value by nobody: 0.2 is that of an independent implementation.
-        limit: How long the network may take, a `latency.Limit`; `None` for any time.
-        warmup_epochs: Epochs at the beginning in which only weights are trained.
-        normalize: Whether the classifier reads normalized features, see `networks.build`. The papers normalize none.
+        temperature: The temperature \\(T\\) of the softmax over the operations of an edge. With 1, the search is that
+            of DARTS. The paper mentions the temperature without giving a value. The default is the value of an
+            independent implementation.
+        limit: A `latency.Limit` on the latency of the genotype; `None` for no limit.
+        warmup_epochs: Epochs at the beginning in which only the weights are trained.
+        normalize: Whether the input of the classifier is normalized, see `networks.build`. The papers do not normalize
+            it.
     """
 
     temperature: float = 0.2
@@ -57,31 +62,31 @@ class Strategy(strategy.Strategy):
     normalize: bool = False
 
     def choice_weights(self, logits: dict, epoch, random=None) -> dict:
-        """What the candidates are weighted with in a training step."""
+        """The weights of the candidates in a training step, by the name of the choice."""
         return {name: tf.nn.softmax(values / self.temperature) for name, values in logits.items()}
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the architecture, given that of the validation batch: without a limit, the same."""
+        """The loss of the architecture: the loss of the validation batch, with a penalty if there is a limit."""
         return self.limit.penalty(loss, self.choice_weights(logits, epoch)) if self.limit else loss
 
     def _sharpened(self, probabilities):
-        """The softmax at the temperature, given that at 1."""
+        """Converts the softmax at temperature 1 to the softmax at `temperature`."""
         values = {name: np.array(rows, np.float64) for name, rows in probabilities.items()}
-        # The largest is 1, so that not all of them vanish.
+        # The largest value is scaled to 1, so that the power of it does not underflow.
         sharp = {
             name: (rows / rows.max(axis=-1, keepdims=True)) ** (1 / self.temperature) for name, rows in values.items()
         }
         return {name: rows / rows.sum(axis=-1, keepdims=True) for name, rows in sharp.items()}
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """What is logged of an epoch: the mean entropy of the edges, in nats."""
+        """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         sharp = self._sharpened(probabilities)
         rows = np.concatenate(list(sharp.values()))
         expected = {"expected_ms": float(self.limit.expected(sharp))} if self.limit else {}
         return {"entropy": float(np.mean(np.sum(-rows * np.log(np.maximum(rows, 1e-30)), axis=-1))), **expected}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """See `derive`; with a limit, the most probable genotype that keeps it."""
+        """The genotype, as by the function `derive`. With a limit, the most probable genotype that keeps the limit."""
         if self.limit:
             return self.limit.derive(lambda values: derive(self.limit.space, values), self._sharpened(probabilities))
         return derive(space, self._sharpened(probabilities))

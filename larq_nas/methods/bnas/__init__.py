@@ -1,8 +1,8 @@
 """BNAS: learning architectures for binary networks.
 
-A cell-based differentiable search whose three ideas are the *Zeroise* operation, which competes with the others to
-the end, shortcuts between cells, and a *diversity regulariser*, which keeps binary convolutions from being passed
-over early.
+BNAS is a differentiable search for cells with three ideas: the operation *Zeroise*, which competes with the other
+operations to the end; shortcuts between cells; and a *diversity regulariser*, which keeps the search from discarding
+binary convolutions too early.
 
 ```
 larq_nas search --method=bnas --dataset=cifar10     # the published search: 8 cells, 16 filters, 50 epochs
@@ -21,7 +21,7 @@ from larq_nas.methods.bnas.search_space import INPUTS, KEPT_EDGES, NODES, OPERAT
 __all__ = ["BnasConfig", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "scale", "space"]
 
 
-# These names need TensorFlow, and load it.
+# The modules of these names import TensorFlow, so they are imported only when a name is used.
 _MODULES = {
     "Strategy": "strategy",
     "architecture_loss": "strategy",

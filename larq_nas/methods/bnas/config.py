@@ -11,15 +11,17 @@ from larq_nas.space.architecture import Architecture
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BnasConfig(ChainedCellSearchConfig):
-    """A search by BNAS. The defaults are those of the published search on CIFAR-10."""
+    """The configuration of a search by BNAS. The defaults are those of the published search on CIFAR-10."""
 
     heading: typing.ClassVar[str] = "bnas"
     network_options: typing.ClassVar[tuple[str, ...]] = ("filters", "layers")
 
     diversity: float = option(1.0, "strength of the diversity regulariser", least=0)
-    diversity_decay: float = option(7.7, "epochs in which it falls to 1/e", least=1e-6, in_epochs=True)
+    diversity_decay: float = option(
+        7.7, "epochs in which the strength of the diversity regulariser falls to 1/e", least=1e-6, in_epochs=True
+    )
     reduce_index_bug: bool = option(
-        False, "count only the last edge of the reduction cell in the regulariser, as the authors' code does"
+        False, "count only the last edge of the reduction cell in the diversity regulariser, as the authors' code does"
     )
 
     def space(self) -> Architecture:

@@ -8,14 +8,16 @@ NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 
 def space(layers=8, filters=16) -> Architecture:
-    """The search space: a normal and a reduction cell, 7 operations on each of 14 edges, 2 edges kept per node.
+    """The search space: a normal and a reduction cell with 7 operations on each of 14 edges.
+
+    A genotype keeps 2 edges of each node, with one operation on each.
 
     # Arguments
         layers: Number of cells, at least 3.
-        filters: Channels of a node in the first stage; they double at each of the two reductions.
+        filters: Channels of a node in the first stage. They double at each of the two reductions.
 
     # Returns
-        The space; its `size` counts genotypes.
+        The space. Its `size` is the number of its genotypes.
 
     # References
         - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template)
@@ -27,16 +29,19 @@ def space(layers=8, filters=16) -> Architecture:
 
 
 def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
-    """The same cells in a network of another size.
+    """Changes the size of a network and keeps its cells.
 
     # Arguments
         architecture: A space or a genotype of `bnas`.
-        filters: Channels of a node in the first stage; as they are if `None`.
-        layers: Number of cells, at least 3; as they are if `None`. Cells number `layers // 3` and
-            `2 * layers // 3` are the reductions.
+        filters: Channels of a node in the first stage. By default, they do not change.
+        layers: Number of cells, at least 3. By default, it does not change. The cells with the indices `layers // 3`
+            and `2 * layers // 3` are the reductions.
 
     # Returns
         An architecture of the given size.
+
+    # Raises
+        ValueError: If the architecture is not one of `bnas`.
     """
     if filters is None and layers is None:
         return architecture

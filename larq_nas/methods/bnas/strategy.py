@@ -11,12 +11,12 @@ from larq_nas.supernet import strategy
 
 
 def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
-    """Mean entropy of all edges of all cells, in nats.
+    """The mean entropy of all edges of all cells, in nats.
 
     # Arguments
-        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
-        reduce_index_bug: Count the last edge of the reduction cell in place of each of its edges, as the
-            authors' code does.
+        probabilities: By the name of each cell, choice weights of shape `(edges, operations)`.
+        reduce_index_bug: Whether the entropy of the last edge of the reduction cell replaces that of all its edges, as
+            in the authors' code.
 
     # Returns
         A scalar, at most ln 7.
@@ -31,14 +31,14 @@ def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
 
 
 def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_index_bug=False) -> tf.Tensor:
-    r"""The diversity regulariser \\(-\lambda H \exp(-t/\tau)\\), added to the loss of the architecture.
+    r"""The diversity regulariser \\(-\lambda H \exp(-t/\tau)\\), which is added to the loss of the architecture.
 
     # Arguments
-        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
-        epoch: Epochs that have passed, \\(t\\).
-        strength: \\(\lambda\\).
-        decay: \\(\tau\\), in epochs.
-        reduce_index_bug: See `entropy`.
+        probabilities: By the name of each cell, choice weights of shape `(edges, operations)`.
+        epoch: The number of epochs that have passed, \\(t\\).
+        strength: The strength \\(\lambda\\).
+        decay: The time \\(\tau\\), in epochs.
+        reduce_index_bug: See `entropy`, which computes \\(H\\).
 
     # Returns
         A scalar.
@@ -51,20 +51,21 @@ def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduc
 
 
 def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
-    """The genotype: per node the two edges with the most probable operation, on each edge that operation.
+    """Derives the genotype: each node keeps the two edges with the most probable operations.
 
-    Zeroise competes like any other operation, but a node does not keep it on both edges: the most probable other
-    operation then takes the place of one. The authors' code divides the first edge's row by gamma, which
-    changes nothing; the published cells fit the paper's intent, the column of Zeroise, which is what stands here.
+    Zeroise competes like any other operation, but a node does not keep it on both edges. In that case, the most
+    probable other operation replaces one of the two. The authors' code divides the probabilities of the first edge by
+    gamma, which changes nothing. The paper means the probability of Zeroise on each edge, and the published cells agree
+    with that. So does this function.
 
     # Arguments
         space: The space that was searched.
-        probabilities: For each cell, choice weights of shape `(edges, candidates)`.
-        gamma: How much more probable than the best other operation Zeroise must be to be kept. The authors use 1
+        probabilities: By the name of each cell, choice weights of shape `(edges, operations)`.
+        gamma: Zeroise is kept only if it is this many times as probable as the best other operation. The authors use 1
             for CIFAR-10 and 3 for ImageNet.
 
     # Returns
-        A decided architecture.
+        A genotype.
 
     # References
         - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (transferability of Zeroise)
@@ -85,7 +86,7 @@ def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
 
 def _kept(options, keep):
     """The edges that a node keeps, given the probability of each operation of each edge."""
-    options = sorted(options, key=lambda option: -option[0])  # Stable: the first wins a tie.
+    options = sorted(options, key=lambda option: -option[0])  # The sort is stable: in a tie, the first one wins.
     best = {}
     for _, edge in options:
         best.setdefault(edge.source, edge)
@@ -98,17 +99,17 @@ def _kept(options, keep):
 
 @dataclasses.dataclass(frozen=True)
 class Strategy(strategy.Strategy):
-    """How BNAS searches.
+    """The strategy of BNAS.
 
     # Arguments
         strength: Strength of the diversity regulariser.
-        decay: Epochs in which it falls to 1/e.
+        decay: Epochs in which the strength of the diversity regulariser falls to 1/e.
         reduce_index_bug: See `entropy`.
-        limit: How long the network may take, a `latency.Limit`; `None` for any time.
-        warmup_epochs: Epochs at the beginning in which only weights are trained.
-        normalize: Whether candidates enter the sum of an edge at one scale, and the classifier reads normalized
-            features, see `networks.build`. As published, they do not: on small data, pools then win before
-            convolutions are trained. The same holds for the warm-up.
+        limit: A `latency.Limit` on the latency of the genotype; `None` for no limit.
+        warmup_epochs: Epochs at the beginning in which only the weights are trained. The published search has none.
+        normalize: Whether the outputs of convolutions are normalized, as those of pools are, and the input of the
+            classifier, too, see `networks.build`. The published search does not normalize them. On small data sets,
+            without normalization, pools win before the convolutions are trained.
     """
 
     strength: float = 1.0
@@ -118,23 +119,23 @@ class Strategy(strategy.Strategy):
     warmup_epochs: int = 0
     normalize: bool = False
 
-    # What a search writes: file name suffix -> options of `derive`.
+    # The genotypes that a search writes after each epoch: suffix of the file name -> arguments of `derive`.
     variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the architecture, given that of the validation batch."""
+        """The loss of the architecture: the loss of the validation batch, with the regulariser and the penalty."""
         probabilities = self.choice_weights(logits, epoch)
         loss = self.limit.penalty(loss, probabilities) if self.limit else loss
         passed = epoch - self.warmup_epochs
         return loss + architecture_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """What is logged of an epoch."""
+        """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         expected = {"expected_ms": float(self.limit.expected(probabilities))} if self.limit else {}
         return {"entropy": float(entropy(probabilities)), **expected}
 
     def derive(self, space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
-        """See `derive`; with a limit, the most probable genotype that keeps it."""
+        """The genotype, as by the function `derive`. With a limit, the most probable genotype that keeps the limit."""
         if self.limit:
             return self.limit.derive(lambda values: derive(self.limit.space, values, gamma), probabilities)
         return derive(space, probabilities, gamma)

@@ -1,10 +1,11 @@
-r"""DMS: the widths of a network as logistic distributions.
+r"""DMS: a search for the widths of a network, which are modelled by logistic distributions.
 
-Each width has a ratio to that of a base network, and the ratio a logistic distribution of mean \\(\mu\\), which is
-learnt, and scale \\(\sigma\\), which shrinks. Per round three candidates stand for the distribution; weights are
-trained for some epochs with candidates mixed by Gumbel-softmax, then the means for one pass over the other half of the
-data. Ratios have no upper bound: the next round's candidates lie around the new means, and the network grows or
-shrinks with them, keeping what it can of its weights.
+DMS searches the ratio of each width to the width in a base network. Each ratio has a logistic distribution. Its mean
+\\(\mu\\) is learnt, and its scale \\(\sigma\\) shrinks from round to round. In each round, three candidates represent
+the distribution. The weights are trained for some epochs, with the candidates mixed by Gumbel-softmax. Then the means
+are trained for one pass over the other half of the data. The ratios have no upper bound: the candidates of the next
+round lie around the new means. The network grows or shrinks with the candidates, and keeps as many of its weights as
+fit.
 
 ```
 larq_nas search --method=dms --backbone=vgg11 --memory_target=0.12 --dataset=cifar10
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-# These names need TensorFlow, and load it.
+# The modules of these names import TensorFlow, so they are imported only when a name is used.
 _MODULES = {
     "Strategy": "strategy",
     "cluster": "strategy",

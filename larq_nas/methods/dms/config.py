@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DmsConfig(SearchConfig):
-    """A search by DMS. The defaults are those of the published search on CIFAR-10."""
+    """The configuration of a search by DMS. The defaults are those of the published search on CIFAR-10."""
 
     heading: typing.ClassVar[str] = "dms"
     unit: typing.ClassVar[str] = "round"
@@ -29,24 +29,24 @@ class DmsConfig(SearchConfig):
     architecture_weight_decay: float = changed_default(SearchConfig, "architecture_weight_decay", 0.0)
     backbone: str | Architecture = option(
         "vgg11",
-        "whose widths are searched: vgg11, resnet18, or a genotype of bars",
+        "network whose widths are searched: vgg11, resnet18, or a genotype of bars",
         is_path=True,
         is_genotype=True,
         profiled=True,
     )
-    width: int = option(1, "factor of its widths, 4 for the networks of ImageNet", least=1)
-    rounds: int = option(50, "how often the network is rebuilt; divides --epochs", least=1)
-    ratio: float = option(1.5, "mean ratio of all widths to the network's at first", least=0.3)
+    width: int = option(1, "factor of the widths of --backbone; 4 for the networks for ImageNet", least=1)
+    rounds: int = option(50, "rounds, each with new candidate widths; --epochs must be a multiple of it", least=1)
+    ratio: float = option(1.5, "mean ratio of all widths to those of --backbone at first", least=0.3)
     scale: float = option(1.0, "scale of the distributions of the ratios at first", least=0.01)
-    final_scale: float = option(0.3, "that of the last round", least=0.01)
-    memory_target: float | None = option(None, "megabytes (2^20 bytes) above which memory costs", least=0)
+    final_scale: float = option(0.3, "scale of the distributions of the ratios in the last round", least=0.01)
+    memory_target: float | None = option(None, "megabytes (2^20 bytes) above which memory adds to the loss", least=0)
     memory_weight: float = option(0.01, "loss per megabyte above --memory_target", least=0)
     genotype_megabytes: float | None = option(
         None,
-        "size of the genotype: the ratios that were found are multiplied by what it takes",
+        "megabytes of the genotype; the ratios that the search finds are multiplied by a factor to reach this size",
         least=0,
     )
-    best_effort: bool = option(True, "keep of the weights what fits when the network is rebuilt")
+    best_effort: bool = option(True, "when the network is rebuilt, keep the weights that fit into the new one")
 
     def __post_init__(self):
         super().__post_init__()
@@ -68,7 +68,7 @@ class DmsConfig(SearchConfig):
         names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
         options = {name: getattr(self, name) for name in (*names, "genotype_megabytes")}
         if self.max_latency_ms is not None and (self.memory_target or self.genotype_megabytes):
-            logger.info("--max_latency_ms takes the place of --memory_target and --genotype_megabytes")
+            logger.info("--max_latency_ms is used instead of --memory_target and --genotype_megabytes")
             options |= {"memory_target": None, "genotype_megabytes": None}
         limit = self.limit(derive(space, np.zeros(len(space.stages))), input_shape, num_classes)
         strategy = Strategy(**options, limit=limit)
@@ -82,5 +82,5 @@ class DmsConfig(SearchConfig):
 
     def profiled_spaces(self) -> list:
         base = self.space()
-        # What lies between these ratios is fitted.
+        # The times of widths between these ratios are fitted.
         return [derive(base, np.full(len(base.stages), ratio)) for ratio in (0.25, 0.5, 1, 1.5)]

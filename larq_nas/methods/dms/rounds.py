@@ -1,7 +1,7 @@
-"""A search in rounds, as DMS searches: weights, then widths, then another network.
+"""The search of DMS in rounds. Each round trains the weights and then the widths.
 
-What a round leaves behind is one file in `backup/`, from which an interrupted search goes on; that of the round before
-is kept, too.
+The network is rebuilt if the candidates of the next round need more room, or much less. Each round writes one file to
+`backup/`, from which an interrupted search continues. The file of the round before is kept, too.
 """
 
 import gc
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
-    """Searches the widths of a network and leaves `genotype.json` in the run directory.
+    """Searches the widths of a network and writes `genotype.json` to the run directory.
 
     # Arguments
         strategy: The strategy.
         base: The base network.
-        data: The data set; its test split is not used.
+        data: The data set. Its test split is not used.
         run: The run directory.
-        config: The `SearchConfig`, of which the training of weights and means is taken.
+        config: The `SearchConfig`, which configures the training of the weights and of the means.
 
     # Returns
         The genotype.
@@ -48,10 +48,10 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         filters = candidates.begin(mean, scale)
         space = room(base, filters, state.get("room") if strategy.best_effort else None)
         if model is None or not strategy.best_effort or tuple(space) != candidates.room:
-            # So that a round starts alike whether the search was interrupted before it or not.
+            # A round must start in the same way, whether or not the search was interrupted before it.
             tf.keras.utils.set_random_seed(config.seed + number)
             model = None
-            # Graphs are circles of objects.
+            # Graphs contain reference cycles, which only the garbage collector frees.
             gc.collect()
             model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
             if number == int(state["round"]):
@@ -76,7 +76,7 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
 
 
 def _model(candidates, space, config, period, state, class_weights):
-    """A network with space for the given numbers of filters, with what it can keep of an earlier one."""
+    """A supernet with room for `space` filters, which starts from the saved `state` if there is one."""
     model = WidthSupernet(candidates, space)
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
     least = config.final_learning_rate / (config.learning_rate or 1.0)
@@ -97,15 +97,15 @@ def _model(candidates, space, config, period, state, class_weights):
 def _say_what_it_takes(model, data, config, steps, strategy):
     logger.info("compiling and timing the training step")
     expected = estimates.measure(model, _batches(0, data, config, 1, 1, 0, strategy), config.batch_size)
-    # Steps that train means take as long as those that train weights.
+    # A step that trains the means takes as long as one that trains the weights.
     logger.info(expected.line(steps, unit="round"))
 
 
 def _fit(model, turn, data, config, epochs, steps, number, strategy):
-    """Trains weights or means for some epochs; the figures of the last one."""
+    """Trains the weights (`turn` 0) or the means (`turn` 1) and returns the figures of the last epoch."""
     model.turn.assign(turn)
     if turn == 0:
-        # Iterations and momentum start again; a learning rate that follows a schedule is set by the next step.
+        # This resets the iterations and the momentum. The next step sets the learning rate from its schedule.
         for variable in model.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
     batches = _batches(turn, data, config, epochs, steps, number, strategy)
@@ -130,7 +130,7 @@ def _batches(turn, data, config, epochs, steps, number, strategy):
 
 
 def _values(model):
-    """Everything of a model that the next round or process needs, as arrays by name."""
+    """The state of a model that the next round or process needs, as arrays by name."""
     values = {f"weights/{variable.name}": variable.numpy() for variable in model.network.variables}
     values |= {f"optimizer/{i}": np.array(v) for i, v in enumerate(model.architecture_optimizer.variables)}
     return {"mean": model.logits["mean"].numpy(), "random": model.random.state.numpy(), **values}
@@ -167,6 +167,6 @@ def _load(run, base):
         return state
     for file, reason in errors.items():
         raise runs.RunError(
-            f"{file}: broken ({reason}), and no earlier round is kept that is not; start again with --overwrite"
+            f"{file}: broken ({reason}), and there is no readable earlier round; start again with --overwrite"
         )
     return None

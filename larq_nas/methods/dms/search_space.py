@@ -8,7 +8,8 @@ from larq_nas import costs
 from larq_nas.networks import chains, counting, templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
-# Filters of the networks for CIFAR-10, a quarter of those for ImageNet, in the order of `chains.WIDTHS`.
+# The filters of the networks for CIFAR-10, in the order of `chains.WIDTHS`. Networks for ImageNet have four times as
+# many.
 BASES = {
     "vgg11": (16, 32, 64, 64, 128, 128, 128, 128),
     "resnet18": (16, *(16, 16, 32, 32, 64, 64, 128, 128), 32, 64, 128),
@@ -17,18 +18,21 @@ MEGABYTE = 2**20
 
 
 def space(backbone, factor=1) -> Architecture:
-    """The base network: ratios are to its widths, and have no upper bound.
+    """The base network. The search finds ratios to its widths, which have no upper bound.
 
     # Arguments
-        backbone: `"vgg11"`, `"resnet18"`, or a genotype of BARS, of whose stages the widths are searched.
-        factor: What all widths are multiplied by; 4 for the networks of ImageNet.
+        backbone: `"vgg11"`, `"resnet18"`, or a genotype of BARS. Of the latter, the widths of the stages are searched.
+        factor: The factor by which all widths are multiplied; 4 for the networks for ImageNet.
 
     # Returns
-        A genotype, all ratios being 1.
+        A genotype whose ratios are all 1.
+
+    # Raises
+        ValueError: If the backbone is not accepted.
 
     # References
-        - DMS, sections 3.1 and A.3. It does not say whether the width that the stem and the first stage of ResNet-18
-          share is searched; here it is.
+        - DMS, sections 3.1 and A.3. The stem and the first stage of ResNet-18 share one width. The paper does not say
+          whether it is searched. Here, it is.
     """
     if isinstance(backbone, Architecture):
         decided = backbone.decided
@@ -45,12 +49,12 @@ def space(backbone, factor=1) -> Architecture:
 
 
 def base_widths(base: Architecture) -> np.ndarray:
-    """The widths of a genotype, one for each stage."""
+    """The widths of the stages of a genotype, an array of shape `(stages,)`."""
     return np.array([stage.widths[0] for stage in base.stages])
 
 
 def with_widths(base: Architecture, widths) -> Architecture:
-    """The same architecture with other candidate widths, a list for each stage."""
+    """Replaces the candidate widths of an architecture. `widths` has a list of them for each stage."""
     stages = tuple(
         dataclasses.replace(stage, widths=tuple(map(int, candidates)))
         for stage, candidates in zip(base.stages, widths, strict=True)
@@ -59,30 +63,37 @@ def with_widths(base: Architecture, widths) -> Architecture:
 
 
 def derive(base: Architecture, ratios) -> Architecture:
-    """The genotype of the mean ratios."""
+    """The genotype whose widths have the given ratios to those of the base network, rounded."""
     return with_widths(base, rounded(base, ratios)[:, np.newaxis])
 
 
 def units(base: Architecture) -> np.ndarray:
-    """What the widths are multiples of: with cells, which double their channels, a power of two for each stage."""
+    """The unit of each width, of which the width must be a multiple.
+
+    It is 1 in networks without cells. Networks of cells double their channels from stage to stage, so their units do,
+    too.
+    """
     return np.array([1 << index if base.cells else 1 for index in range(len(base.stages))])
 
 
 def rounded(base: Architecture, ratios) -> np.ndarray:
-    """Numbers of filters at given ratios, of shape `(widths, ...)`: the nearest multiples of `units`, at least one."""
+    """Converts ratios of shape `(widths, ...)` to numbers of filters: the nearest positive multiples of `units`."""
     ratios = np.asarray(ratios)
     unit, width = (np.reshape(x, (-1, *[1] * (ratios.ndim - 1))) for x in (units(base), base_widths(base)))
     return (np.maximum(np.rint(ratios * width / unit), 1) * unit).astype(int)
 
 
 def opened(base: Architecture, room) -> Architecture:
-    """The space of all widths up to some number of units.
+    """The space of all widths up to a given one.
 
-    Edges list all operations of their template, so that masks reach the kernels of cells.
+    The edges of cells list all operations of their template, so that the masks of the widths reach the kernels.
 
     # Arguments
         base: The base network.
-        room: The largest width in units, for each stage.
+        room: The largest width of each stage, in `units`.
+
+    # Returns
+        An architecture with several candidate widths for each stage.
     """
     widths = [range(unit, unit * size + 1, unit) for unit, size in zip(units(base), room, strict=True)]
     names = base.kind.operations
@@ -95,17 +106,18 @@ def opened(base: Architecture, room) -> Architecture:
 
 
 def megabytes(base: Architecture, widths, input_shape, classes: int):
-    """The size of a network, differentiable in its widths.
+    """The size of a network, which is differentiable in the widths.
 
     # Arguments
         base: A genotype of a template without cells.
-        widths: Numbers of filters by the name of the width, integers or tensors.
+        widths: The numbers of filters by the name of the width, as integers or tensors.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
 
     # Returns
-        Megabytes of 2^20 bytes: binary kernels at one bit and a float scale for each of their filters, first and last
-        layer as floats, no BatchNorm. This reproduces table 1 for VGG-11 (`docs/costs.md`).
+        The size in megabytes of 2^20 bytes. Each weight of a binary kernel counts one bit, and each filter of a binary
+        kernel also has a float scale. The first and the last layer count as floats. BatchNorm does not count. This
+        reproduces table 1 of the paper for VGG-11 (`docs/costs.md`).
     """
     total = 0.0
     for row, _ in counting.rows(base, input_shape, classes, widths):
@@ -117,29 +129,31 @@ def megabytes(base: Architecture, widths, input_shape, classes: int):
 
 
 def size(genotype: Architecture, input_shape, classes: int) -> float:
-    """Megabytes of a genotype: `megabytes`, or with cells what `costs` counts."""
+    """The size of a genotype in megabytes: by `megabytes`, or by `costs.count` if the genotype has cells."""
     if genotype.cells:
         return costs.count(genotype, input_shape, classes).bytes / MEGABYTE
     widths = {stage.cell: stage.widths[0] for stage in genotype.stages}
     return megabytes(genotype, widths, input_shape, classes)
 
 
-# Networks have room for a multiple of so many filters, so that many rounds can use the same one. What no candidate has
-# is masked; its weights still count where the following kernel is standardized, as those of rare candidates do.
+# A network has room for a multiple of this number of filters, so that many rounds can use the same network. Filters
+# that no candidate has are masked. Their weights still influence the standardization of the following kernel, as those
+# of rare candidates do.
 ROOM = 8
 
 
 def room(base: Architecture, candidates: np.ndarray, present=None) -> np.ndarray:
-    """How many filters a network should have room for, in `units`.
+    """The number of filters for which the network of the next round has room, in `units`.
 
     # Arguments
         base: The base network.
         candidates: Numbers of filters of the candidates, of shape `(widths, candidates)`.
-        present: What it has room for now.
+        present: The room of the present network, in `units`; `None` if there is no network yet.
 
     # Returns
-        The widest candidates, each rounded up to a multiple of `ROOM` filters; or what there is, if the candidates fit
-        in it and a smaller network would not save a fifth of the filters. The stages of cells have the same.
+        The room for each width: the widest candidate, rounded up to a multiple of `ROOM`. In networks of cells, all
+        stages have the same room. If the candidates fit into the present network, and a smaller network would not save
+        a fifth of the filters, it is `present`.
     """
     widest = candidates.max(axis=1) // units(base)
     needed = -(-widest // ROOM) * ROOM

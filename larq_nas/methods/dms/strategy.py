@@ -10,11 +10,11 @@ from larq_nas.costs import limits
 from larq_nas.methods.dms.search_space import base_widths, derive, size
 from larq_nas.space.architecture import Architecture
 
-# The least ratio, and the least value of it that counts as a candidate's; section B.2.1.
+# The smallest ratio, and the smallest lower edge of a bin; section B.2.1.
 LEAST_RATIO, LEAST_EDGE = 0.3, 0.25
-# Distance and half of the breadth of candidates, in scales; section 2.3.
+# The distance of candidates, and half of the breadth of their bins, in multiples of the scale; section 2.3.
 DISTANCE, HALF_BREADTH = 0.8, 0.4
-# Widest layer of what is scaled to a size.
+# The most filters of a layer of a genotype that is scaled to a size.
 MOST_FILTERS = 1 << 15
 
 
@@ -22,12 +22,12 @@ def cluster(mean: np.ndarray, scale: float):
     """The candidates of a round.
 
     # Arguments
-        mean: The mean ratio of each width.
-        scale: The scale of their distributions.
+        mean: The mean ratio of each width, of shape `(widths,)`.
+        scale: The scale of the distributions of the ratios.
 
     # Returns
-        Three ratios for each width, and the four edges of their bins. Where the least ratio binds, inner edges are
-        midway between candidates.
+        Three ratios for each width, of shape `(widths, 3)`, and the four edges of their bins, of shape `(widths, 4)`.
+        The inner edges are midway between the candidates, even where a candidate is limited to the smallest ratio.
 
     # References
         - DMS, sections 2.3 and B.2.1
@@ -39,25 +39,26 @@ def cluster(mean: np.ndarray, scale: float):
 
 
 def log_probabilities(mean, edges, scale):
-    r"""The logarithms of the candidates' probabilities, as functions of the means alone.
+    r"""The logarithms of the probabilities of the candidates, as functions of the means.
 
-    Candidates and bins must not move with the means: relative to a bin that does, a probability is constant.
+    The candidates and their bins must be constant. If the bins moved with the means, the probabilities would not
+    change.
 
     # Arguments
-        mean: A tensor of shape `(widths,)`.
-        edges: Edges of the bins, of shape `(widths, candidates + 1)`.
+        mean: The mean ratios, a tensor of shape `(widths,)`.
+        edges: The edges of the bins, of shape `(widths, candidates + 1)`.
         scale: The scale of all distributions.
 
     # Returns
         A tensor of shape `(widths, candidates)`.
 
     # References
-        - DMS, equations 4 and 5, whose printed forms have a wrong sign and a numerator of 0
+        - DMS, equations 4 and 5. As printed, they have a wrong sign and a numerator of 0.
     """
     z = (edges - mean[:, tf.newaxis]) / scale
 
     def log_mass(low, high):
-        # F(high) - F(low) = F(high) F(-low) (1 - exp(low - high)), where nothing cancels.
+        # F(high) - F(low) = F(high) F(-low) (1 - exp(low - high)). The product has no cancellation.
         return tf.math.log_sigmoid(high) + tf.math.log_sigmoid(-low) + tf.math.log1p(-tf.exp(low - high))
 
     return log_mass(z[:, :-1], z[:, 1:]) - log_mass(z[:, :1], z[:, -1:])
@@ -65,20 +66,22 @@ def log_probabilities(mean, edges, scale):
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """What a search of DMS is to find, and how its distributions change from round to round.
+    """The strategy of DMS: the distributions of the ratios from round to round, and the aims of the search.
 
     # Arguments
-        rounds: How often candidates are drawn up.
+        rounds: Number of rounds. Each of them has new candidates.
         ratio: Mean ratio of all widths at first.
-        scale: Scale of their distributions at first.
-        final_scale: That of the last round; it falls by the same factor each round.
-        memory_target: Megabytes above which memory costs; `None` for no target. The paper's are 0.12 and 1.
-        memory_weight: Loss per megabyte above the target.
-        temperature: Of the Gumbel-softmax.
-        best_effort: Whether a new network starts with what it can keep of the old one's weights.
-        genotype_megabytes: Size of the genotype; `None` for that of the ratios that were found.
-        limit: How long the genotype may take, a `latency.Limit`; it takes the place of `memory_target`. Where the
-            ratios that were found would take longer, all are multiplied by what it takes.
+        scale: Scale of the distributions of the ratios at first. It falls by the same factor after each round.
+        final_scale: Scale of the distributions in the last round.
+        memory_target: Megabytes above which memory adds to the loss; `None` for no target. The paper uses 0.12 and 1.
+        memory_weight: Loss per megabyte above `memory_target`.
+        temperature: Temperature of the Gumbel-softmax.
+        best_effort: Whether a new network starts with those weights of the old one that fit.
+        genotype_megabytes: Size of the genotype. The ratios that the search finds are multiplied by one factor to reach
+            it. With `None`, they are not changed.
+        limit: A `latency.Limit` on the latency of the genotype; `None` for no limit. It is used instead of
+            `memory_target`. If the genotype would take longer, all ratios are multiplied by a factor below 1 to keep
+            it.
 
     # References
         - DMS, sections 2.4 and B.2.1
@@ -102,11 +105,20 @@ class Strategy:
             raise ValueError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
 
     def scale_at(self, number: int) -> float:
-        """The scale in a round, counted from 0."""
+        """The scale of the distributions in a round. Rounds are counted from 0."""
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
 
     def check(self, base: Architecture, input_shape, classes: int):
-        """Raises `ValueError` if no network of the base can have `genotype_megabytes` or keep the limit."""
+        """Checks that networks of the base network can have `genotype_megabytes` and keep the limit.
+
+        # Arguments
+            base: The base network.
+            input_shape: Height, width and channels of the images.
+            classes: Number of classes.
+
+        # Raises
+            ValueError: If no network can.
+        """
         narrowest = derive(base, np.zeros(len(base.stages)))
         if self.limit and self.limit.ms(narrowest) > self.limit.most:
             raise ValueError(
@@ -124,11 +136,11 @@ class Strategy:
             raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
 
     def _most(self, base, ratios):
-        """By what ratios can be multiplied at most."""
+        """The largest factor by which the ratios can be multiplied."""
         return MOST_FILTERS / np.max(base_widths(base) * ratios)
 
     def derive(self, base: Architecture, ratios, input_shape, classes: int) -> Architecture:
-        """The genotype of the mean ratios, or of a multiple of them that has `genotype_megabytes`."""
+        """The genotype of the mean ratios, or of a multiple that has `genotype_megabytes` or keeps the limit."""
         most = self._most(base, ratios)
         if self.limit:
             factor = _boundary(lambda x: self.limit.ms(derive(base, ratios * x)) - self.limit.most, most)[0]
@@ -143,9 +155,9 @@ class Strategy:
 
 
 def _boundary(excess, most):
-    """Two factors close to each other, the lower of which has no excess and the higher has."""
+    """Two factors close to each other. The smaller one has no excess, the larger one has."""
     if excess(most) <= 0:
         return most, most
-    # Factors differ by orders of magnitude.
+    # Factors differ by orders of magnitude, so the bisection runs over their logarithms.
     low, high = np.log(most * 1e-6), np.log(most)
     return tuple(np.exp(x) for x in limits.crossing(lambda x: excess(np.exp(x)) > 0, low, high))

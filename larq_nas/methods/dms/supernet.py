@@ -1,4 +1,4 @@
-"""The supernet of DMS, whose steps train weights or mean ratios."""
+"""The supernet of DMS. Its training steps train either the weights or the mean ratios."""
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,9 @@ from larq_nas.supernet.sampling import gumbel_softmax
 
 
 class Candidates(tf.Module, strategy.Strategy):
-    """The strategy of a `WidthSupernet`: the candidates of a round, in variables, so that the next round traces no
-    step again.
+    """The strategy of a `WidthSupernet`, which holds the candidates of a round.
+
+    The candidates are variables, so that the training step is not traced again in the next round.
 
     # Arguments
         strategy: The `Strategy`.
@@ -38,7 +39,7 @@ class Candidates(tf.Module, strategy.Strategy):
         self.scale = tf.Variable(1.0, trainable=False)
 
     def begin(self, mean: np.ndarray, scale: float):
-        """Draws up the candidates and returns their numbers of filters."""
+        """Sets the candidates of a round and returns their numbers of filters, of shape `(widths, 3)`."""
         ratios, edges = cluster(mean, scale)
         filters = rounded(self.base, ratios)
         self.edges.assign(edges)
@@ -47,16 +48,16 @@ class Candidates(tf.Module, strategy.Strategy):
         return filters
 
     def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
-        """Weights of the candidates of each width."""
+        """The weights of the candidates in a training step, by the name of the choice."""
         logits = log_probabilities(logits["mean"], self.edges, self.scale)
         return self._named(gumbel_softmax(logits, self.strategy.temperature, random))
 
     def evaluation_weights(self, logits: dict, epoch) -> dict:
-        """The same without noise."""
+        """The weights of the candidates in an evaluation: as in a training step, but without noise."""
         return self._named(tf.exp(log_probabilities(logits["mean"], self.edges, self.scale)))
 
     def _named(self, weights):
-        """Weights of all numbers of filters up to the largest that there is room for, most of them 0."""
+        """The weights of all numbers of filters up to the room of the network. They are 0 except for the candidates."""
         named = dict(self.decided)
         places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
         for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
@@ -64,13 +65,13 @@ class Candidates(tf.Module, strategy.Strategy):
         return named
 
     def memory(self, mean):
-        """Megabytes at the mean ratios; with cells, what is expected of the candidates, as `costs` counts bytes."""
+        """The megabytes of the network at the mean ratios. With cells, their expectation over the candidates."""
         if self.base.cells:
             return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
         return megabytes(self.base, self._widths(mean), self.input_shape, self.classes)
 
     def _expectation(self, mean):
-        """The space of the candidates, and their probabilities."""
+        """The arguments of `expected_costs.expected`: the space of all widths and the probabilities of its choices."""
         weights = self.evaluation_weights({"mean": mean}, None)
         space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
         for cell in space.cells:
@@ -82,7 +83,7 @@ class Candidates(tf.Module, strategy.Strategy):
         return {stage.cell: width for stage, width in zip(self.base.stages, widths, strict=True)}
 
     def ms(self, mean):
-        """Milliseconds at the mean ratios; with cells, what is expected of the candidates."""
+        """The milliseconds of the network at the mean ratios. With cells, their expectation over the candidates."""
         table = self.strategy.limit.table
         if self.base.cells:
             return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
@@ -91,7 +92,7 @@ class Candidates(tf.Module, strategy.Strategy):
         return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the means, given that of the validation batch.
+        """The loss of the means: the loss of the validation batch, with the penalty of the limit or of the memory.
 
         # References
             - DMS, equation 7
@@ -104,23 +105,23 @@ class Candidates(tf.Module, strategy.Strategy):
         return Penalty(self.memory, target, weight=self.strategy.memory_weight)(loss, mean)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """The scale, the megabytes and the mean ratios; `probabilities` holds the latter."""
+        """The figures that are logged after a round: the scale, the megabytes and the mean ratios (`probabilities`)."""
         mean = probabilities["mean"]
         names = [f"stage{i}" if self.base.cells else stage.cell for i, stage in enumerate(self.base.stages)]
         ratios = {f"ratio/{name}": float(ratio) for name, ratio in zip(names, mean, strict=True)}
         return {"scale": float(self.scale), "megabytes": float(self.memory(tf.constant(mean))), **ratios}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """The genotype of the mean ratios, which `probabilities` holds."""
+        """The genotype of the mean ratios, which are in `probabilities`."""
         return self.strategy.derive(self.base, probabilities["mean"], self.input_shape, self.classes)
 
 
 class WidthSupernet(supernet.Supernet):
-    """A network with room for many widths, whose steps train weights or, if `turn` is 1, the mean ratios.
+    """A network with room for many widths. Its steps train the weights if `turn` is 0, and the mean ratios if it is 1.
 
     # Arguments
         candidates: The `Candidates`.
-        room: Filters that there is room for, one number for each width.
+        room: The largest width of each stage, in `units`.
     """
 
     def __init__(self, candidates: Candidates, room):
@@ -134,7 +135,7 @@ class WidthSupernet(supernet.Supernet):
         return {"mean": self.add_weight("mean", (len(self.space.stages),), initializer=ratio)}
 
     def probabilities(self):
-        """The mean ratios, by the name `mean`."""
+        """A dictionary with the mean ratios under the name `mean`."""
         return {"mean": tf.convert_to_tensor(self.logits["mean"])}
 
     def train_step(self, data):
@@ -155,16 +156,16 @@ class WidthSupernet(supernet.Supernet):
 
 
 def best_effort(network: tf.keras.Model, values: dict, groups=None):
-    """Copies what fits into a network: of each tensor the first entries along every axis.
+    """Copies the weights of an old network that fit into a new one: the first entries of each tensor along every axis.
 
     # Arguments
         network: The new network.
-        values: Arrays of the old one's variables by name.
-        groups: If channels come in groups, as with cells: how many there are in a group of the old network, and of the
-            new one. Then the first of each group are copied.
+        values: The variables of the old network, as arrays by name.
+        groups: If the channels are concatenated groups, as in networks of cells, the channels of a group in the old and
+            in the new network. Then, the first channels of each group are copied.
 
     # References
-        - DMS, equations 9 and 10, the first of which keeps as many entries as the new tensor has
+        - DMS, equations 9 and 10. The first of them keeps as many entries as the new tensor has.
     """
     for variable in network.variables:
         if variable.name in values:
@@ -176,7 +177,7 @@ def best_effort(network: tf.keras.Model, values: dict, groups=None):
 
 
 def _common(old, new, groups):
-    """The indices along an axis of what is copied, in the old tensor and in the new one."""
+    """The indices of the copied entries along an axis, in the old tensor and in the new one."""
     sizes = groups or (old, new)
     if old == new or old % sizes[0] or new % sizes[1] or old // sizes[0] != new // sizes[1]:
         sizes = old, new
