@@ -1,1 +1,1 @@
-"""From a trained Keras network to files for other runtimes."""
+"""Converts trained Keras networks to files for other runtimes."""

@@ -1,4 +1,4 @@
-"""What can be converted: a functional or sequential model of this Keras with one image of a fixed size as its input."""
+"""Checks that a model can be converted: a functional or sequential model of Keras 2 with one image of fixed size."""
 
 import pathlib
 
@@ -14,13 +14,16 @@ _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 
 
 def accepted(model) -> tf.keras.Model:
-    """The model in the form that is converted: its input is one tensor, and it computes in 32 bits.
+    """Checks a model and brings it into the form that is converted.
 
     # Arguments
-        model: What is to be converted.
+        model: The object that the user wants to convert.
+
+    # Returns
+        A Keras model with a single input tensor that computes in 32 bits.
 
     # Raises
-        ConversionError: If it is none that can be converted.
+        ConversionError: If the object is not a model that can be converted.
     """
     _check_kind(model)
     _check_ends(model)
@@ -54,8 +57,8 @@ def _check_kind(model):
         raise ConversionError(f"{type(model).__name__} is no model; {_ACCEPTED}")
     if not copies.is_graph(model):
         raise ConversionError(
-            f"{type(model).__name__} {model.name} has no graph of layers, as subclassed models and sequential ones of "
-            f"unknown input shape; {_ACCEPTED} that begins with tf.keras.Input"
+            f"{type(model).__name__} {model.name} has no graph of layers: it is subclassed, or sequential without an "
+            f"input shape; {_ACCEPTED} that begins with tf.keras.Input"
         )
 
 
@@ -66,7 +69,7 @@ def _check_ends(model):
     if not model.inputs[0].dtype.is_floating:
         raise ConversionError(f"the model's input is {model.inputs[0].dtype.name}; accepted are floats")
     if any(tensor.shape.rank < 2 for tensor in model.outputs):
-        raise ConversionError("an output of the model has no axis beside that of the images")
+        raise ConversionError("an output of the model has no axis except the batch axis; accepted are two or more axes")
     if len({id(tensor) for tensor in model.outputs}) < len(model.outputs):
         raise ConversionError("two outputs of the model are the same tensor; leave one out")
     known = {}

@@ -1,4 +1,4 @@
-"""The audit of a file: what became of each layer of a network whose inputs and kernel are both binary."""
+"""Audits a converted file: finds out how the file computes each layer whose inputs and kernel are both binary."""
 
 import collections
 import dataclasses
@@ -21,16 +21,17 @@ PACKED, FLOAT, UNUSED = "packed", "float", "unused"
 
 @dataclasses.dataclass(frozen=True)
 class BinaryLayer:
-    """What became of a layer whose inputs and kernel are binary.
+    """How the file computes a layer whose inputs and kernel are both binary.
 
     # Arguments
         name: Name of the Keras layer.
-        kernel_shape: Height, width, input channels, filters of a `Conv2D`, and whatever other layers have.
-        status: `"packed"`: an `LceBconv2d`; `"float"`: an operator with weights of 8 or 32 bits; `"unused"`: absent,
-            since nothing but "none" operations reads it, or it reads nothing else.
-        reason: Why it is not packed.
-        groups: Its groups, if each is a convolution of its own in the file.
-        dense: Whether it is a dense layer, which is never packed.
+        kernel_shape: Shape of the kernel; height, width, input channels and filters for a `Conv2D`.
+        status: `"packed"` if the file computes the layer as an `LceBconv2d`, `"float"` if it uses an operator with
+            weights of 8 or 32 bits, `"unused"` if the file does not hold the kernel because the layer reads, or is
+            read by, "none" operations only.
+        reason: Why the layer is not packed.
+        groups: Number of groups of the layer if the file has a convolution for each group, else 1.
+        dense: Whether the layer is a dense layer. Dense layers are never packed.
     """
 
     name: str
@@ -42,7 +43,7 @@ class BinaryLayer:
 
     @property
     def padding_bytes(self) -> int:
-        """How many bytes of its packed kernel are padding."""
+        """Number of padding bytes in the packed kernel."""
         if self.status != PACKED:
             return 0
         *taps, channels, filters = self.kernel_shape
@@ -50,17 +51,18 @@ class BinaryLayer:
 
 
 def audit(model: tf.keras.Model, file: flatbuffer.File) -> list:
-    """Looks up each binary layer of a model, by its very bits, in a file.
+    """Searches the file for the kernel bits of each binary layer of a model.
 
     # Arguments
         model: A functional Keras model.
-        file: What the file holds.
+        file: The converted file, as `flatbuffer.read` returns it.
 
     # Returns
-        Pairs of a layer and its `BinaryLayer`.
+        A list of pairs of a layer and its `BinaryLayer`.
 
     # Raises
-        ConversionError: If the file computes a layer as what it is not.
+        ConversionError: If the file computes a layer wrongly: as a binary convolution although its inputs are not
+            binary, or by a binary convolution that Larq Compute Engine miscomputes.
     """
     packed, floats = file.kernels["LceBconv2d"].copy(), file.kernels["CONV_2D"].copy()
     found, others = [], []
@@ -79,7 +81,7 @@ def audit(model: tf.keras.Model, file: flatbuffer.File) -> list:
 
 
 def _with_binary_kernels(model):
-    """The layers whose kernel is binary and whose inputs are quantized, with the kernel."""
+    """Yields the layers with a binary kernel and quantized inputs, each with its quantized kernel."""
     every = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
     quantized = [(layer, bitwidths.quantized_kernel(layer)) for layer in every]
     quantized = [(layer, k) for layer, k in quantized if k is not None and bitwidths.of_weight(k) == 1]
@@ -91,7 +93,7 @@ def _with_binary_kernels(model):
 
 
 def _that_read_signs(model, candidates):
-    """The `id`s of layers without an input quantizer of their own whose inputs are all -1 or 1 nevertheless."""
+    """Returns the `id`s of the candidates (layers without an input quantizer) whose inputs are all -1 or 1."""
     wanted = set(map(id, candidates))
     tensors = {
         id(node.layer): tf.nest.flatten(node.input_tensors)[0]
@@ -123,9 +125,9 @@ def _look_up(layer, kernel, packed, floats, file):
         packed -= keys
         if any(key in file.miscomputed for key in keys):
             raise ConversionError(
-                f"{layer.name}: Larq Compute Engine computes a binary convolution wrongly that pads with zeros what is "
-                f"smaller than its kernel {layer.kernel_size}, dilated by {layer.dilation_rate}; pad with ones "
-                "(pad_values=1.0) or use a smaller kernel"
+                f"{layer.name}: the binary convolution pads with zeros, and its input is smaller than its kernel "
+                f"{layer.kernel_size}, dilated by {layer.dilation_rate}; Larq Compute Engine computes this wrongly. "
+                "Pad with ones (pad_values=1.0) or use a smaller kernel"
             )
         return dataclasses.replace(row, status=PACKED)
     if keys <= floats:
@@ -158,6 +160,6 @@ def _reason(layer, kernel):
 
 
 def _is_unused(layer) -> bool:
-    """Whether all that is computed from the layer ends in a `Zeroise`."""
+    """Whether every path from the layer ends in a `Zeroise`."""
     consumers = [node.outbound_layer for node in layer._outbound_nodes]
     return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)

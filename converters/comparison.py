@@ -1,8 +1,9 @@
-"""Whether a file computes what Keras does.
+"""Checks that a converted file computes the same outputs as Keras.
 
-Rounding turns the sign of a number near 0, and in a deep binary network one sign turns others. So a file may differ
-from Keras and be right. How much that explains is seen by comparing Keras with itself, with weights and images that
-are changed by one in a million: where that changes the outputs, too, a file may do so, and elsewhere it may not.
+Rounding can flip the sign of a number near 0. In a deep binary network, one flipped sign flips others. So the outputs
+of a correct file may differ from those of Keras. To tell rounding from errors, Keras is compared with itself after a
+change of one in a million to weights and images. An image on which this change alters the outputs of Keras is called
+unstable: the file may differ from Keras on unstable images, and must agree on all others.
 """
 
 import dataclasses
@@ -14,23 +15,24 @@ from larq_nas.converters import copies, interpreter
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.layers import _keras
 
-# By how much weights and images are changed, and how often.
+# Relative size of the change to weights and images, and number of changed copies.
 SHIFT, SHIFTS = 1e-6, 4
-# Above which share of the images that differ a file is wrong: single ones may hold a tie that no shift has met.
+# A file is wrong if it differs on more than this share of the images. On a single image, an exact tie that no shift has
+# hit may explain the difference.
 MOST = 0.25
-# How many layers are compared where the outputs say nothing or differ.
+# Number of layers that are compared if the outputs differ or are too unstable to tell.
 LAYERS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a comparison says of a file.
+    """Result of the comparison of a file with Keras.
 
     # Arguments
-        wrong: The share of the images on which the file differs from Keras, of those on which Keras agrees with itself.
-        unstable: The share of the images on which Keras, changed by a trifle, does not agree with itself.
-        gross: The share of all images on which the file differs from Keras by more than twice what Keras does from
-            itself.
+        wrong: Of the stable images, the share on which the file differs from Keras.
+        unstable: The share of unstable images, on which Keras differs from itself after the small change.
+        gross: The share of all images on which the file differs from Keras by more than twice the difference between
+            Keras and its changed copies.
     """
 
     wrong: float
@@ -39,19 +41,19 @@ class Verdict:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the file computes something else."""
+        """Whether the file computes something else than Keras."""
         return self.wrong > MOST and self.unstable < 1 or self.gross > MOST
 
 
 def output_names(model) -> list:
-    """The names of a model's outputs in a file, in the order of the model."""
+    """Returns the names that the outputs of a model have in a file, in the order of the model."""
     if isinstance(model._nested_outputs, dict):
         return list(model._nested_outputs)
     return model.output_names if len(model.outputs) > 1 else ["output"]
 
 
 def of_keras(model, images) -> list:
-    """The outputs of a model, in the order of `output_names`."""
+    """Returns the outputs of a model for images, as a list of arrays in the order of `output_names`."""
     batch = model.inputs[0].shape[0] or 32
     missing = -len(images) % batch if model.inputs[0].shape[0] else 0
     outputs = model.predict(np.concatenate([images, images[:1].repeat(missing, 0)]), batch, verbose=0)
@@ -60,26 +62,40 @@ def of_keras(model, images) -> list:
 
 
 def of_file(content, images, names, order) -> list:
-    """The outputs of a file, in the order of `names`; `order` is that of the file."""
+    """Runs a file on images.
+
+    # Arguments
+        content: The file's content.
+        images: Images of shape `(n, height, width, channels)`.
+        names: The names of the outputs in the wanted order.
+        order: The names of the outputs in the order of the file.
+
+    # Returns
+        A list of arrays in the order of `names`.
+
+    # Raises
+        ConversionError: If the file lacks one of the outputs.
+    """
     outputs = tf.nest.flatten(interpreter.predict(content, images, processes=1))
     if len(names) == 1:
         return outputs
     missing = [name for name in names if name not in order]
     if missing:
-        raise ConversionError(f"outputs of the model are equal to others: {', '.join(missing)}; leave them out")
+        raise ConversionError(f"some outputs of the model equal other outputs: {', '.join(missing)}; leave them out")
     return [outputs[order.index(name)] for name in names]
 
 
 def shifted(model, images, eight_bits=None):
-    """The outputs of a model whose weights and images are changed by a trifle, several times.
+    """Yields the outputs of several copies of a model, each after a small random change to weights and images.
 
     # Arguments
         model: A Keras model.
-        images: Images.
-        eight_bits: The model whose layers have 8 bits, and the step of its images, if that is what the file holds.
+        images: Images of shape `(n, height, width, channels)`.
+        eight_bits: For a file with 8-bit layers, a pair of the Keras model of that file and the quantization step of
+            its images. Then only the images are changed.
 
     # Returns
-        A generator of outputs as `of_keras` gives them.
+        A generator of outputs as `of_keras` returns them.
     """
     generator = np.random.default_rng(0)
     if eight_bits is not None:
@@ -92,7 +108,7 @@ def shifted(model, images, eight_bits=None):
     weights = [(w, w.numpy()) for w in copy.weights if id(w) not in others and w.dtype.is_floating]
     for _ in range(SHIFTS):
         for weight, value in weights:
-            # A factor turns no sign of a latent kernel.
+            # Multiplication does not flip the signs of a latent kernel.
             weight.assign(value * (1 + SHIFT * generator.uniform(-1, 1, value.shape)))
         for layer in copy.layers:
             if isinstance(layer, tf.keras.layers.BatchNormalization):
@@ -103,20 +119,20 @@ def shifted(model, images, eight_bits=None):
 
 
 def judge(expected, actual, others, tolerance=1e-2) -> Verdict:
-    """Compares the outputs of a file with those of Keras.
+    """Compares the outputs of a file with the outputs of Keras.
 
     # Arguments
-        expected: The outputs of Keras, as all others a list of arrays.
-        actual: Those of the file.
-        others: Those of Keras changed by a trifle, several times.
-        tolerance: How much of the spread of an output over the images may differ.
+        expected: The outputs of Keras, a list of arrays.
+        actual: The outputs of the file, a list of arrays.
+        others: The outputs of the changed copies, a list of arrays for each copy.
+        tolerance: The tolerated difference, as a fraction of the spread of an output over the images.
 
     # Returns
         A `Verdict`.
     """
 
     def distance(ones, twos):
-        """For each image, the largest difference of any output, in units of what is tolerated."""
+        """Returns for each image the largest difference of any output, in units of the tolerated difference."""
         found = [np.zeros(len(expected[0]))]
         for one, two, like in zip(ones, twos, expected, strict=True):
             spread = np.abs(like - like.mean(axis=0, keepdims=True)).max()
@@ -133,18 +149,18 @@ def judge(expected, actual, others, tolerance=1e-2) -> Verdict:
 
 
 def check(model, content, images, order, convert, eight_bits=None) -> float:
-    """Compares a file with Keras, and the layers of the network one by one where the outputs do not say enough.
+    """Compares a file with Keras, and single layers of the network if the outputs are too unstable to tell or differ.
 
     # Arguments
         model: A functional Keras model.
         content: The file's content.
         images: Images of shape `(n, height, width, channels)`.
-        order: The names of the file's outputs, in its order.
-        convert: A function of a model that gives the content and the order of the outputs of its file.
+        order: The names of the outputs, in the order of the file.
+        convert: A function that converts a model and returns the content of its file and the order of its outputs.
         eight_bits: See `shifted`.
 
     # Returns
-        The share of the images on which Keras does not agree with itself.
+        The share of unstable images, on which Keras differs from itself after a small change.
 
     # Raises
         ConversionError: If the file computes something else than Keras.
@@ -164,7 +180,7 @@ def check(model, content, images, order, convert, eight_bits=None) -> float:
 
 
 def _first_wrong(model, images, convert, is_wrong):
-    """The name of the first layer whose outputs differ from those of Keras where these are stable, or `None`."""
+    """Returns the name of the first layer whose stable outputs differ between file and Keras, or `None`."""
     plain = copies.copied(model, {})
     found = {}
     for node in _keras.nodes(plain):
@@ -181,7 +197,8 @@ def _first_wrong(model, images, convert, is_wrong):
             return name
     if not is_wrong:
         return None
-    # LCE may be right where a tensor is an output, too, and wrong where it is merged: one after the other.
+    # LCE may compute a tensor correctly if it is an output and wrongly if it is merged into the next operator. So each
+    # layer is converted as the only output.
     right, wrong = -1, len(names) - 1
     while wrong - right > 1:
         middle = (right + wrong) // 2
@@ -193,24 +210,24 @@ def _first_wrong(model, images, convert, is_wrong):
 
 
 def _stable(plain, tensors, images):
-    """For each tensor of a model, whether Keras agrees with itself on most of two images."""
+    """Returns for each tensor of a model whether Keras agrees with itself on at least one of two images."""
     network, images = tf.keras.Model(plain.inputs[0], tensors), images[:2]
     expected, changed = of_keras(network, images), next(shifted(network, images))
     return [judge([like], [like], [[other]]).unstable < 1 for like, other in zip(expected, changed, strict=True)]
 
 
 def _are_wrong(plain, tensors, images, convert):
-    """For each tensor of a model, whether a file gives it wrongly; nothing if it cannot be said."""
+    """Returns for each tensor of a model whether a file computes it wrongly; an empty list if that is unknown."""
     if not tensors:
         return []
     network = tf.keras.Model(plain.inputs[0], {str(place): tensor for place, tensor in enumerate(tensors)})
     try:
         content, order = convert(network)
-        # Equal tensors are one output.
+        # The converter merges equal tensors into one output.
         places = [place for place in range(len(tensors)) if len(tensors) == 1 or str(place) in order]
         actual = of_file(content, images, [str(place) for place in places], order)
     except ConversionError:
-        return []  # Not all that a network computes can be an output.
+        return []  # Some tensors cannot be outputs of a file.
     expected, others = of_keras(network, images), list(shifted(network, images))
     wrong = [False] * len(tensors)
     for place, own in zip(places, actual, strict=True):

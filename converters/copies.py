@@ -1,4 +1,4 @@
-"""Copies of Keras models: one plain graph of layers, in which some are replaced by others."""
+"""Copies Keras models into one flat graph of layers, in which single layers can be replaced."""
 
 import functools
 import types
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from larq_nas.layers import _keras
 
-# Layers whose configuration is all that they are; those of others are called as they are.
+# Layers of these packages can be rebuilt from their configuration. Layers of other packages are shared with the copy.
 _KNOWN = ("keras", "tf_keras", "larq", "larq_nas")
 
 _FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
@@ -15,7 +15,7 @@ _FUNCTIONAL = tf.keras.Sequential.__mro__[1]
 
 
 class Held(tf.keras.layers.Layer):
-    """A layer of somebody else's in the graph of a copy: it need not be copied itself.
+    """Calls a layer that cannot be copied, such as a layer of another library.
 
     # Arguments
         layer: The layer.
@@ -30,20 +30,21 @@ class Held(tf.keras.layers.Layer):
 
 
 def is_graph(model) -> bool:
-    """Whether a model is nothing but its graph of layers: functional or sequential, without a `call` of its own."""
+    """Whether a model is fully described by its graph of layers: functional or sequential, with Keras's own `call`."""
     kinds = _FUNCTIONAL, tf.keras.Sequential
     return _keras.has_graph(model) and type(model).call in [kind.call for kind in kinds]
 
 
 def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
-    """A copy of a model, with the layers of the functional models within it as its own.
+    """Copies a model and flattens the functional models nested in it.
 
     # Arguments
-        model: A model that `is_graph`.
-        replacements: Layers in place of others, by the `id` of these.
+        model: A model for which `is_graph` is true.
+        replacements: A dict from the `id` of a layer to the layer that replaces it.
 
     # Returns
-        A functional model with weights of its own, but for those of layers of other libraries, which it shares.
+        A functional model. It has weights of its own, except for layers of other libraries, which it shares with
+        `model`.
     """
     made, names = {}, set()
 
@@ -87,14 +88,14 @@ def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
 
 
 def is_known(layer) -> bool:
-    """Whether a layer is of Keras, Larq or this library, and so is what its configuration says."""
+    """Whether a layer belongs to Keras, Larq or larq_nas, so that its configuration describes it fully."""
     return type(layer).__module__.split(".")[0] in _KNOWN
 
 
 def _copy(layer, name):
     if is_known(layer):
         config = {**layer.get_config(), "name": name}
-        # Functions are not found by their names.
+        # Keras cannot look up the user's own functions by name.
         own = {key: getattr(layer, key, None) for key in config}
         config |= {key: value for key, value in own.items() if isinstance(value, _FUNCTIONS)}
         try:

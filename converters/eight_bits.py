@@ -1,7 +1,7 @@
-"""The float convolutions and the classifier of a network in 8 bits, and its images and outputs, too.
+"""Quantizes the float convolutions, the classifier, the images and the outputs of a network to 8 bits.
 
-The binary convolutions stay what they are, and so do sums and normalizations between them. A range is fixed for every
-tensor that enters or leaves a layer in 8 bits, by calibration: it is what the tensor takes on given images.
+Binary convolutions and the sums and normalizations between them stay as they are. Calibration fixes a range for each
+tensor that enters or leaves an 8-bit layer: the range of the tensor's values on given images.
 """
 
 import numpy as np
@@ -12,19 +12,19 @@ from larq_nas.layers import _keras
 
 layers = tf.keras.layers
 
-# The range of probabilities in steps of 1/256, as TensorFlow Lite has it.
+# TensorFlow Lite's range of probabilities, in steps of 1/256.
 PROBABILITIES = (0.0, 255 / 256)
 
 
 def replacements(model: tf.keras.Model, images) -> dict:
-    """Layers in 8 bits in place of float ones.
+    """Makes 8-bit layers that replace the float layers of a model.
 
     # Arguments
         model: A functional Keras model.
-        images: Images on which ranges are calibrated, of shape `(n, height, width, channels)`.
+        images: Images of shape `(n, height, width, channels)` on which ranges are calibrated.
 
     # Returns
-        The layers, by the names of those in whose place they stand.
+        A dict from the name of a float layer to the layer that replaces it.
     """
     links = Links(model)
     chains = [_chain(layer, links) for layer in links.once.values() if _can_have_eight_bits(layer)]
@@ -36,11 +36,17 @@ def replacements(model: tf.keras.Model, images) -> dict:
 
 
 def with_outputs(model: tf.keras.Model, images) -> tf.keras.Model:
-    """The model whose outputs have 8 bits, also those of no layer in 8 bits, as in Dense → BatchNorm → softmax.
+    """Quantizes the outputs of a model to 8 bits.
+
+    Outputs of layers that `replacements` does not quantize are quantized here, for example those of
+    Dense → BatchNorm → softmax.
 
     # Arguments
-        model: A model after `replacements`.
+        model: A model in which the layers of `replacements` have been replaced.
         images: See `replacements`.
+
+    # Returns
+        A Keras model.
     """
     outputs = tf.nest.flatten(model.output)
     flat = tf.keras.Model(model.input, outputs)
@@ -66,7 +72,7 @@ def _can_have_eight_bits(layer):
 
 
 def _ranges(model, chains, images):
-    """For each chain, the ranges of what enters it and of what leaves it."""
+    """Returns for each chain the ranges of its inputs and of its outputs."""
     tensors = {chain[0].name: (chain[0].input, chain[-1].output) for chain in chains}
     network, found = tf.keras.Model(model.input, tensors), {}
     # Batch by batch: all tensors of all images would not fit into memory.
@@ -75,7 +81,7 @@ def _ranges(model, chains, images):
         for conv, *_ in chains:
             entering, leaving = values[conv.name]
             if isinstance(conv, layers.Dense):
-                # What its activation reads.
+                # The range of a dense layer is that before its activation.
                 leaving = entering @ conv.kernel.numpy() + (conv.bias.numpy() if conv.use_bias else 0)
             before = found.get(conv.name, ((0.0, 0.0), (0.0, 0.0)))
             found[conv.name] = tuple(
@@ -86,17 +92,17 @@ def _ranges(model, chains, images):
 
 
 def limits(values) -> tuple:
-    """The range of a tensor, which holds 0."""
+    """Returns the lowest and the highest value of a tensor, widened to include 0."""
     return min(float(np.min(values)), 0.0), max(float(np.max(values)), 1e-6)
 
 
 def on_range(x, low, high):
-    """A tensor with the 256 values that 8 bits give it."""
+    """Rounds a tensor to 256 values between `low` and `high`."""
     return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
 
 
 def _chain(layer, links):
-    """A convolution, and the BatchNorm and the ReLU behind it that are computed with it."""
+    """Returns a layer with the BatchNorm and the ReLU behind it that can be merged into it."""
     chain = [layer]
     for fits in (is_plain_norm, _is_plain_relu):
         if layer.activation is tf.keras.activations.linear and merges(chain[-1], links):
@@ -111,12 +117,13 @@ def _is_plain_relu(layer):
 
 
 class _EightBits(layers.Layer):
-    """A float convolution or dense layer whose kernel, inputs and outputs have 8 bits.
+    """A convolution or dense layer with 8-bit kernel, inputs and outputs.
 
     # Arguments
-        layer: The layer.
-        behind: A BatchNorm, a ReLU, both or none, whose work it does, too.
-        entering, leaving: Ranges of inputs and outputs; of a dense layer, outputs before the activation.
+        layer: The float layer that it replaces.
+        behind: A list of the BatchNorm and the ReLU behind `layer` that are merged into it; may be empty.
+        entering: Range of the inputs.
+        leaving: Range of the outputs; for a dense layer, before its activation.
     """
 
     def __init__(self, layer, behind, entering, leaving, **kwargs):

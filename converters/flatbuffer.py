@@ -1,4 +1,4 @@
-"""What a `.tflite` really holds: its operators, one by one, and the kernels of its convolutions."""
+"""Reads the operators of a `.tflite` file and the kernels of its convolutions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Operator:
     """One operator of a file.
 
     # Arguments
-        name: Its name.
-        shape: Shape of its output, without the batch.
-        kernel: Height, width, input channels (of a group) and filters, if it multiplies by a kernel.
+        name: Name of the operator.
+        shape: Shape of the output, without the batch.
+        kernel: Height, width, input channels (of a group) and filters; empty for operators without a kernel.
         packed: Whether the kernel is packed to bits.
-        bytes: Size of its constants; constants that several operators share count for the first.
-        macs: Multiply-accumulates, those of packed kernels without padding.
+        bytes: Size of the operator's constants. Constants that several operators share count for the first one.
+        macs: Number of multiply-accumulates; padding of packed kernels does not count.
         strides: Strides of a convolution.
     """
 
@@ -40,13 +40,13 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """What a file holds.
+    """Contents of a `.tflite` file.
 
     # Arguments
-        operators: Its `Operator`s in their order.
-        kernels: For each kind of convolution, how often which kernel stands in it, as `key` says it.
-        outputs: The names of its outputs, in the order in which the interpreter gives them.
-        miscomputed: The kernels of binary convolutions that LCE computes wrongly.
+        operators: The `Operator`s in the order of the file.
+        kernels: A dict from the name of a convolution operator to a counter of its kernels, by their `key`.
+        outputs: The names of the outputs, in the order in which the interpreter returns them.
+        miscomputed: The `key`s of the binary kernels that LCE computes wrongly.
     """
 
     operators: tuple
@@ -56,12 +56,12 @@ class File:
 
     @property
     def counts(self) -> dict:
-        """How often each operator stands in the file, the most frequent first."""
+        """Number of operators of each name, the most frequent name first."""
         return dict(collections.Counter(operator.name for operator in self.operators).most_common())
 
 
 def read(content: bytes) -> File:
-    """Reads a file of one graph.
+    """Reads a `.tflite` file that holds one graph.
 
     # Arguments
         content: The file's content.
@@ -97,7 +97,7 @@ def read(content: bytes) -> File:
 
 
 def _is_miscomputed(operator, graph):
-    """Whether a binary convolution pads with zeros a map that is smaller than its kernel, which LCE does wrongly."""
+    """Whether LCE computes a binary convolution wrongly: zero padding of a feature map smaller than the kernel."""
     options = _options(operator)
     if options["padding"] != schema.Padding.SAME or options["pad_values"] != 0:
         return False
@@ -132,7 +132,7 @@ def _options(operator):
 
 
 def _negative(name, data, kernel, operator):
-    """Where a kernel of the file is negative, in the shape (filters, height, width, channels)."""
+    """Returns a boolean array of shape (filters, height, width, channels), true where the kernel is negative."""
     if name == "CONV_2D":
         numbers = np.int8 if kernel.type == schema.TensorType.INT8 else np.float32
         return data.view(numbers).reshape(kernel.shape) < 0
@@ -141,17 +141,20 @@ def _negative(name, data, kernel, operator):
 
 
 def key(negative):
-    """What tells a binary kernel from others.
+    """Returns a hashable value that identifies a binary kernel.
 
     # Arguments
-        negative: Where it is negative, in the shape (filters, height, width, channels).
+        negative: A boolean array of shape (filters, height, width, channels), true where the kernel is negative.
+
+    # Returns
+        A tuple of the shape and the packed bits.
     """
-    # LCE inverts a filter if the threshold behind it asks for that: two filters are one if all their bits differ.
+    # LCE may invert a filter to suit the threshold behind it, so a filter and its inverse have the same key.
     bits = negative.reshape(len(negative), -1)
     return negative.shape, np.packbits(bits ^ bits[:, :1]).tobytes()
 
 
 def _outputs(model, graph):
-    """LCE does not keep the outputs of a model in their order; the signature says which is which."""
+    """Reads the names of the outputs from the signature, since LCE changes the order of the outputs."""
     tensors = {tensor.tensorIndex: tensor.name.decode() for s in model.signatureDefs or () for tensor in s.outputs}
     return tuple(tensors.get(index, f"output{index}") for index in graph.outputs)

@@ -1,16 +1,17 @@
-"""The network that is converted: it computes what the given one does, in fewer operators that a device runs faster.
+"""Rewrites a model for conversion: the same outputs, computed by fewer operators that a device runs faster.
 
-The converter of Larq Compute Engine (LCE) merges what stands behind a convolution into it, but not what stands behind
-a sum or a concatenation. So the layers of a model are replaced one by one, where its graph allows it:
+The converter of Larq Compute Engine (LCE) merges a BatchNorm or an activation into the convolution in front of it, but
+not into a sum or a concatenation. So this module replaces single layers of a model, where its graph allows it:
 
-- a BatchNorm that only signs read is a threshold, one addition; any other one that follows no convolution is one
-  depthwise operation in place of a multiplication and an addition,
-- pixels are left out before a BatchNorm and not behind it,
-- what is padded with ones in front of a convolution is padded by the convolution,
-- a convolution with dilation or with groups is one operator from the beginning,
-- groups of convolutions that LCE would compute as floats are a convolution each,
-- a convolution that pads a small map with zeros, which LCE computes wrongly, pads with ones and subtracts them,
-- what is the same for all images is a constant.
+- A BatchNorm whose output is only read by signs becomes a threshold, which is one addition. Any other BatchNorm that
+  does not follow a convolution becomes one depthwise convolution instead of a multiplication and an addition.
+- A pool that only leaves out pixels moves from behind a BatchNorm to the front of it.
+- A layer that pads with ones in front of a convolution becomes padding of the convolution.
+- A convolution with dilation or groups becomes one operator.
+- A convolution with groups that LCE would compute as float becomes one convolution per group.
+- LCE wrongly computes a convolution that pads a small feature map with zeros. It becomes a convolution that pads with
+  ones and subtracts what the ones add.
+- A layer whose output is the same for all images becomes a constant.
 """
 
 import larq as lq
@@ -28,15 +29,15 @@ layers, keras = tf.keras.layers, tf.keras.activations
 
 
 def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf.keras.Model:
-    """The model that computes the same for inference.
+    """Rewrites a model for inference.
 
     # Arguments
-        model: A Keras model. Of one that is no graph of layers, nothing is changed.
-        split_all: Whether groups are split also where LCE computes them.
-        more: A function of a model that gives further layers to replace, by name.
+        model: A Keras model. A model that is not a graph of layers is returned unchanged.
+        split_all: Whether to split also the groups that LCE computes natively.
+        more: A function of a model that returns a dict from the names of further layers to their replacements.
 
     # Returns
-        A copy, or the model itself.
+        A Keras model that computes the same outputs: a copy, or `model` if nothing is replaced.
     """
     if not copies.is_graph(model):
         return model
@@ -49,13 +50,13 @@ def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf
 
 
 def _is_shared(model):
-    """Whether layers are part of another model, too, and so read and are read by more than the graph says."""
+    """Whether layers of a model also belong to another model, and thus have nodes outside of this model's graph."""
     nodes = {id(node) for node in _keras.nodes(model)}
     return any(id(node) not in nodes for layer in model.layers for node in _keras.calls_of(layer))
 
 
 def binary_layers(model) -> list:
-    """The convolutions of a model whose input and kernel are both binary."""
+    """Returns the convolutions of a model whose input and kernel are both binary."""
     return [layer for layer in model._flatten_layers(include_self=False) if _is_binary(layer)]
 
 
@@ -64,7 +65,7 @@ def _is_binary(layer):
 
 
 def _copied(model, replacements):
-    """A copy of a model of one level with other layers in place of some, by name."""
+    """Copies a model without nested models, with some layers replaced by name."""
     by_layer = {id(layer): replacements[layer.name] for layer in model.layers if layer.name in replacements}
     return copies.copied(model, by_layer)
 
@@ -73,7 +74,12 @@ def _copied(model, replacements):
 
 
 def is_constant(layer, known=None) -> bool:
-    """Whether a layer gives the same for all images; `known` says it of layers that were asked before."""
+    """Whether the output of a layer is the same for all images.
+
+    # Arguments
+        layer: A Keras layer.
+        known: A dict that caches the results by the `id` of the layer.
+    """
     known = {} if known is None else known
     if id(layer) not in known:
         sources = [node.layer for node in layer.inbound_nodes[0].parent_nodes] if layer.inbound_nodes else []
@@ -83,7 +89,7 @@ def is_constant(layer, known=None) -> bool:
 
 
 class _Constant(layers.Layer):
-    """The same output for all images: that of the layer in whose place it stands."""
+    """Replaces a layer whose output is the same for all images: returns that output for every image."""
 
     def __init__(self, value, **kwargs):
         super().__init__(**kwargs)
@@ -98,10 +104,13 @@ class _Constant(layers.Layer):
 
 
 class _Sum(layers.Layer):
-    """A sum with constants, which LCE must not fuse into convolutions: it can add vectors only.
+    """A sum in which some terms are constants.
+
+    LCE must not fuse the sum into a convolution, since a convolution can only add a vector. A second ReLU behind a
+    convolution with ReLU prevents the fusion.
 
     # Arguments
-        rectified: For each input, whether it is a rectified convolution: a further ReLU then keeps it apart.
+        rectified: For each input, whether it is the output of a convolution with ReLU.
     """
 
     def __init__(self, rectified, **kwargs):
@@ -116,9 +125,9 @@ class _Sum(layers.Layer):
 
 
 def _constants(model):
-    """Values in place of layers that compute the same for all images.
+    """Makes `_Constant`s that replace layers whose output is the same for all images.
 
-    LCE writes a file that does not run where a binary convolution reads or is added to a constant.
+    The file of LCE does not run if a binary convolution reads a constant or is added to one.
     """
     known = {}
     if not any(is_constant(layer, known) for layer in binary_layers(model)):
@@ -152,11 +161,12 @@ def _is_rectified(layer):
 
 
 class _Affine(layers.Layer):
-    """A BatchNorm at inference as one operator; one addition if only the sign of its output counts.
+    """Computes a BatchNorm at inference by one operator: an addition if only the sign of the output matters.
 
     # Arguments
-        scale, offset: What its input is multiplied by, and what is then added.
-        sign_only: Whether only the sign of its output counts.
+        scale: Array of factors, one per channel.
+        offset: Array that is added after the multiplication.
+        sign_only: Whether only the sign of the output matters.
     """
 
     def __init__(self, scale, offset, sign_only, **kwargs):
@@ -167,19 +177,25 @@ class _Affine(layers.Layer):
         if self.sign_only and (self.scale > 0).all():
             return inputs + tf.constant(self.offset / self.scale, tf.float32)
         kernel = tf.constant(self.scale.reshape(1, 1, -1, 1), tf.float32)
-        # A depthwise convolution has scale and offset in one, in whatever order it stands.
+        # A depthwise convolution computes scale and offset in one operator.
         return tf.nn.depthwise_conv2d(inputs, kernel, [1, 1, 1, 1], "VALID") + tf.constant(self.offset, tf.float32)
 
 
 class _Subtracted(Step):
-    """A `Step` as one subtraction, which LCE does not merge with what stands before it."""
+    """A `Step` computed by one subtraction, for inputs that LCE does not merge into a convolution."""
 
     def call(self, inputs):
         return lq.math.sign(self.alpha / 2 - inputs)
 
 
 class Links:
-    """Who reads whom in a model, by name; layers that are used several times are not linked."""
+    """Looks up which layers read the output of a layer.
+
+    `once` is a dict of the layers that the model calls exactly once, by name.
+
+    # Arguments
+        model: A functional Keras model.
+    """
 
     def __init__(self, model):
         nodes = _keras.nodes(model)
@@ -189,21 +205,20 @@ class Links:
         for node in nodes:
             for parent in node.parent_nodes:
                 self.readers[parent.layer.name].append(node.layer)
-        # The outputs are read from outside.
         self.outputs = set(model.output_names)
 
     def of(self, layer):
-        """The readers of a layer; none if it is an output, too."""
+        """Returns the layers that read a layer; an empty list if the layer is an output of the model."""
         return [] if layer.name in self.outputs else self.readers[layer.name]
 
     def source(self, layer):
-        """The only layer that a layer reads, or `None`."""
+        """Returns the layer that a layer reads, or `None` if it reads several."""
         parents = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
         return parents[0] if len(parents) == 1 else None
 
 
 def _simpler(model):
-    """Simpler layers in place of normalizations, steps, paddings, and convolutions with dilation or groups."""
+    """Makes simpler layers for normalizations, steps, paddings, and convolutions with dilation or groups."""
     links, found = Links(model), {}
     for name, layer in links.once.items():
         if is_plain_norm(layer) and len(layer.input_shape) == 4:
@@ -224,7 +239,7 @@ def _normalization(layer, links):
     scale, offset = scale_and_offset(layer)
     readers = links.of(layer)
     if len(readers) == 1 and _leaves_out_pixels(readers[0], links):
-        # They change places.
+        # The BatchNorm and the pool change places.
         last = readers[0]
         found = {layer.name: last.__class__.from_config({**last.get_config(), "name": layer.name})}
     else:
@@ -234,13 +249,13 @@ def _normalization(layer, links):
 
 
 def scale_and_offset(layer):
-    """What a BatchNorm multiplies by and adds at inference."""
+    """Returns the scale and the offset of a BatchNorm at inference, one value per channel."""
     scale = (layer.gamma.numpy() if layer.scale else 1.0) / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
     return scale, (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
 
 
 def is_plain_norm(layer):
-    """Whether a layer is a BatchNorm of channels, and no subclass that may compute something else."""
+    """Whether a layer is a BatchNorm over channels and not a subclass, which may compute something else."""
     return type(layer) is layers.BatchNormalization and layer.axis in (-1, [-1], 3, [3])
 
 
@@ -255,15 +270,15 @@ def _folds(norm, links):
 
 
 def merges(layer, links):
-    """Whether LCE merges what stands behind a layer into a convolution before it."""
+    """Whether LCE merges the reader of a layer into a convolution: `layer` itself or the one before its BatchNorm."""
     if layer is None or len(links.of(layer)) != 1:
         return False
     return _folds(layer, links) if isinstance(layer, layers.BatchNormalization) else isinstance(layer, layers.Conv2D)
 
 
 def _only_signs(layer, links):
-    """Whether only the sign of a layer's output counts."""
-    # What these pad with has the sign +1.
+    """Whether only the sign of a layer's output matters."""
+    # The padding of these layers has the sign +1.
     through = (StartAt, layers.MaxPooling2D, layers.Cropping2D, layers.ZeroPadding2D)
     readers = links.of(layer)
     return bool(readers) and all(
@@ -276,7 +291,7 @@ def _only_signs(layer, links):
 
 
 def _padding(layer, links):
-    """Where the convolution behind can pad as much by itself."""
+    """Removes a `StartAt` if the convolution behind it can pad with ones instead."""
     readers, (height, width) = links.of(layer), layer.input_shape[1:3]
     starts = -(height % 2), -(width % 2)
     if len(readers) != 1 or type(readers[0]) is not XnorConv2D or readers[0].name not in links.once:
@@ -288,7 +303,7 @@ def _padding(layer, links):
 
 
 def _is_indirect(layer):
-    """Whether a layer computes its convolution by several operators, so that it has a gradient on CPUs."""
+    """Whether a layer computes its convolution by several operators in order to have a gradient on CPUs."""
     # A subclass may compute its convolution in another way.
     own = getattr(type(layer), "convolution_op", None) in (layers.Conv2D.convolution_op, NotCompiled.convolution_op)
     in_groups = isinstance(layer, NotCompiled) and layer.groups > 1
@@ -301,17 +316,17 @@ def _is_indirect(layer):
 
 
 def _direct(layer):
-    """A copy of such a layer that computes its convolution by one operator.
+    """Copies a layer for which `_is_indirect` is true; the copy computes its convolution by one operator.
 
-    Keras changes the layout around a dilated convolution. LCE undoes that change, but not where two convolutions share
-    it, which is so after two equal BatchNorms. A convolution with groups may be one convolution for each group.
+    Keras changes the layout of images around a dilated convolution. LCE undoes this change, but not if two convolutions
+    share it, as they do after two equal BatchNorms. The layer may compute its groups by one convolution each.
     """
     copy = layer.__class__.from_config(layer.get_config())
 
     def convolution_op(x, kernel):
         return tf.nn.conv2d(x, kernel, copy.strides, copy.padding.upper(), copy._tf_data_format, copy.dilation_rate)
 
-    # Here only: this operator may have no gradient on CPUs.
+    # Only inference may use this operator: on CPUs it may lack a gradient.
     copy.convolution_op = convolution_op
     return copy
 
@@ -320,8 +335,10 @@ def _direct(layer):
 
 
 class _Apart(layers.Layer):
-    """A binary convolution as one convolution for each group, side by side, of constants: thousands of variables take
-    minutes to save."""
+    """Computes a binary convolution by one convolution per group.
+
+    The kernels are constants, since saving thousands of variables takes minutes.
+    """
 
     def __init__(self, layer):
         super().__init__(name=layer.name)
@@ -330,7 +347,7 @@ class _Apart(layers.Layer):
             kernel, *others = layer.get_weights()
         if isinstance(layer, XnorConv2D):
             others.append(layer.scale().numpy())
-        # Of the kernel, then of the bias if there is one, then of the scale.
+        # For each group: the kernel, the bias if there is one, and the scale if there is one.
         parts = (np.split(values, layer.groups, axis=-1) for values in (kernel, *others))
         self.values = list(zip(*parts, strict=True))
 
@@ -348,21 +365,21 @@ class _Apart(layers.Layer):
         arguments = kernel, layer.strides, layer.dilation_rate, layer.padding
         if not _is_too_small(layer, x.shape):
             return convolve(x, *arguments, layer.pad_values, tf.nn.conv2d)
-        # Ones are padded, and what they add is subtracted, in a form that LCE does not merge with the convolution.
+        # The convolution pads with ones. What the ones add is subtracted, in a form that LCE does not merge into it.
         with tf.init_scope():
             added = convolve(tf.zeros([1, *x.shape[1:]]), *arguments, 1.0, tf.nn.conv2d).numpy()
         return tf.add_n([convolve(x, *arguments, 1.0, tf.nn.conv2d), tf.tile(-added, [tf.shape(x)[0], 1, 1, 1])])
 
 
 def _is_too_small(layer, shape):
-    """Whether LCE computes a convolution wrongly: it pads a map with zeros that is smaller than the kernel."""
+    """Whether a convolution zero-pads a feature map smaller than its kernel, which LCE computes wrongly."""
     zeros = layer.padding == "same" and isinstance(layer.pad_values, (int, float)) and layer.pad_values == 0
     sides = zip(shape[1:3], layer.kernel_size, layer.dilation_rate, strict=True)
     return zeros and any(side < (taps - 1) * rate + 1 for side, taps, rate in sides)
 
 
 def _apart(model, split_all):
-    """A convolution for each group, where LCE would compute groups as floats or everywhere; and for small maps."""
+    """Makes `_Apart` layers for small feature maps, and for groups that LCE computes as float (or all groups)."""
     found = {}
     for node in _keras.nodes(model):
         layer = node.layer
@@ -372,7 +389,7 @@ def _apart(model, split_all):
             continue
         small = _is_too_small(layer, tf.nest.flatten(node.input_tensors)[0].shape)
         grouped = layer.groups > 1 and (small or split_all or layer.kernel.shape[-2] % WORD)
-        # An activation that looks at other channels would see those of its group only.
+        # Other activations may mix channels, and would then see the channels of one group only.
         if grouped and layer.activation in (keras.linear, keras.relu) or small and layer.groups == 1:
             found[layer.name] = _Apart(layer)
     return found

@@ -1,7 +1,7 @@
-"""Runs a `.tflite` on this machine with the interpreter of Larq Compute Engine (LCE).
+"""Runs a `.tflite` file on this machine with the interpreter of Larq Compute Engine (LCE).
 
-This module imports neither TensorFlow nor LCE (which imports TensorFlow) itself, so that the processes that run a file
-can do so in silence.
+Importing this module imports neither TensorFlow nor LCE, which imports TensorFlow. So the worker processes can hide
+what TensorFlow prints on import.
 """
 
 import concurrent.futures
@@ -18,10 +18,11 @@ from larq_nas import quiet
 
 
 class ConversionError(RuntimeError):
-    """A network cannot be converted, or its file is not what it should be.
+    """A network cannot be converted, or a converted file is wrong or broken.
 
     # Arguments
-        report: The report on the file, if there is one.
+        message: The text of the error.
+        report: The `tflite.Report` on the file, if there is one.
     """
 
     def __init__(self, message, report=None):
@@ -30,32 +31,39 @@ class ConversionError(RuntimeError):
 
 
 def require_lce():
-    """The package `larq_compute_engine`, or a `ConversionError` that says how to get it."""
+    """Imports LCE.
+
+    # Returns
+        The module `larq_compute_engine`.
+
+    # Raises
+        ConversionError: If LCE is not installed.
+    """
     try:
         import larq_compute_engine
     except ImportError:
         raise ConversionError(
-            "Larq Compute Engine is not installed, which only conversion and running a .tflite need: "
+            "Larq Compute Engine is not installed; it is needed to convert models and to run .tflite files: "
             "pip install larq-compute-engine (there are wheels for Linux x86-64, macOS and Windows)"
         ) from None
     return larq_compute_engine
 
 
-# The interpreter, and the file's content, which it may read where it lies.
+# The interpreter and the file's content. The content is kept since the interpreter may read it without a copy.
 _loaded: tuple | None = None
 
 
 def predict(content: bytes, images, processes=None) -> np.ndarray:
-    """Runs a `.tflite` on images with LCE's interpreter, with whichever of its kernels is faster here.
+    """Runs a `.tflite` file on images with LCE's interpreter, using the faster one of its two kernels.
 
     # Arguments
         content: The file's content.
-        images: Normalized images of shape `(n, height, width, channels)`.
-        processes: How many processes share the images; one per CPU by default.
+        images: Normalized images of shape `(n, height, width, channels)`, as floats even if the file takes integers.
+        processes: Number of processes that share the images; one per CPU by default.
 
     # Returns
-        The outputs, of shape `(n, classes)`; a list if there are several. Images and outputs are floats also where
-        those of the file are integers.
+        The outputs of shape `(n, classes)`, as floats even if the file returns integers; a list of arrays if the file
+        has several outputs.
 
     # Raises
         ConversionError: If LCE is missing or cannot run the file.
@@ -80,7 +88,7 @@ def predict(content: bytes, images, processes=None) -> np.ndarray:
 
 @contextlib.contextmanager
 def _hidden_script():
-    """Hides the script of the user from processes that are started meanwhile, which would run it again."""
+    """Hides the user's script from processes that are started within the block, which would run the script again."""
     script, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
     try:
         yield
@@ -89,7 +97,7 @@ def _hidden_script():
 
 
 def probe(content: bytes):
-    """Runs a file from outside once, in a process of its own: one that is garbled ends the process that runs it.
+    """Runs a file once in a separate process, since a garbled file can crash the process that runs it.
 
     # Arguments
         content: The file's content.
@@ -116,10 +124,13 @@ _AGAIN = "it is cut off or garbled, so convert or copy it again"
 
 
 def verify(content: bytes):
-    """Checks the structure of a file, before code reads it that does not.
+    """Checks the structure of a file, which LCE reads without a check.
+
+    # Arguments
+        content: The file's content.
 
     # Raises
-        ConversionError: If it is not a whole `.tflite`.
+        ConversionError: If the content is not a complete `.tflite` file.
     """
     if content[4:8] != b"TFL3":
         raise ConversionError("LCE cannot run this file: it is no .tflite")
@@ -128,14 +139,20 @@ def verify(content: bytes):
         import tensorflow as tf
 
         try:
-            # Its constructor verifies tables and vectors, as LCE's does not.
+            # TensorFlow Lite's constructor verifies tables and vectors. LCE's constructor does not.
             tf.lite.Interpreter(model_content=content)
         except (RuntimeError, ValueError):
             raise ConversionError(f"LCE cannot run this file: it is no whole .tflite; {_AGAIN}") from None
 
 
 def load(content: bytes):
-    """LCE's interpreter of a file.
+    """Loads a file into LCE's interpreter.
+
+    # Arguments
+        content: The file's content.
+
+    # Returns
+        An `Interpreter` of LCE.
 
     # Raises
         ConversionError: If LCE is missing or cannot run the file.
@@ -144,14 +161,14 @@ def load(content: bytes):
     try:
         _start(content, {})
     except ConversionError:
-        # The default kernel runs no file with native groups.
+        # The default kernel cannot run files with native groups.
         _start(content, {"use_indirect_bgemm": True})
     assert _loaded is not None
     return _loaded[0]
 
 
 def _fastest_kernel(content, image):
-    """LCE's default kernel is fast on ARM and slow elsewhere, the indirect one the other way round."""
+    """Times both kernels: LCE's default kernel is the faster one on ARM, its indirect kernel elsewhere."""
     seconds = {}
     for indirect in (True, False):
         try:
@@ -171,7 +188,7 @@ def _start(content, options):
     global _loaded
     verify(content)
     try:
-        with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
+        with quiet.stderr():  # TensorFlow prints on import, and LCE prints about a bad file before it raises.
             from larq_compute_engine.tflite.python.interpreter import Interpreter
 
             _loaded = Interpreter(content, **options), content
@@ -184,7 +201,7 @@ def _run(images):
     expected = tuple(interpreter.input_shapes[0][1:])
     if images.shape[1:] != expected:
         raise ConversionError(f"the file takes images of shape {expected}, not {images.shape[1:]}")
-    # LCE does not recognise the type of an array that came from another process, nor that of its copies.
+    # LCE does not recognise the dtype of an array from another process, nor the dtype of its copies.
     own = np.empty(images.shape, interpreter.input_types[0])
     own[...] = _numbers(images, own.dtype, interpreter.input_scales[0], interpreter.input_zero_points[0])
     outputs = interpreter.predict(own)
@@ -194,7 +211,7 @@ def _run(images):
 
 
 def _numbers(images, dtype, scale, zero_point):
-    """Images as the integers of a file, if it takes some."""
+    """Quantizes images if the file takes integers."""
     if dtype.kind == "f":
         return images
     if dtype.kind not in "iu" or not scale:

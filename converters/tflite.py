@@ -1,8 +1,8 @@
-"""Conversion to a `.tflite` of Larq Compute Engine, and the audit that says what it really holds.
+"""Converts models to `.tflite` files for Larq Compute Engine (LCE) and checks the files.
 
-The converter of Larq Compute Engine (LCE) ships what it cannot bit-pack as float, without a word. So every conversion
-here ends in an audit: each binary convolution of the network is looked up, by its very bits, in the written file, and
-the file is run.
+LCE's converter silently writes a binary convolution as float if it cannot bit-pack it. So every conversion here ends
+with an audit, which searches the written file for the kernel bits of each binary convolution, and with a run of the
+file, whose outputs are compared with Keras.
 
 ```python
 from larq_nas.converters import tflite
@@ -37,27 +37,29 @@ TARGETS = ("arm", "xcore")
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a converted file holds.
+    """Report on a converted file.
 
     # Arguments
-        binary_convolutions: What became of each layer of the network whose inputs and kernel are binary.
-        operators: How often each operator stands in the file.
-        layers: Each `Operator` of the file: output shape, kernel, packed or not, bytes, multiply-accumulates.
+        binary_convolutions: A `BinaryLayer` for each layer of the network whose inputs and kernel are both binary.
+        operators: A dict from the name of an operator to the number of such operators in the file.
+        layers: The `Operator`s of the file: output shape, kernel, packed or not, bytes, multiply-accumulates.
         file_bytes: Size of the file.
-        ideal_bytes: Size of the network's weights, binary kernels at 1 bit and the rest at 32.
-        differences: For random inputs (those of the calibration, if there is one) and for real ones (if given), the
-            largest difference of a class probability between Keras and the file, and the fraction of inputs on which
-            the most probable class agrees.
-        padding_bytes: How many bytes of the packed kernels are padding: each tap of a filter has the bits of a multiple
-            of 32 channels.
-        use_indirect_bgemm: Whether only this kernel of LCE runs the file, as it is with native groups: give it to its
-            interpreter, or `--use_indirect_bgemm=true` to its benchmark program.
-        target: What the file was converted for, `"arm"` or `"xcore"`.
-        input_type, output_type: The types of images and outputs in the file, as it says itself.
-        input_scale, input_zero_point: What an image of 8 bits means: `(number - zero point) * scale`.
-        outputs: The names of the outputs in the order in which an interpreter gives them.
-        unstable: The fraction of the compared inputs on which Keras itself gives other outputs if weights and inputs
-            are changed by one in a million: there the file's may be others, too.
+        ideal_bytes: Size of the network's weights, with binary kernels at 1 bit and all other weights at 32 bits.
+        differences: A dict with the key `"random"` (`"calibration"` for 8-bit files) and, if samples were given,
+            `"real"`. Each value is a pair: the largest difference of an output between Keras and the file, and the
+            fraction of inputs on which the most probable class agrees.
+        padding_bytes: Number of padding bytes in the packed kernels. A packed kernel stores the bits of a multiple of
+            32 input channels.
+        use_indirect_bgemm: Whether the file has native groups, which only LCE's kernel `use_indirect_bgemm` runs. Pass
+            it to LCE's interpreter, or `--use_indirect_bgemm=true` to LCE's benchmark program.
+        target: The target of the conversion, `"arm"` or `"xcore"`.
+        input_type: The dtype of the images in the file.
+        output_type: The dtype of the outputs in the file.
+        input_scale: Scale of 8-bit images: a number means `(number - input_zero_point) * input_scale`.
+        input_zero_point: Zero point of 8-bit images.
+        outputs: The names of the outputs, in the order in which an interpreter returns them.
+        unstable: The fraction of the compared inputs on which the outputs of Keras differ after a change of one in a
+            million to weights and inputs. On these inputs the outputs of the file may differ, too.
     """
 
     binary_convolutions: tuple
@@ -78,18 +80,21 @@ class Report:
 
     @property
     def all_packed(self) -> bool:
-        """Whether no layer whose inputs and kernel are binary is float in the file."""
+        """Whether the file computes no binary layer as float."""
         return all(convolution.status != FLOAT for convolution in self.binary_convolutions)
 
     def count(self, status: str) -> int:
-        """How many binary layers have a status."""
+        """Returns the number of binary layers with a status: `"packed"`, `"float"` or `"unused"`."""
         return sum(convolution.status == status for convolution in self.binary_convolutions)
 
     def table(self, ms=None) -> list:
-        """A row for each kind of operator in the file, the costliest first, below a header.
+        """Returns a table of the kinds of operators in the file, the costliest first.
 
         # Arguments
-            ms: A function that estimates the milliseconds of an `Operator`, or `None` if it cannot.
+            ms: Optional function that estimates the milliseconds of an `Operator`. It may return `None`.
+
+        # Returns
+            A list of tuples: a header, and a row for each kind of operator.
         """
         kinds = collections.defaultdict(list)
         for layer in self.layers:
@@ -106,7 +111,7 @@ class Report:
         return [(*header, "estimated ms") if ms else header, *rows]
 
     def to_dict(self) -> dict:
-        """The report for a JSON file."""
+        """Returns the report as a dict for a JSON file."""
         return {"all_packed": self.all_packed, **dataclasses.asdict(self)}
 
     def __str__(self) -> str:
@@ -133,14 +138,19 @@ class Report:
             lines.append(f"Keras and file on {name} inputs: differ by {difference:.1e}, agree on {agreement:.1%}")
         if self.unstable:
             lines.append(
-                f"on {self.unstable:.1%} of the inputs Keras, changed by a millionth, differs from itself, too"
+                f"on {self.unstable:.1%} of the inputs, a change of one in a million also alters the outputs of Keras"
             )
         return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """A converted network: the file's content and the report on it."""
+    """A converted network.
+
+    # Arguments
+        bytes: The file's content.
+        report: The `Report` on the file.
+    """
 
     bytes: bytes
     report: Report
@@ -155,22 +165,22 @@ def convert(
     calibration=None,
     files=None,
 ) -> Conversion:
-    """Converts a network to a `.tflite` for Larq Compute Engine, audits the file and runs it.
+    """Converts a model to a `.tflite` file for Larq Compute Engine, audits the file and runs it.
 
     # Arguments
-        model: A functional or sequential Keras model with one image input of fixed size; the file takes one image at a
+        model: A functional or sequential Keras model with one image input of fixed size. The file takes one image at a
             time. A model of mixed precision is converted in 32 bits.
-        samples: Real inputs of shape `(n, height, width, channels)` on which Keras and the file are compared,
-            beside random ones.
-        allow_float_fallback: Whether binary convolutions may become float ones.
+        samples: Optional real inputs of shape `(n, height, width, channels)`. Keras and the file are compared on them
+            in addition to random inputs.
+        allow_float_fallback: Whether binary convolutions may become float convolutions.
         target: `"arm"`, or `"xcore"` for the processors of XMOS.
-        calibration: Images of shape `(n, height, width, channels)`: then images, outputs, and kernels of float
-            convolutions and dense layers have 8 bits, with ranges that are calibrated on them.
-        files: Texts by file name that are put into the file as a ZIP archive behind the network, as TensorFlow Lite
-            does it with label files; `unzip` takes them out.
+        calibration: Optional images of shape `(n, height, width, channels)`. If given, images, outputs, and the kernels
+            of float convolutions and dense layers have 8 bits, and their ranges are calibrated on these images.
+        files: Optional dict from file names to texts. The texts are appended to the file as a ZIP archive, as
+            TensorFlow Lite does with label files; `unzip` extracts them.
 
     # Returns
-        The file's content and the report.
+        A `Conversion`.
 
     # Raises
         ConversionError: If LCE is missing, the model cannot be converted, the file cannot be run or computes something
@@ -181,7 +191,7 @@ def convert(
     model = accepted(model)
     if calibration is not None:
         calibration = np.asarray(calibration, np.float32)
-    # Where LCE does not pack the groups that it could compute natively, they are split, too.
+    # If LCE computes groups as float that it could compute natively, the second conversion splits all groups.
     for everywhere in (False, True):
         content = to_flatbuffer(model, everywhere, target, calibration)
         read = flatbuffer.read(content)
@@ -205,7 +215,7 @@ def convert(
     if calibration is None:
         inputs = {"random": np.random.default_rng(0).normal(size=(8, *model.input_shape[1:])).astype(np.float32)}
     else:
-        # Others may lie outside of the range of 8 bits.
+        # Random inputs may lie outside of the calibrated range.
         inputs = {"calibration": calibration[:32]}
     if samples is not None:
         inputs["real"] = np.asarray(samples, np.float32)
@@ -230,7 +240,7 @@ def _check(model, content, images, order, target, calibration, report):
 
 
 def _ideal_bytes(model):
-    """Binary kernels at 1 bit, all else at 32; of the four vectors of a BatchNorm, inference needs two."""
+    """Bytes of the weights: binary kernels at 1 bit, others at 32, and two of the four vectors of each BatchNorm."""
     bits = sum(bitwidths.of_weight(weight) * weight.shape.num_elements() for weight in model.weights)
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, tf.keras.layers.BatchNormalization):
@@ -239,21 +249,25 @@ def _ideal_bytes(model):
 
 
 def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> bytes:
-    """Converts a network without a look at the result.
+    """Converts a model without auditing or running the file.
 
     # Arguments
         model: A functional Keras model.
         split_all: See `inference.rewrite`.
-        target, calibration: See `convert`.
+        target: See `convert`.
+        calibration: See `convert`.
 
     # Returns
         The file's content.
+
+    # Raises
+        ConversionError: If LCE is missing or cannot convert the model.
     """
     with precision.policy("float32"):
         model = _rewritten(model, split_all, calibration)
     lce = interpreter.require_lce()
     module = tf.Module()
-    # Variables only: to save the layers, too, takes Keras longer than all the rest.
+    # The module tracks variables only. Saving the layers, too, would take Keras longer than the whole conversion.
     module.variables_ = [getattr(v, "latent_variable", v) for v in model.variables]
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="images")
     names = comparison.output_names(model)
@@ -283,7 +297,7 @@ def _rewritten(model, split_all, calibration):
 
 
 def _in_eight_bits(model, calibration):
-    """The Keras model of a file of 8 bits."""
+    """Returns the Keras model that computes the same as an 8-bit file."""
     with precision.policy("float32"):
         network = _rewritten(model, False, calibration)
     images = tf.keras.Input(model.input_shape[1:])
@@ -292,7 +306,7 @@ def _in_eight_bits(model, calibration):
 
 
 def _types(content, calibration):
-    """The types of images and outputs in the file; LCE leaves them float, with no more than a warning, if it must."""
+    """Returns the dtypes of images and outputs in the file, and raises if LCE left them float in spite of 8 bits."""
     loaded = interpreter.load(content)
     types = {"input_type": str(loaded.input_types[0]), "output_type": str(loaded.output_types[0])}
     if calibration is None:
@@ -310,13 +324,13 @@ def _with_files(content, files):
     archive = io.BytesIO(content)
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as zipped:
         for name, text in files.items():
-            # Without the time of day: the same network is the same file.
+            # No time stamp, so that the same network gives the same file.
             zipped.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
 
 
 def _compare(model, content, images, order):
-    """The largest difference of any output, and on how many images the first output's largest value is the same."""
+    """Returns the largest difference of any output, and the share of images whose most probable class agrees."""
     expected = comparison.of_keras(model, images)
     actual = comparison.of_file(content, images, comparison.output_names(model), order)
     agreement = np.mean(expected[0].argmax(axis=-1) == actual[0].argmax(axis=-1))

@@ -1,12 +1,12 @@
-"""Draws a data set of shapes: one folder of PNG images for each of the classes cross, ring and wedge.
+"""Draws a data set of shapes: a folder of PNG images for each of the classes cross, ring and wedge.
 
 ```shell
 python examples/shapes.py shapes
 larq_nas search --method=bnas --dataset=folder:shapes --image_size=32
 ```
 
-The shapes differ in place, size, angle and colour, and are mostly brighter than the backgrounds, which are noisy and
-cluttered with lines, dots and rectangles. The same seed draws the same images.
+The shapes differ in position, size, angle and colour. Most of them are brighter than their background, which is noisy
+and cluttered with lines, dots and rectangles. The same seed draws the same images.
 """
 
 import argparse
@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CLASSES = ("cross", "ring", "wedge")
-# Shapes are drawn larger and made smaller afterwards, which smooths their edges.
+# Images are drawn larger and then scaled down, which smooths the edges of the shapes.
 _OVERSAMPLING = 4
 
 
 def outline(name, centre, radius, angle, width):
-    """The outer points of a cross or a wedge around a centre."""
+    """Returns the corners of a cross or a wedge around a centre."""
     if name == "cross":
-        # Four arms, each with two corners at its end and one between it and the next.
+        # Each of the four arms has two corners at its end and one corner towards the next arm.
         half, points = width / 2, []
         for turn in range(4):
             arm = [(radius, -half), (radius, half), (half, half)]
@@ -67,7 +67,7 @@ def shape_image(name: str, random: np.random.Generator, size=(48, 40)) -> Image.
 
     # Arguments
         name: One of `CLASSES`.
-        random: Where place, size, angle, colours, clutter and noise come from.
+        random: NumPy generator that determines the position, size, angle, colours, clutter and noise.
         size: Width and height of the image.
 
     # Returns
@@ -93,13 +93,13 @@ def shape_image(name: str, random: np.random.Generator, size=(48, 40)) -> Image.
 
 
 def write(folder, count=1500, size=(48, 40), seed=0):
-    """Writes a folder of images, as many of each class.
+    """Writes a folder of images, with the same number of images for each class.
 
     # Arguments
-        folder: Where the sub-folders of the classes are made.
-        count: Number of images.
+        folder: Folder in which the sub-folders of the classes are created.
+        count: Number of images in total.
         size: Width and height of the images.
-        seed: Any integer that is not negative.
+        seed: Any non-negative integer.
     """
     random = np.random.default_rng(seed)
     for index in range(count):
@@ -116,8 +116,8 @@ def _size(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="where the sub-folders of the classes are made")
-    parser.add_argument("--images", type=int, default=1500, help="number of images (default: 1500)")
+    parser.add_argument("folder", help="folder in which the sub-folders of the classes are created")
+    parser.add_argument("--images", type=int, default=1500, help="number of images in total (default: 1500)")
     parser.add_argument("--size", type=_size, default="48x40", help="width and height of the images (default: 48x40)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawings (default: 0)")
     arguments = parser.parse_args()

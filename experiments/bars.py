@@ -3,7 +3,8 @@
 pip install --editable '.[docs]'
 python experiments/bars.py RUNS DATA_DIR
 
-RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
+RUNS is the directory of the runs. Runs that have ended are read, all others are started or resumed. DATA_DIR is the
+directory of the TFDS data sets.
 """
 
 import collections
@@ -30,7 +31,7 @@ TRAIN = (
     "train --flagfile=bars_quickstart --dataset=cifar10 --train_examples=10000 --image_size=16 --epochs=6 "
     "--augmentation=crop_flip"
 )
-# The networks that are trained have 16 filters where those of the search have 64.
+# The trained networks have 16 filters for 64 filters of the searched networks.
 FILTERS, SHAPE, CLASSES = 16, (16, 16, 3), 10
 RANDOM, SEEDS = 8, 2
 # Published budgets in table 2 of BARS: BiOps, parameters and FLOPs in millions.
@@ -44,7 +45,7 @@ PUBLISHED = {
 
 
 def alike(genotype):
-    """Genotypes of the same costs whose choices are drawn evenly."""
+    """Returns genotypes with the costs of `genotype` whose choices are drawn uniformly."""
     space, counts = bars.space(FILTERS), costs.count(genotype, SHAPE, CLASSES)
     accepted = {"biops": counts.biops, "params": counts.params}
     strategy = bars.Strategy(counted=(space, SHAPE, CLASSES), budget=counts.biops, accepted=accepted, samples=RANDOM)
@@ -56,7 +57,7 @@ def alike(genotype):
 
 
 def operations(row, prefix):
-    """How many edges of each operation the cells have whose name starts so, in the most probable genotype."""
+    """Counts the edges of each operation in the cells of a prefix, in the most probable genotype of a row."""
     total = collections.Counter()
     for name, value in row.items():
         cell, _, operation = name.partition("/")
@@ -66,7 +67,7 @@ def operations(row, prefix):
 
 
 def dynamics(rows):
-    """Draws the search and returns a table of some of its epochs."""
+    """Draws the curves of the search and returns a table of some epochs."""
     epochs = [row["epoch"] + 1 for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     most = {"operations": np.log(3), "width": np.log(4), "depth": np.log(4)}
@@ -96,7 +97,7 @@ def dynamics(rows):
 
 
 def zoo_table():
-    """Costs of the networks of the zoo beside the published ones."""
+    """Returns a table of the costs of the networks of the zoo and of the published networks."""
     head = "model | BiOps | published | parameters | published | FLOPs | published"
     lines = [f"| {head} |", "|" + "---|" * 7]
     for name, (biops, params, flops) in PUBLISHED.items():
@@ -148,11 +149,11 @@ def main(folder, data_dir):
 
 TEXT = """# BARS: experiments
 
-Written by `python experiments/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
-JPEG-recoded, at half of their height and width, and 10,000 of them: what is compared here was trained equally, and
-nothing is to be compared with accuracies of papers.
+This page was written by `python experiments/bars.py RUNS DATA_DIR`, from runs on two CPU cores. The data are 10,000
+JPEG-recoded images of CIFAR-10, at half of their height and width. All networks that are compared on this page were
+trained in the same way. Do not compare their accuracies with those of papers.
 
-## What a search does over time
+## How a search proceeds
 
 ```shell
 larq_nas {search}
@@ -162,16 +163,17 @@ larq_nas {search}
 
 {dynamics}
 
-Operations are convolutions/shortcuts/none of the most probable genotype. The first 14 epochs train weights alone.
+The columns "normal cells" and "reductions" count the convolutions/shortcuts/none operations of the most probable
+genotype. The first 14 epochs train the weights only.
 
-Entropies stay high until the weights are worth something and end near 0, and no cell becomes one of shortcuts alone.
-But depths fall to 0: so short a training does not repay depth, and nothing in the loss asks for it below the budget.
-The genotypes of the zoo get their depth from the budget that they must fit.
+The entropies stay high until the weights are trained well enough to distinguish operations, and end near 0. No cell
+ends with shortcuts only. But the depths fall to 0: depth does not pay off in such a short training, and the loss does
+not reward depth below the budget. The genotypes of the zoo are deeper because their costs must fit the budget.
 
 ## With and without the shortcut around each cell
 
-The genotype found by this search, with 16 filters in place of 64, trained with two seeds each, and two of the drawn
-ones below:
+The table compares the genotype that this search found, with 16 filters instead of 64 and trained with two seeds, and
+two of the drawn genotypes of the next section:
 
 ```shell
 larq_nas {train} --genotype=FILE --seed=SEED
@@ -184,35 +186,37 @@ larq_nas {train} --genotype=FILE --seed=SEED
 | drawn, with | | | {paired} |
 | drawn, without | | | {bare_paired} |
 
-Reported by the authors, on all of CIFAR-10 and with searches of their own: 92.97 % and 52.83 %.
+Reported by the authors, on all of CIFAR-10 and with their own searches: 92.97 % (with) and 52.83 % (without).
 
-## Found against drawn
+## Found and drawn genotypes
 
-The same genotype against eight whose choices are drawn evenly and whose BiOps and parameters are within 2 % of its
-own; one training each.
+The table compares the same genotype with eight genotypes whose choices are drawn uniformly, and whose BiOps and
+parameters are within 2 % of its BiOps and parameters. Each of the eight was trained once.
 
 | networks | mean test accuracy (%) | standard deviation | all |
 |---|---|---|---|
 | found, two seeds | {derived} |
 | drawn | {random} |
 
-At this scale the search finds nothing better than chance does: the drawn ones are ahead by more than the spread of
-either. The reasons above hold here, too.
+At this scale, the search does not find better genotypes than chance. The drawn genotypes are better by more than the
+spread of either row, for the reasons given in the first section.
 
 ## The networks of the zoo
 
-Found by searches like the one above, within 2 % of the BiOps and parameters of table 2; the `provenance` in their files
-(`zoo/genotypes/bars_*.json`) holds all flags, the versions of packages, and the figures. All were searched on CIFAR-10,
-those for ImageNet with the costs of its layout. Parameters are those of the whole network. The table cuts FLOPs to
-millions, and on ImageNet they and the equivalent operations do not fit each other, so 2.4 M, 3 M, 129.5 M and 193.1 M
-were asked for, within 2 %.
+These networks were found by searches like the one above. Their BiOps and parameters are within 2 % of table 2 of the
+paper. The `provenance` in their files (`zoo/genotypes/bars_*.json`) holds all flags, the versions of packages, and the
+figures. All searches ran on CIFAR-10; the searches for ImageNet counted the costs of the layout for ImageNet. The
+parameters are those of the whole network. Table 2 of the paper truncates FLOPs to millions, and its FLOPs and
+equivalent operations for ImageNet contradict each other. So the searches asked for 2.4 M, 3 M, 129.5 M and 193.1 M
+FLOPs, within 2 %.
 
-The expected cost stayed below the budgets of all but bars_a, so that the other four searches differ in their last step
-alone, the drawing of genotypes that fit. The published FLOPs leave a first stage of 14 or 16 filters on CIFAR-10, which
-the search made much wider: what was drawn there is far from what was learnt, and its validation loss in the supernet,
-2.3 and more, is that of guessing. On ImageNet it is {imagenet_loss}.
+The expected cost stayed below the budget in all searches except that of bars_a. So the other four searches differ only
+in their last step, which draws genotypes that fit the budget. On CIFAR-10, the published FLOPs only allow a first stage
+of 14 or 16 filters, but the search made this stage much wider. So the drawn genotypes are far from the learnt
+probabilities, and their validation loss in the supernet, 2.3 and more, is no better than guessing. On ImageNet it is
+{imagenet_loss}.
 
-What the converter makes of them is in [`docs/zoo.md`](zoo.md).
+[`docs/zoo.md`](zoo.md) shows the converted files of these networks.
 
 {zoo}
 """

@@ -3,7 +3,8 @@
 pip install --editable '.[docs]'
 python experiments/bats.py RUNS DATA_DIR
 
-RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
+RUNS is the directory of the runs. Runs that have ended are read, all others are started or resumed. DATA_DIR is the
+directory of the TFDS data sets.
 """
 
 import collections
@@ -38,7 +39,7 @@ MODELS = ("bats", "bats_2x", "bats_real_2_5m", "bats_real_3_5m")
 
 
 def kinds(genotype):
-    """How many edges of a genotype are convolutions, pools and skips; the mean kernel size, and the longest path."""
+    """Returns the cells of a table: numbers of convolutions, pools and skips, mean kernel size, longest paths."""
     counts, sizes, longest = collections.Counter(), [], []
     for cell in genotype.cells:
         depth = [0] * bats.INPUTS
@@ -56,7 +57,7 @@ def kinds(genotype):
 
 
 def draw(runs):
-    """The entropy and the validation accuracy over the epochs."""
+    """Draws the entropy and the validation accuracy over the epochs."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     for axis, figure_name in zip(axes, ("entropy", "val_accuracy"), strict=True):
         for name, label in (("t02", "T = 0.2"), ("t1", "T = 1"), ("real", "T = 0.2, real-valued")):
@@ -70,7 +71,7 @@ def draw(runs):
 
 
 def zoo_table():
-    """Costs of the networks of the zoo."""
+    """Returns a table of the costs of the networks of the zoo."""
     head = "model | binary MACs | float MACs | parameters"
     lines = [f"| {head} |", "|" + "---|" * 4]
     for name in MODELS:
@@ -84,7 +85,7 @@ def zoo_table():
 
 
 def groups_table():
-    """What groups cost in the file: 3 channels each, as published, against the multiples of 32 that LCE computes."""
+    """Returns a table of file sizes, for groups of 3 channels as published and for multiples of 32 as LCE computes."""
     head = "filters | groups | binary weights, at a bit each | padding | file | binary convolutions in the file"
     lines = [f"| {head} |", "|" + "---|" * 6]
     for filters, groups in ((36, 12), (64, 16), (64, "lce"), (96, 32), (96, "lce")):
@@ -134,9 +135,9 @@ def main(folder, data_dir):
 
 TEXT = """# BATS: experiments
 
-Written by `python experiments/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
-JPEG-recoded, at half of their height and width, and 6,000 of them: what is compared here was trained equally, and
-nothing is to be compared with accuracies of papers.
+This page was written by `python experiments/bats.py RUNS DATA_DIR`, from runs on two CPU cores. The data are 6,000
+JPEG-recoded images of CIFAR-10, at half of their height and width. All networks that are compared on this page were
+trained in the same way. Do not compare their accuracies with those of papers.
 
 ```shell
 {searches}
@@ -146,7 +147,7 @@ nothing is to be compared with accuracies of papers.
 
 ## The temperature
 
-Searches at T = 0.2 and at T = 1, and what comes of their genotypes when they are trained in two stages with two seeds:
+The table compares searches at T = 0.2 and at T = 1. Their genotypes were trained in two stages, with two seeds each:
 
 ```shell
 larq_nas {train} {two} --genotype=FILE --seed=SEED
@@ -156,24 +157,27 @@ larq_nas {train} {two} --genotype=FILE --seed=SEED
 | 0.2 | {cold} |
 | 1 | {warm} |
 
-The temperature does what it is for, edges decide earlier; at so small a scale the genotypes are not better for it.
+The lower temperature works as intended: the edges decide earlier. But at such a small scale, this does not make the
+genotypes better.
 
-## Two stages against one
+## Two stages and one stage
 
-The published cells, as far as they are known, with two seeds: four epochs with binary activations and four with binary
-kernels, too (`{two}`), against eight with both from the beginning (`{one}`).
+The published cells, as far as they are known, were trained with two seeds each. The training in two stages has four
+epochs with binary activations and float kernels, and then four epochs with binary activations and kernels
+(`{two}`). The training in one stage has eight epochs with binary activations and kernels
+(`{one}`).
 
 | training | mean test accuracy (%) | standard deviation | all |
 |---|---|---|---|
 | two stages | {two_stages} |
 | one stage | {one_stage} |
 
-Training the same steps in two stages is far ahead.
+With the same number of steps, the training in two stages is far better.
 
-## Binary against real-valued cells
+## Binary and real-valued cells
 
-The supplement of the paper says that real-valued cells are deeper and have smaller kernels than binary ones. Found
-here, with one search each:
+The supplement of the paper says that real-valued cells are deeper and have smaller kernels than binary cells. One
+search for each found:
 
 | cells | convolutions/pools/skips | mean kernel | longest path (normal, reduction) |
 |---|---|---|---|
@@ -181,22 +185,22 @@ here, with one search each:
 | real-valued, found | {real} |
 | binary, published (as far as known) | {published} |
 
-The kernels are smaller, as the paper says, but the cells are not deeper: this short search by SGD at a learning rate of
-0.1 made all of the normal cell max pools. What it found is worth no more than that.
+The kernels are smaller, as the paper says, but the cells are not deeper. This short search by SGD at a learning rate of
+0.1 found a normal cell of max pools only, so its result is not worth much.
 
 ## The networks of the zoo
 
-`bats` and `bats_2x` have the published cells, as far as they are known; `bats_real_2_5m` and `bats_real_3_5m` those of
-the real-valued search above, with as many cells and filters as give the published numbers of parameters within 2 %.
-What the converter makes of them is in [`docs/zoo.md`](zoo.md).
+`bats` and `bats_2x` have the published cells, as far as they are known. `bats_real_2_5m` and `bats_real_3_5m` have the
+cells of the real-valued search above, with numbers of cells and filters that give the published numbers of parameters
+within 2 %. [`docs/zoo.md`](zoo.md) shows the converted files of these networks.
 
 {zoo}
 
-## What groups cost in a file
+## Size of groups in a file
 
-Larq Compute Engine packs the channels of a group into words of 32 bits, so that a group of 3 channels takes the bits
-of 32. The published cells in networks of 8 cells; groups of multiples of 32 channels (`lce`) are one convolution in the
-file, which only LCE's kernel `use_indirect_bgemm` runs:
+Larq Compute Engine (LCE) packs the channels of a group into words of 32 bits, so that a group of 3 channels takes the
+bits of 32 channels. The table has networks of 8 of the published cells. A convolution whose groups have multiples of 32
+channels (`lce`) is one convolution in the file, which only LCE's kernel `use_indirect_bgemm` runs:
 
 {groups}
 """

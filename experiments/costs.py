@@ -1,4 +1,4 @@
-"""Writes `docs/costs.md`: published costs of binary networks, and what `larq_nas.costs` counts for them.
+"""Writes `docs/costs.md`: published costs of binary networks, and the costs that `larq_nas.costs` counts.
 
 python experiments/costs.py
 """
@@ -10,7 +10,7 @@ from larq_nas import costs
 
 CIFAR, IMAGENET = {"input_shape": (32, 32, 3)}, {"input_shape": (224, 224, 3)}
 
-# FLOPs, BiOps, params in millions; from table 2 of BARS.
+# FLOPs, BiOps and parameters in millions, from table 2 of BARS.
 BARS = {
     "ResNet-18 XNOR, CIFAR-10": (16, 1094, "11.17"),
     "ResNet-34 XNOR, CIFAR-10": (27, 2302, "21.81"),
@@ -20,7 +20,7 @@ BARS = {
     "ResNet-18 XNOR, float downsampling, ImageNet": (167, 3557, "12.80"),
     "BNAS-D, ImageNet": (195, 6274, "28.41"),
 }
-# FLOPs, BiOps and equivalent operations in millions, as printed in that table.
+# FLOPs, BiOps and equivalent operations in millions, as printed in table 2 of BARS.
 EQUIVALENT = {
     "ResNet-18 XNOR": (16, 1094, 50.2),
     "ResNet-18 Bi-Real": (11, 1123, 46.1),
@@ -44,7 +44,7 @@ EQUIVALENT = {
 }
 # Printed sums that do not follow from the printed terms with a factor of 1/32 or 1/64.
 NOT_EQUIVALENT = ("NiN XNOR", "BARS-C", "BARS-D", "BARS-E")
-# Megabytes in table 1 of DMS: full precision, then widths 1 to 4.
+# Megabytes in table 1 of DMS, in full precision and at widths 1 to 4.
 DMS = {
     "VGG-11, CIFAR-10": ("2.20", "0.08", "0.29", "0.65", "1.14"),
     "ResNet-18, CIFAR-10": ("2.67", "0.09", "0.40", "0.98", "1.92"),
@@ -53,17 +53,20 @@ DMS = {
 
 
 def part(counts, *words, field="macs"):
-    """Sum over the rows whose name has one of the words in it."""
+    """Sums a field over the rows whose name contains one of the words."""
     return sum(getattr(row, field) for row in counts.rows if any(word in row.name for word in words))
 
 
 def dms_bytes(counts, scales=False, first_bits=32):
-    """Bytes as DMS counts them: binary kernels at one bit without padding, no BatchNorm.
+    """Counts bytes like DMS: binary kernels at one bit without padding, and no BatchNorm.
 
     # Arguments
         counts: The `Costs` of `vgg11` or `resnet18`.
         scales: Whether the scale of each binary filter counts.
-        first_bits: Bits of a weight of the first convolution.
+        first_bits: Bits per weight of the first convolution.
+
+    # Returns
+        The number of bytes.
     """
     total = 0
     for index, row in enumerate(row for row in counts.rows if row.kernel):
@@ -101,7 +104,7 @@ def bars_rows():
         if name == "ResNet-18 XNOR, binary downsampling, ImageNet":
             values[2], said[2] = values[2] - part(counts, "stem", "classifier", field="params"), "of the blocks only"
         for figure, published, value, text in zip(("FLOPs", "BiOps", "params"), BARS[name], values, said, strict=True):
-            # Operations are cut to millions, parameters cut or rounded to hundredths of them.
+            # The table truncates operations to millions. It truncates or rounds parameters to hundredths of a million.
             cut_or_rounded = (f"{value // 10**4 / 100:.2f}", f"{value / 1e6:.2f}")
             equal = published in cut_or_rounded if figure == "params" else value // 10**6 == published
             row = ("BARS, table 2", name, figure, f"{published} M", f"{value:,}", text)
@@ -113,7 +116,7 @@ def equivalent_rows():
         ours = costs.equivalent_ops(flops, biops)
         said = f"{flops} + {biops} / 32, from the printed columns (/ 64: {costs.equivalent_ops_64(flops, biops):.2f})"
         row = ("BARS, table 2", name, "equivalent ops", f"{published} M", f"{ours:.2f} M", said)
-        # The printed terms are cut, and the sums cut or rounded.
+        # The printed terms are truncated, and the printed sums are truncated or rounded.
         yield *row, _difference(abs(ours - published) <= 0.11, ours, published)
 
 
@@ -147,16 +150,18 @@ def _difference(equal, ours, published):
     return "0" if equal else f"{100 * (ours / float(published) - 1):+.1f} %"
 
 
-TEXT = """# Published costs, and ours
+TEXT = """# Published costs and our costs
 
-Written by `python experiments/costs.py`. `larq_nas.costs.count` gives multiply-accumulates (MACs), parameters and
-bytes of every layer; FLOPs and BiOps are twice the MACs, padded taps count, additions, pools and normalizations do
-not. No two papers sum up alike, and some tables do not in themselves: the column "how it is counted" says by which
-convention ours stands beside theirs. The last column is 0 where ours, rounded or cut as the table is, equals the
-published figure, and else the difference. Not reproduced by the network as it is described are: FLOPs and parameters
-of the ResNet-34, all figures of Bi-Real, those of the ResNet-18 with float downsampling on ImageNet, four of the sums
-of equivalent operations, and the sizes of DMS's ResNet-18 on CIFAR-10 at widths 2 to 4, which are no quadratic
-function of the width as any uniform network's are.
+This page was written by `python experiments/costs.py`. `larq_nas.costs.count` counts the multiply-accumulates (MACs),
+the parameters and the bytes of every layer. FLOPs and BiOps are twice the MACs. Padded taps count; additions, pools and
+normalizations do not. Papers count in different ways, and some tables are not consistent in themselves. The column "how
+it is counted" states the convention of our figure in that row. The column "difference" is 0 if our figure, rounded or
+truncated like the table, equals the published figure. Otherwise it is the difference in percent.
+
+The networks as described in the papers do not reproduce the following figures: the FLOPs and parameters of the
+ResNet-34, all figures of Bi-Real, the figures of the ResNet-18 with float downsampling on ImageNet, four of the sums of
+equivalent operations, and the sizes of DMS's ResNet-18 on CIFAR-10 at widths 2 to 4. These sizes are not a quadratic
+function of the width, as those of any uniform network are.
 
 | table | network | figure | published | ours | how it is counted | difference |
 |---|---|---|---|---|---|---|

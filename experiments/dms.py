@@ -3,7 +3,8 @@
 pip install --editable '.[docs]'
 python experiments/dms.py RUNS DATA_DIR
 
-RUNS is where the runs are: what has ended is read, the rest goes on. DATA_DIR is that of TFDS.
+RUNS is the directory of the runs. Runs that have ended are read, all others are started or resumed. DATA_DIR is the
+directory of the TFDS data sets.
 """
 
 import functools
@@ -20,7 +21,7 @@ from larq_nas.space.architecture import Architecture
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SMALL = "--train_examples=6000 --epochs=20"
-# Name of the run: flags of the search and the megabytes that table 1 of DMS prints.
+# Name of the run -> flags of the search, and the megabytes in table 1 of DMS.
 SEARCHES = {
     "vgg11_a": ("--ratio=1.5 --memory_target=0.12", 0.08),
     "vgg11_b": (f"{SMALL} --ratio=2.5 --memory_target=1", 0.64),
@@ -35,20 +36,20 @@ SHAPE, CLASSES, SEEDS = (32, 32, 3), 10, 2
 
 
 def search(name):
-    """The words of a search."""
+    """Returns the command of a search."""
     flags, megabytes = SEARCHES[name]
     return f"search --flagfile=dms_cifar10_cpu {flags} --genotype_megabytes={megabytes}"
 
 
 def uniform(backbone, megabytes):
-    """The base network with all widths multiplied by the same factor, at a size."""
+    """Returns the base network with all widths multiplied by the factor that gives a size in megabytes."""
     base = dms.space(backbone)
     strategy = dms.Strategy(genotype_megabytes=megabytes)
     return strategy.derive(base, np.ones(len(base.stages)), SHAPE, CLASSES)
 
 
 def draw(runs):
-    """Channels by layer, and the losses of the searches with and without best-effort initialization."""
+    """Draws the channels per layer, and the losses of the searches with and without best-effort initialization."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     for axis, backbone in zip(axes, ("vgg11", "resnet18"), strict=False):
         base = dms.space(backbone)
@@ -69,7 +70,7 @@ def draw(runs):
 
 
 def dynamics(runs):
-    """A table of some rounds of the searches with and without best-effort initialization."""
+    """Returns a table of some rounds of the searches with and without best-effort initialization."""
     lines = [
         "| round | scale | training loss, with | without | validation accuracy, with | without |",
         "|" + "---|" * 6,
@@ -84,7 +85,7 @@ def dynamics(runs):
 
 
 def zoo_table():
-    """Widths and sizes of the networks of the zoo beside the published sizes."""
+    """Returns a table of the widths and sizes of the networks of the zoo, and of the published sizes."""
     head = "model | widths | size | published"
     lines = [f"| {head} |", "|" + "---|" * 4]
     for name, (_, published) in SEARCHES.items():
@@ -121,11 +122,11 @@ def main(folder, data_dir):
 
 TEXT = """# DMS: experiments
 
-Written by `python experiments/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The images are CIFAR-10,
-JPEG-recoded, and a part of them: what is compared here was trained equally, and nothing is to be compared with
-accuracies of papers.
+This page was written by `python experiments/dms.py RUNS DATA_DIR`, from runs on two CPU cores. The data are a part of
+the images of CIFAR-10, JPEG-recoded. All networks that are compared on this page were trained in the same way. Do not
+compare their accuracies with those of papers.
 
-## Channels by layer
+## Channels per layer
 
 ```shell
 {searches}
@@ -133,11 +134,11 @@ accuracies of papers.
 
 ![Channels by layer, and training loss with and without best-effort initialization](dms.png)
 
-Solid: what was found, multiplied by the factor that gives the published size; dashed: one factor for all layers. In
-VGG-11 at the small size the first layers are wider than uniform ones, the first the most, and the last shrinks to the
-least ratio of 0.3. Figure 4 of the paper shows the first three wider, too; there layers 4 and 6 are pruned most. The
-larger networks have no memory to save (their target is not reached at any time), so their ratios stay closer to where
-they began.
+Solid lines show the widths that were found, scaled to the published size. Dashed lines show uniform widths, with one
+factor for all layers. In VGG-11 at the small size, the first layers are wider than the uniform layers, most of all the
+first one, and the last layer shrinks to the smallest ratio of 0.3. In figure 4 of the paper, the first three layers are
+wider, too, and layers 4 and 6 are pruned most. The larger networks do not need to save memory, since they never reach
+their target, so their ratios stay closer to the initial ratios.
 
 ## With and without best-effort initialization
 
@@ -147,13 +148,14 @@ they began.
 
 {dynamics}
 
-With it a round begins with what the last one learnt; without it, each round trains for two epochs from nothing, and
-the loss hardly falls, as the candidates draw together. Reported by the authors: without it the search does not
-converge, and ResNet-18 ends at 87.74 % in place of 89.30 %.
+With best-effort initialization, a round begins with the weights of the previous round. Without it, each round trains
+new weights for two epochs, and the loss falls only slightly, while the candidates come closer together. Reported by the
+authors: without best-effort initialization the search does not converge, and ResNet-18 ends at 87.74 % instead of
+89.30 %.
 
-## Found against uniform, at equal memory
+## Found and uniform widths at equal memory
 
-VGG-11 at the size of DMS-A, two seeds each:
+The table compares VGG-11 at the size of DMS-A, with two seeds each:
 
 ```shell
 larq_nas {train} --genotype=FILE --seed=SEED
@@ -168,12 +170,13 @@ Reported by the authors, after 300 epochs on all of CIFAR-10: 84.16 % (found) an
 
 ## The networks of the zoo
 
-The searches above; the `provenance` in their files (`zoo/genotypes/dms_*.json`) holds all flags, the ratios before
-scaling, and the versions of packages. MB are 2^20 bytes: binary kernels at one bit and a float scale for each of their
-filters, first and last layer as floats, no BatchNorm, which reproduces the sizes of VGG-11 in table 1. The paper prints
-0.64 MB for the larger VGG-11 beside a saving that means 0.84 MB; 0.64 is taken.
+The searches above found these networks. The `provenance` in their files (`zoo/genotypes/dms_*.json`) holds all flags,
+the ratios before scaling, and the versions of packages. A MB has 2^20 bytes. A binary kernel counts one bit per weight
+and a float scale per filter, the first and the last layer count as floats, and BatchNorm does not count. This
+reproduces the sizes of VGG-11 in table 1 of the paper. The paper prints 0.64 MB for the larger VGG-11, but a saving
+that corresponds to 0.84 MB; larq_nas uses 0.64 MB.
 
-What the converter makes of them is in [`docs/zoo.md`](zoo.md).
+[`docs/zoo.md`](zoo.md) shows the converted files of these networks.
 
 {zoo}
 """

@@ -1,4 +1,4 @@
-"""What the scripts of experiments share: they run commands of larq_nas, or let them go on."""
+"""Functions that the experiments share: they run or resume commands of larq_nas."""
 
 import shlex
 import statistics
@@ -9,14 +9,14 @@ from larq_nas import runs
 
 
 def command(words, data_dir, run_dir):
-    """Runs a command of larq_nas, or lets it go on, and returns its run."""
+    """Runs or resumes a command of larq_nas and returns its `Run`."""
     words = [*shlex.split(words), f"--data_dir={data_dir}", f"--run_dir={run_dir}"]
     subprocess.run([sys.executable, "-m", "larq_nas", *words], check=True, stdout=subprocess.DEVNULL)
     return runs.Run(run_dir)
 
 
 def accuracy(words, name, genotype, seed, folder, data_dir):
-    """Trains the network of a genotype; its test accuracy in percent."""
+    """Trains the network of a genotype and returns its test accuracy in percent."""
     file = folder / "genotypes" / f"{name}.json"
     runs.write(file, genotype.to_json())
     run = command(f"{words} --genotype={shlex.quote(str(file))} --seed={seed}", data_dir, folder / f"{name}-{seed}")
@@ -26,7 +26,7 @@ def accuracy(words, name, genotype, seed, folder, data_dir):
 
 
 def summary(values):
-    """Mean, standard deviation and all of some accuracies, as cells of a table."""
+    """Returns the mean, the standard deviation and all values of accuracies, as cells of a table."""
     return (
         f"{statistics.mean(values):.2f} | {statistics.stdev(values):.2f} | "
         f"{', '.join(f'{value:.2f}' for value in values)}"

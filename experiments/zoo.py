@@ -1,8 +1,8 @@
-"""Writes `docs/zoo.md`, and a report in `docs/reports` for every model of the zoo: what the converter makes of it.
+"""Converts every model of the zoo, and writes `docs/zoo.md` and a report per model in `docs/reports`.
 
 python experiments/zoo.py [--overwrite]
 
-A model whose report exists is not converted again without `--overwrite`.
+Without `--overwrite`, models that have a report are not converted again.
 """
 
 import collections
@@ -23,7 +23,7 @@ DOCS = pathlib.Path(__file__).parents[1] / "docs"
 REPORTS = DOCS / "reports"
 OPTIONS = Options(runs=20, warmup_runs=3, timeout=600)
 IMAGES = 32
-# How much images and BatchNorms are changed to see how much a network makes of it.
+# Size of the change to images and BatchNorms whose effect on the outputs is measured.
 NOISE = 1e-6
 HEAD = (
     *("model", "images", "packed / all", "file bytes", "padding", "1-bit ideal", "ratio", "ms"),
@@ -34,8 +34,8 @@ HEAD = (
 def settle(model, generator):
     """Gives an untrained model statistics, so that its outputs depend on its images.
 
-    BatchNorms get random scales and offsets, and the statistics of random images; the classifier's outputs get mean 0
-    and a standard deviation of 2 over these images, each.
+    BatchNorms get random scales and offsets, and the statistics of random images. Each output of the classifier gets
+    mean 0 and standard deviation 2 over these images.
     """
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def settle(model, generator):
         if norm.center:
             norm.beta.assign(generator.normal(0, 0.3, norm.beta.shape))
     images = _images(model, generator)
-    # Without momentum, one step of training leaves the statistics of its batch.
+    # Without momentum, one training step sets the statistics to those of its batch.
     model(images, training=True)
     classifier = model.layers[-1]
     features = tf.keras.Model(model.input, classifier.input).predict(images, verbose=0)
@@ -56,7 +56,7 @@ def settle(model, generator):
 
 
 def norms(model):
-    """The BatchNorms of a model."""
+    """Returns the BatchNorms of a model."""
     import tensorflow as tf
 
     return [layer for layer in model.layers if isinstance(layer, tf.keras.layers.BatchNormalization)]
@@ -67,7 +67,7 @@ def _images(model, generator):
 
 
 def convert(name):
-    """Converts, runs and times a model; leaves its report."""
+    """Converts, runs and times a model, and writes its report."""
     tf = load_tensorflow()
     from larq_nas.converters import interpreter, tflite
 
@@ -89,7 +89,7 @@ def convert(name):
     with timing.open_device("host") as device:
         measured = device.measure(conversion.bytes, OPTIONS)
     report = dataclasses.replace(conversion.report, differences=compared).to_dict()
-    # A row for each operator would be most of the file.
+    # The list of operators would be most of the file.
     del report["layers"]
     report |= {"input_shape": model.input_shape[1:], "host": measured.to_dict()}
     runs.write(REPORTS / f"{name}.json", report)
@@ -101,7 +101,7 @@ def _compare(expected, actual):
 
 
 def row(name):
-    """A model's row of the table."""
+    """Returns the row of a model in the table."""
     report = runs.read_json(REPORTS / f"{name}.json")
     convolutions = report["binary_convolutions"]
     packed = sum(c["status"] == "packed" for c in convolutions)
@@ -128,7 +128,7 @@ def main(overwrite):
     context = multiprocessing.get_context("spawn")
     for name in names:
         if overwrite or not (REPORTS / f"{name}.json").exists():
-            # In a process of its own, which gives its memory back.
+            # A separate process frees its memory at its end.
             process = context.Process(target=convert, args=(name,))
             process.start()
             process.join()
@@ -140,25 +140,26 @@ def main(overwrite):
 
 TEXT = f"""# The zoo as files
 
-Written by `python experiments/zoo.py`: every model of `larq_nas zoo`, converted for Larq Compute Engine (LCE),
-audited, run and timed. The reports are in [`docs/reports`](reports), without their lists of operators.
+This page was written by `python experiments/zoo.py`, which converts every model of `larq_nas zoo` for Larq Compute
+Engine (LCE), audits the files, runs them and times them. The reports are in [`docs/reports`](reports), without their
+lists of operators.
 
-- **Packed / all** counts the binary convolutions of the network; the last column says what became of the others.
-- **1-bit ideal** is the size of the weights alone, binary kernels at one bit and all others at 32. A file holds the
-  graph, too, and pads the input channels of each binary kernel to a multiple of 32 (**padding**, in bytes of the file);
-  on the other hand BatchNorms are merged into what stands beside them.
+- **Packed / all** counts the binary convolutions of the network. The column "notes" says why others are not packed.
+- **1-bit ideal** is the size of the weights alone, with binary kernels at 1 bit and all other weights at 32 bits. A
+  file also holds the graph, and pads the input channels of each binary kernel to a multiple of 32 (**padding**, in
+  bytes of the file). On the other hand, its BatchNorms are merged into adjacent operators.
 - **ms** is the median of {OPTIONS.runs} runs of LCE's Python interpreter with one thread, on two cores of an
-  x86 CPU, shared with other programs. LCE has only portable kernels there, of which the faster one was taken: these
-  times compare the models with each other at best, and say nothing of a Raspberry Pi or a telephone.
-- **Difference** is the largest of any class probability between Keras and the file over {IMAGES} random images, and
-  **agreement** the share of these on which both name the same class. There are no weights to download, so the models
-  are untrained: their BatchNorms have random scales and the statistics of random images, and so have their classifiers'
-  outputs, without which all images would give the same class.
-- **Noise** is the same between Keras and Keras, when noise of {NOISE} is added to the images, whose own standard
-  deviation is 1, and the means of all BatchNorms are {NOISE} of themselves larger or smaller, whichever is worse. The
-  sums of a file are rounded otherwise by about as much. Where that lets a value near 0 change its sign, it goes through
-  the rest of a deep network and changes more and more signs: the deeper a network, and the more classes it has, the
-  less two computations of it agree on random images.
+  x86 CPU that were shared with other programs. LCE has only portable kernels for x86; the faster one was used. So the
+  times can at best compare the models with each other, and say nothing about a Raspberry Pi or a phone.
+- **Difference** is the largest difference of a class probability between Keras and the file over {IMAGES} random
+  images. **Agreement** is the share of these images on which both predict the same class. There are no weights to
+  download, so the models are untrained. Their BatchNorms have random scales and the statistics of random images. The
+  outputs of their classifiers are normalized over random images, since otherwise all images would give the same class.
+- **Noise** is the same comparison between Keras and Keras. Noise of {NOISE} is added to the images, whose standard
+  deviation is 1, and the means of all BatchNorms are changed by a factor of 1 + {NOISE} or 1 - {NOISE}; the worse case
+  is shown. The rounding of sums in a file differs by about as much. If this changes the sign of a value near 0, more
+  and more signs change in the following layers. So the deeper a network is, and the more classes it has, the less two
+  computations of the network agree on random images.
 
 | {" | ".join(HEAD)} |
 |{"---|" * len(HEAD)}

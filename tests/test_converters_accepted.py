@@ -112,7 +112,7 @@ def test_small_maps_of_a_layer_that_cannot_be_replaced_are_refused():
     class Own(lq.layers.QuantConv2D):
         pass
 
-    with pytest.raises(tflite.ConversionError, match="pads with zeros what is smaller than its kernel"):
+    with pytest.raises(tflite.ConversionError, match="pads with zeros, and its input is smaller than its kernel"):
         tflite.convert(_sequential(Own(32, 3, padding="same", **BINARY), shape=(2, 2, 32)))
 
 

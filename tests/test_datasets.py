@@ -104,7 +104,7 @@ def test_train_examples_can_ask_for_all():
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 1438])
 def test_train_examples_out_of_bounds_is_refused_with_the_bounds(count):
-    with pytest.raises(datasets.DatasetError, match=f"{count}: digits has 2 to 1,437"):
+    with pytest.raises(datasets.DatasetError, match=f"{count}: accepted for digits are 2 to 1,437"):
         datasets.load("digits", train_examples=count)
 
 

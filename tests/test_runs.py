@@ -264,7 +264,7 @@ def test_a_row_that_was_cut_off_while_it_was_written_is_forgotten(run, cut):
 
 def test_epochs_without_a_backup_are_not_begun_again_in_silence(run):
     run.metrics_csv.write_text(TABLE)
-    with pytest.raises(runs.RunError, match="backup: holds no epoch of the 3 that metrics.csv .*--overwrite"):
+    with pytest.raises(runs.RunError, match="backup: holds none of the 3 epochs that metrics.csv .*--overwrite"):
         run.drop_rows(0)
     assert run.metrics_csv.read_text() == TABLE
 

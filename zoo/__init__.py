@@ -1,4 +1,4 @@
-"""Binary networks, as Keras models: searched ones of the papers, and baselines made by hand.
+"""Keras models of binary networks: networks that were searched, and hand-made baselines.
 
 ```python
 import larq_nas
@@ -50,23 +50,23 @@ __all__ = [
     "xnor_resnet34",
 ]
 
-# Names of the models that have a genotype, and what is known of all of them.
+# `GENOTYPES` are the names of the models that have a genotype; `VARIANTS` has the facts about all models.
 _SEARCHED = bnas.VARIANTS | bars.VARIANTS | dms.VARIANTS | bats_networks.VARIANTS
 GENOTYPES = tuple(_SEARCHED)
 VARIANTS = _SEARCHED | baselines.VARIANTS
 
 
 def genotype(name: str):
-    """The genotype of a model of the zoo.
+    """Returns the genotype of a model of the zoo.
 
     # Arguments
         name: One of `GENOTYPES`.
 
     # Returns
-        An `Architecture`. If it was found by larq_nas, its `provenance` says how.
+        An `Architecture`. If larq_nas found the genotype, its `provenance` describes the search.
 
     # Raises
-        ValueError: If there is no such model.
+        ValueError: If the zoo has no genotype of that name.
     """
     if name not in GENOTYPES:
         raise ValueError(f"no genotype {name!r}; accepted: {', '.join(GENOTYPES)}")
@@ -74,12 +74,12 @@ def genotype(name: str):
 
 
 def list_models(pattern="*") -> list:
-    """Names of the models.
+    """Lists the models of the zoo.
 
     # Arguments
         pattern: Shell pattern, e.g. `"bnas*"`.
 
     # Returns
-        The names that match, sorted.
+        A sorted list of the names that match.
     """
     return sorted(fnmatch.filter(VARIANTS, pattern))

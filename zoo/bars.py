@@ -1,7 +1,8 @@
-"""BARS-A … BARS-E: architectures found by larq_nas under the budgets of BARS, whose own are not public.
+"""BARS-A … BARS-E: networks that larq_nas found under the published budgets of BARS.
 
-All were found by small searches on a part of CIFAR-10, on a CPU. Each genotype file says in its `provenance` how;
-`docs/bars.md` compares the costs, which are within 2 % of the published ones.
+The genotypes of the authors are not public. Those of larq_nas were found by small searches on a part of CIFAR-10, on a
+CPU; the `provenance` of each genotype file describes the search. The costs are within 2 % of the published costs;
+`docs/bars.md` compares them.
 
 # References
     - [BARS: Joint Search of Cell Topology and Layout for Accurate and Efficient Binary
@@ -18,10 +19,10 @@ VARIANTS = {
     "bars_e": Variant(*IMAGENET, "56.1 top-1 (theirs)", 13_933_390, 5_018_560),
 }
 
-_DOCSTRING = """{title}, a binary network for {dataset}, at the costs of the network that has this name in the paper.
+_DOCSTRING = """{title}, a binary network for {dataset}, with the costs of the paper's network of the same name.
 
-    The architecture was found by larq_nas under the published budget; that of the authors is not public.
-    Reported by the authors of their network: {reported} accuracy on {dataset} (%).
+    The architecture was found by larq_nas under the published budget. The authors' architecture is not public.
+    Reported by the authors for their network: {reported} accuracy on {dataset} (%).
     The default network has {parameters:,} trainable parameters and needs {memory:,} bytes.
 
     {arguments}

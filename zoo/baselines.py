@@ -1,8 +1,9 @@
-"""Networks made by hand, to compare searched ones with: binary ResNets and VGG, and their full-precision twins.
+"""Hand-made baselines: binary ResNets and a binary VGG-11, and full-precision versions of the networks of DMS.
 
-A binary convolution of the XNOR kind is BatchNorm → sign → convolution → ReLU, scaled per filter, as in the networks
-of BNAS; those of the VGG-11 and ResNet-18 of DMS are `steps.StepConv2D`. First and last layer stay float. From 128
-pixels on, ResNets have the stem of their ImageNet form, and `num_classes` is 1000 by default, else 10.
+The binary convolutions of the XNOR-Net ResNets are BatchNorm → sign → convolution → ReLU, with a scale per filter, as
+in the networks of BNAS. The binary convolutions of `vgg11` and `resnet18`, the networks of DMS, are `StepConv2D`
+layers. The first and the last layer are float. For images of at least 128 pixels, the ResNets have their ImageNet stem
+and `num_classes` is 1000 by default; for smaller images it is 10.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import dataclasses
 from larq_nas.networks import chains
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
-# Of the default network each.
+# The facts are those of the default networks.
 VARIANTS = {
     "xnor_resnet18": Variant(*CIFAR, "91.12 top-1 (by BARS)", 11_173_066, 2_138_920),
     "xnor_resnet34": Variant(*CIFAR, "91.49 top-1 (by BARS)", 21_281_226, 3_446_056),
@@ -22,7 +23,7 @@ VARIANTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A network that is made by hand, where another has a genotype.
+    """A hand-made network, which can be used instead of a genotype.
 
     # Arguments
         name: A key of `VARIANTS`.
@@ -32,17 +33,17 @@ class Baseline:
 
     @property
     def template(self) -> str:
-        """The name, which is no template of other networks unless the network is a chain."""
+        """The name of the network. It is the name of a template only for `"vgg11"` and `"resnet18"`."""
         return self.name
 
     def genotype(self, input_shape):
-        """The genotype of a network of the template `"vgg11"` or `"resnet18"`; `None` for others.
+        """Returns the genotype of `"vgg11"` or `"resnet18"`.
 
         # Arguments
             input_shape: Height, width and channels of the images.
 
         # Returns
-            An `Architecture`, or `None`.
+            An `Architecture`, or `None` for the other networks.
         """
         if self.name not in chains.WIDTHS:
             return None
@@ -52,7 +53,7 @@ class Baseline:
         return dms.space(self.name, 4 if input_shape[0] >= templates.LARGE_IMAGE else 1)
 
     def build(self, input_shape, num_classes: int):
-        """The Keras model.
+        """Builds the Keras model.
 
         # Arguments
             input_shape: Height, width and channels of the images.
@@ -70,14 +71,14 @@ class Baseline:
 def xnor_resnet18(
     *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
 ):
-    """XNOR-Net's ResNet-18: 64 to 512 filters, a shortcut around every two binary convolutions.
+    """XNOR-Net's ResNet-18, with 64 to 512 filters and a shortcut around every two binary convolutions.
 
     Reported by the authors of BARS: 91.12 % on CIFAR-10 (`downsample="float"`), 48.3 % on ImageNet
     (`downsample="binary"`).
 
     # Arguments
-        downsample: Shortcut where the resolution halves: `"float"`, a 1x1 convolution of strides 2 and BatchNorm, or
-            `"binary"`, a binary 3x3 convolution of strides 2.
+        downsample: Kind of the shortcuts that halve the resolution: `"float"` for a 1x1 convolution of strides 2 and
+            BatchNorm, or `"binary"` for a binary 3x3 convolution of strides 2.
         input_shape: Height, width and channels; `(32, 32, 3)` by default.
         input_tensor: Optional Keras tensor to use as image input.
         weights: `None` for random weights, or the path of a weights file.
@@ -98,12 +99,12 @@ def xnor_resnet18(
 def xnor_resnet34(
     *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
 ):
-    """XNOR-Net's ResNet-34: `xnor_resnet18` with 3, 4, 6 and 3 blocks.
+    """XNOR-Net's ResNet-34: like `xnor_resnet18`, but with 3, 4, 6 and 3 blocks.
 
     Reported by the authors of BARS: 91.49 % on CIFAR-10.
 
     # Arguments
-        downsample: See `xnor_resnet18`; so are the others.
+        downsample: See `xnor_resnet18`.
         input_shape: Height, width and channels; `(32, 32, 3)` by default.
         input_tensor: Optional Keras tensor to use as image input.
         weights: `None` for random weights, or the path of a weights file.
@@ -122,9 +123,9 @@ def xnor_resnet34(
 
 
 def bireal_resnet18(*, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None):
-    """Bi-Real Net's ResNet-18: a real-valued shortcut around every binary convolution, no ReLU.
+    """Bi-Real Net's ResNet-18, with a real-valued shortcut around every binary convolution and without ReLU.
 
-    Reported by its authors: 56.4 % on ImageNet; by those of BARS: 91.23 % on CIFAR-10.
+    Reported by the authors of Bi-Real Net: 56.4 % on ImageNet. Reported by the authors of BARS: 91.23 % on CIFAR-10.
 
     # Arguments
         input_shape: Height, width and channels; `(32, 32, 3)` by default.
@@ -145,9 +146,9 @@ def bireal_resnet18(*, input_shape=None, input_tensor=None, weights=None, includ
 def vgg11(
     *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
 ):
-    """VGG-11 at the widths of DMS: eight convolutions of 16 to 128 filters, no hidden dense layer.
+    """VGG-11 at the widths of DMS: eight convolutions of 16 to 128 filters, without hidden dense layers.
 
-    For images of at least 128 pixels there are four times as many filters.
+    For images of at least 128 pixels, the convolutions have four times as many filters.
 
     Reported by the authors of DMS on CIFAR-10: 78.31, 85.37, 88.17, 88.68 % at widths 1 to
     4; 88.10 % in full precision.
@@ -174,9 +175,9 @@ def vgg11(
 def resnet18(
     *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
 ):
-    """ResNet-18 at the widths of DMS: 16 to 128 filters, binary 1x1 downsampling.
+    """ResNet-18 at the widths of DMS: 16 to 128 filters and binary 1x1 downsampling.
 
-    For images of at least 128 pixels there are four times as many filters.
+    For images of at least 128 pixels, the convolutions have four times as many filters.
 
     Reported by the authors of DMS on CIFAR-10: 85.33, 90.25, 92.25, 93.01 % at widths 1 to
     4; 92.75 % in full precision. On ImageNet: 52.77, 64.00, 68.51, 70.35 %; 69.6 % in full precision.
@@ -213,7 +214,7 @@ def _width(width):
 
 
 def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, num_classes):
-    """A network of DMS at the widths of its paper."""
+    """Builds a network of DMS at the widths of the paper."""
     from larq_nas import networks
     from larq_nas.methods import dms
     from larq_nas.networks import templates
@@ -234,7 +235,7 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
 
 
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
-    """The model of a body, a function from images and whether they are large to features."""
+    """Builds a model from `body(images, large)`, a function that returns the features of the images."""
     from larq_nas import networks
     from larq_nas.networks import templates
 

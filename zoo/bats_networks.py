@@ -1,9 +1,9 @@
-"""BATS: a binary network with the published cells, as far as they are known, a wider one, and real-valued ones.
+"""BATS: a binary network, a wider version of it, and two real-valued networks.
 
-The genotypes of BATS are pictures in its supplement. `bats` and `bats_2x` have the cells of a genotype that an
-independent implementation, github.com/lswzjuer/nas-pruning-quantize, names after the paper; whether they are those of
-the pictures was not seen. The paper tells no widths, either. The real-valued networks were found by larq_nas at the
-published numbers of parameters: theirs are not public.
+The paper publishes its genotypes only as pictures in the supplement. `bats` and `bats_2x` have the cells of a genotype
+that an independent implementation, github.com/lswzjuer/nas-pruning-quantize, names after the paper. It was not checked
+whether these are the cells of the pictures. The paper does not state widths, either. The real-valued networks were
+found by larq_nas at the published numbers of parameters, since the authors' real-valued networks are not public.
 
 # References
     - [BATS: Binary ArchitecTure Search](https://arxiv.org/abs/2003.01711)
@@ -21,7 +21,7 @@ VARIANTS = {
 _DOCSTRING = """{title}, a network for {dataset} with operations of BATS.
 
     {certainty}
-    Reported by the authors of their network: {reported} accuracy on {dataset} (%).
+    Reported by the authors for their network: {reported} accuracy on {dataset} (%).
     The default network has {parameters:,} trainable parameters and needs {memory:,} bytes.
 
     {arguments}
@@ -30,15 +30,15 @@ _DOCSTRING = """{title}, a network for {dataset} with operations of BATS.
         - [BATS](https://arxiv.org/abs/2003.01711); table 2 of its supplement for real-valued networks
     """
 _CERTAINTY = {
-    "bats": """The cells are those of an independent implementation, and 20 cells of 36 filters in 12 groups are its
-    defaults.""",
-    "bats_2x": """The cells are those of an independent implementation. The wider network of the paper has twice the
-    binary operations of the narrow one; that it is 14 cells of 96 filters is a guess that fits them.""",
+    "bats": """The cells come from an independent implementation, and so do its defaults: 20 cells of 36 filters in 12
+    groups.""",
+    "bats_2x": """The cells come from an independent implementation. The paper's wider network has twice the binary
+    operations of the narrow one; 14 cells of 96 filters are a guess that fits this number.""",
     **dict.fromkeys(
         ("bats_real_2_5m", "bats_real_3_5m"),
-        """Nothing in it is binary. The cells were found by larq_nas in a small search on a part of CIFAR-10, on a CPU,
-    too short to be worth much: all of the normal cell are max pools. Those of the authors are not public. The number of
-    cells and filters gives their number of parameters.""",
+        """No layer of the network is binary. The cells were found by larq_nas in a small search on a part of CIFAR-10,
+    on a CPU. The search was too short to be worth much: the normal cell consists of max pools only. The authors' cells
+    are not public. The numbers of cells and filters are chosen to give the authors' number of parameters.""",
     ),
 }
 

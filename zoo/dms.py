@@ -1,8 +1,8 @@
-"""VGG-11 and ResNet-18 at widths found by larq_nas, at the sizes of DMS-A and DMS-B; those of the paper are not public.
+"""VGG-11 and ResNet-18 with widths found by larq_nas, at the sizes of DMS-A and DMS-B.
 
-All were found by small searches on a part of CIFAR-10, on a CPU, whose ratios were then scaled to the size. Each
-genotype file says in its `provenance` how; `docs/dms.md` compares sizes. At their published, uniform widths the
-networks are `larq_nas.zoo.vgg11` and `resnet18`.
+The widths of the paper are not public. Those of larq_nas were found by small searches on a part of CIFAR-10, on a CPU,
+and then scaled to the size. The `provenance` of each genotype file describes the search; `docs/dms.md` compares the
+sizes. `larq_nas.zoo.vgg11` and `resnet18` are the same networks at their published, uniform widths.
 
 # References
     - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, table 1
@@ -17,10 +17,10 @@ VARIANTS = {
     "dms_resnet18_b": Variant(*CIFAR, "92.70 top-1 (theirs)", 6_779_229, 976_708),
 }
 
-_DOCSTRING = """{title}, a binary network for {dataset}, at the size of the network of DMS that has this name.
+_DOCSTRING = """{title}, a binary network for {dataset}, with the size of the paper's network of the same name.
 
-    The widths were found by larq_nas; those of the authors are not public.
-    Reported by the authors of their network: {reported} accuracy on {dataset} (%).
+    The widths were found by larq_nas. The authors' widths are not public.
+    Reported by the authors for their network: {reported} accuracy on {dataset} (%).
     The default network has {parameters:,} trainable parameters and needs {memory:,} bytes.
 
     {arguments}

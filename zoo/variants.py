@@ -1,4 +1,4 @@
-"""What the models of the zoo have in common: the facts, the genotype files, and the signature of Keras applications."""
+"""Shared code of the models of the zoo: published facts, genotype files, and the signature of Keras applications."""
 
 import dataclasses
 import pathlib
@@ -10,14 +10,14 @@ _GENOTYPES = pathlib.Path(__file__).parent / "genotypes"
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is known of a network: the accuracy that was published, and what ours counts.
+    """Facts about a network: its published accuracy, and the size of the network that larq_nas builds.
 
     # Arguments
-        dataset: What it was trained on.
+        dataset: Name of the data set of the published accuracy.
         input_shape: Default input shape.
         num_classes: Default number of classes.
-        reported: Accuracy in percent, reported by the authors of the network or of the paper that is named.
-        parameters: Trainable parameters of the default network.
+        reported: Accuracy in percent, reported by the authors of the network or of the paper named in the text.
+        parameters: Number of trainable parameters of the default network.
         memory: Bytes of the default network, see `costs.Costs.bytes`.
     """
 
@@ -34,19 +34,19 @@ IMAGENET = ("ImageNet", (224, 224, 3), 1000)
 
 
 def load_genotype(name: str) -> Architecture:
-    """Reads a genotype of the zoo."""
+    """Loads the genotype of a model of the zoo by the name of the model."""
     return Architecture.load(_GENOTYPES / f"{name}.json")
 
 
 def searched(name: str, variant: Variant, docstring: str, **texts):
-    """A function that builds the network of a genotype.
+    """Makes the function that builds a searched network.
 
     # Arguments
         name: Name of the model and of its genotype.
-        variant: The default network.
-        docstring: Text that may name the fields of `variant` and `{title}` in braces. The arguments are described at
-            `{arguments}`.
-        texts: What else it names in braces.
+        variant: The facts about the network, with its default shape and classes.
+        docstring: Docstring of the function. It may contain `{title}`, the fields of `variant` in braces, and
+            `{arguments}`, which becomes the description of the arguments.
+        texts: Values of further names in braces.
 
     # Returns
         A function with the arguments of a Keras application.
@@ -92,7 +92,11 @@ _ARGUMENTS = """# Arguments
 
 
 def load_weights(model, weights):
-    """Loads a weights file into a model, or says what is wrong with it; `None` is none. Returns the model."""
+    """Loads a weights file into a model, or does nothing if `weights` is `None`, and returns the model.
+
+    # Raises
+        ValueError: If there is no such file, or its weights do not fit the model.
+    """
     if weights is None:
         return model
     if not pathlib.Path(weights).is_file():

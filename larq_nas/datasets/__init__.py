@@ -1,4 +1,4 @@
-"""Images with labels: the embedded digits, any TFDS image classification set, or a folder of images.
+"""Loads labelled images: the digits of scikit-learn, any image classification set of TFDS, or a folder of images.
 
 ```python
 from larq_nas import datasets
@@ -8,8 +8,8 @@ for images, labels in datasets.evaluation_batches(data, data.test, batch_size=64
     ...
 ```
 
-The training split comes in two halves. A search trains weights on one and the architecture on the other, a training
-uses both; neither sees the test split.
+The training split comes in two halves. A search trains the weights on the first half and the architecture on the second
+half. A training uses both halves. Neither of them sees the test split.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import tensorflow as tf
 from larq_nas.datasets import augmentations, folders, sources
 from larq_nas.datasets.pixels import DatasetError
 
-# Mean and standard deviation per channel, of pixels in [0, 1].
+# Mean and standard deviation per channel, for pixels in [0, 1].
 NORMALIZATION = {
     "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
     "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -33,7 +33,7 @@ _SHUFFLE_BYTES = 1 << 30
 
 
 __all__ = ["DatasetError", "Images", "evaluation_batches", "load", "normalize", "training_batches"]
-# How an image becomes one of `image_shape`, for a file that travels with the network.
+# How evaluation brings an image to `image_shape`, by `central_crop`; written into converted files.
 _RESIZING = {
     False: "scale the whole image to the height and width of image_shape (bilinear, antialiased)",
     True: "scale the image, with its proportions, until it covers 8/7 of the height and width of image_shape "
@@ -43,22 +43,23 @@ _RESIZING = {
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Labelled images and how to present them to a network.
+    """A data set of labelled images, and how to prepare the images for a network.
 
     # Arguments
-        name: What the user asked for.
-        halves: The two halves of the training split, `tf.data.Dataset`s of `(image, label)`; images are `uint8`.
+        name: Name of the data set, as given to `load`.
+        halves: The two halves of the training split: `tf.data.Dataset`s of `(image, label)` with `uint8` images.
         half_sizes: Number of examples in each half.
-        test: The held-out split, of the same form.
-        test_size: Number of its examples.
+        test: The test split, a `tf.data.Dataset` of the same form.
+        test_size: Number of examples in the test split.
         image_shape: Height, width and channels after resizing.
         class_names: One name per class.
-        mean: Mean per channel that `normalize` subtracts, of pixels in [0, 1].
-        std: Standard deviation per channel that it divides by.
-        central_crop: Whether images of another size are evaluated on their central 7/8, or scaled as a whole.
-        origin: What tells these examples from others, for a JSON file.
-        note: What a user should know of what was read.
-        class_weights: A weight for each class in the loss; `None` if all count alike.
+        mean: Mean per channel that `normalize` subtracts, for pixels in [0, 1].
+        std: Standard deviation per channel by which `normalize` divides, for pixels in [0, 1].
+        central_crop: Whether images of another size are evaluated on their central 7/8. If false, the whole image is
+            scaled.
+        origin: A dict that identifies the examples (version or files), for a JSON file.
+        note: A line for the user about the images that were read.
+        class_weights: One weight per class in the loss, or `None` for equal weights.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Images:
         return sum(self.half_sizes)
 
     def describe(self) -> dict:
-        """What a deployed network must know of its input, and what tells the data set from others, for a JSON file."""
+        """Returns a dict for a JSON file: what a program must know to prepare images, and the origin of the data."""
         fields = ("name", "image_shape", "class_names", "mean", "std")
         described = {field: getattr(self, field) for field in fields}
         return {**described, "resizing": _RESIZING[self.central_crop], "origin": self.origin}
@@ -96,18 +97,19 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
     """Loads a data set by name.
 
     # Arguments
-        name: `"digits"` (1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn), the name of a TFDS
-            image classification set such as `"cifar10"` or `"cifar10:3.*.*"`, or `"folder:PATH"`, a folder with
+        name: `"digits"` (1,797 handwritten digits of 8 x 8 pixels, which come with scikit-learn), the name of a TFDS
+            image classification set such as `"cifar10"` or `"cifar10:3.*.*"`, or `"folder:PATH"` for a folder with
             one sub-folder of images per class.
-        data_dir: Where TFDS finds or puts its data sets.
-        image_size: Height and width to which images are resized; needed where they differ in size.
-        train_examples: Uses only so many examples of the training split.
-        channels: 1 for gray images, 3 for RGB; by default 3 for a folder, and what the images have for others.
-        central_crop: Whether images are kept whole for the random crops of a training, and evaluated on their
-            central 7/8; by default for `imagenet2012` only, as published. If not, images are scaled to `image_size`.
+        data_dir: Directory of the TFDS data sets.
+        image_size: Height and width to which images are resized. Required if the images differ in size.
+        train_examples: Number of examples of the training split to use; all by default.
+        channels: 1 for gray images, 3 for RGB. By default 3 for a folder, and the images' own number for other data.
+        central_crop: Whether a training crops images at random and evaluates them on their central 7/8, for which
+            images keep their proportions. If false, images are scaled to `image_size`. By default true only for
+            `imagenet2012`, as published.
 
     # Returns
-        The data set.
+        An `Images`.
 
     # Raises
         DatasetError: If there is no such data set or it cannot be used.
@@ -132,7 +134,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
     central_crop = central_crop and shape[:2] != target[:2]
     parts = [(_shaped(part, shape, target, central_crop), size) for part, size in parts]
     sizes = [size for _, size in parts]
-    # The shorter side of images that stay whole is twice as long at most.
+    # Images for random crops have a shorter side of up to twice the target, and thus more pixels.
     if sum(sizes) * math.prod(target) * (6 if central_crop else 1) <= _CACHE_BYTES:
         parts = [(part.cache(), size) for part, size in parts]
     first, second, test = (part for part, _ in parts)
@@ -148,19 +150,19 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
 def _fewer(name, parts, count):
     most = sum(size for _, size in parts[:2])
     if not 2 <= count <= most:
-        raise DatasetError(f"--train_examples={count}: {name} has 2 to {most:,} of them")
+        raise DatasetError(f"--train_examples={count}: accepted for {name} are 2 to {most:,}")
     first = min(max(count - count // 2, count - parts[1][1]), parts[0][1])
     counts = (first, count - first)
     return [(part.take(n), min(n, size)) for (part, size), n in zip(parts, counts, strict=False)] + [parts[2]]
 
 
 def _shaped(part, shape, target, central_crop):
-    """Examples with images of the target's channels and, but for random crops, its size."""
+    """Converts images to the target's channels and to its size. Images for random crops keep their proportions."""
     conversions = []
     if shape[2] != target[2]:
         colours = {(3, 1): tf.image.rgb_to_grayscale, (1, 3): tf.image.grayscale_to_rgb}
         if (shape[2], target[2]) not in colours:
-            raise DatasetError(f"--channels={target[2]}: the images have {shape[2]}")
+            raise DatasetError(f"--channels={target[2]}: images of {shape[2]} channels cannot be converted to it")
         conversions.append(colours[shape[2], target[2]])
     if central_crop:
         conversions.append(functools.partial(augmentations.shrink, side=2 * target[0]))
@@ -175,13 +177,30 @@ def _shaped(part, shape, target, central_crop):
 
 
 def normalize(images: Images, pixels):
-    """Pixels of 0 to 255 as the network's float input."""
+    """Normalizes pixels for a network.
+
+    # Arguments
+        images: The data set, for its mean and standard deviation.
+        pixels: A tensor of pixels from 0 to 255, with channels last.
+
+    # Returns
+        A `float32` tensor: `(pixels / 255 - mean) / std`.
+    """
     scale = 1 / (255 * np.array(images.std, np.float32))
     return tf.cast(pixels, tf.float32) * scale - np.array(images.mean, np.float32) / images.std
 
 
 def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dataset:
-    """Normalized batches in order, each example once."""
+    """Makes normalized batches of all examples in their order, without augmentation.
+
+    # Arguments
+        images: The data set, for its normalization.
+        examples: The `tf.data.Dataset` to read, e.g. `images.test`.
+        batch_size: Examples per batch; the last batch may be smaller.
+
+    # Returns
+        A `tf.data.Dataset` of batches of `(image, label)`.
+    """
 
     def prepare(image, label):
         return augmentations.fit(image, images.image_shape, images.central_crop), label
@@ -193,34 +212,35 @@ def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dat
 def training_batches(
     images: Images, examples, size, batch_size, *, epochs, first_epoch=0, seed=0, augmentation="none", steps=None
 ) -> tf.data.Dataset:
-    """Shuffled, augmented, normalized batches of all epochs, one epoch after the other.
+    """Makes shuffled, augmented and normalized batches of all epochs, one epoch after the other.
 
-    Order and augmentation of an epoch depend on `seed` and the epoch's number alone, so that an interrupted
-    training goes on with the very batches that it would have seen.
+    The order and the augmentation of an epoch depend only on `seed` and on the number of the epoch. So an interrupted
+    training continues with the same batches that it would have seen.
 
     # Arguments
         images: The data set, for its normalization.
-        examples: The part to read.
-        size: Number of its examples.
+        examples: The `tf.data.Dataset` to read, e.g. `images.train`.
+        size: Number of examples in `examples`.
         batch_size: Examples per batch; the last batch of an epoch may be smaller.
-        epochs: Number of the epoch to end before.
-        first_epoch: Number of the epoch to start with.
+        epochs: Number of the last epoch, exclusive.
+        first_epoch: Number of the first epoch.
         seed: Any integer.
         augmentation: One of `augmentations.NAMES`.
-        steps: Batches per epoch, `ceil(size / batch_size)` by default; the first ones come again if there are fewer.
+        steps: Batches per epoch; `ceil(size / batch_size)` by default. If there are fewer batches, they repeat from the
+            first.
 
     # Returns
-        A data set of `steps` batches per epoch.
+        A `tf.data.Dataset` with `steps` batches of `(image, label)` per epoch.
     """
     augment = augmentations.get(augmentation, images.image_shape, images.central_crop)
     steps = steps or -(-size // batch_size)
-    # All of a small set, and of large images as many as memory holds.
+    # The shuffle buffer holds all of a small data set, and as many large images as fit into `_SHUFFLE_BYTES`.
     shape = zip(examples.element_spec[0].shape, images.image_shape, strict=True)
     image_bytes = math.prod(length or 2.5 * own for length, own in shape)
     buffer = int(min(size, max(16, _SHUFFLE_BYTES // image_bytes)))
 
     def epoch_batches(epoch):
-        # Of this graph alone: the order must not depend on the seed of the program.
+        # Sets the seed of this graph only, so that the order does not depend on the seed of the program.
         tf.compat.v1.set_random_seed(1)
         epoch_seed = seed * 1_000_003 + epoch
         shuffled = examples.shuffle(buffer, epoch_seed, reshuffle_each_iteration=False)

@@ -1,4 +1,4 @@
-"""What happens to an image before a network sees it, as functions of the image and a seed."""
+"""Resizing and random augmentation of images. A random augmentation is a function of an image and a seed."""
 
 import tensorflow as tf
 
@@ -6,13 +6,16 @@ NAMES = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
 
 
 def resize(image, size):
-    """Resizes an image of `uint8` to a height and width."""
+    """Resizes a `uint8` image to `size`, a pair of height and width."""
     resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
 def central(image, shape):
-    """The central part of an image whose size is not that of the network's input: 224 of 256 pixels."""
+    """Scales an image to 8/7 of the size of `shape` and crops the centre, e.g. 224 of 256 pixels.
+
+    An image that has the shape already is returned unchanged.
+    """
     if image.shape == shape:
         return image
     height, width = shape[:2]
@@ -23,14 +26,14 @@ def central(image, shape):
 
 
 def fit(image, shape, central_crop: bool):
-    """An image at the size of the network's input: its central part, or the whole image, scaled."""
+    """Brings an image to the shape of the network's input: its central part, or the whole image, scaled."""
     if central_crop or image.shape == shape:
         return central(image, shape)
     return tf.ensure_shape(resize(image, shape[:2]), shape)
 
 
 def shrink(image, side: int):
-    """Makes the shorter side of an image as long as `side` at most, and keeps its proportions."""
+    """Scales an image down until its shorter side has at most `side` pixels, and keeps its proportions."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = tf.cast(side, tf.float32) / tf.reduce_min(size)
     smaller = tf.cast(tf.maximum(tf.round(size * factor), 1), tf.int32)
@@ -38,21 +41,21 @@ def shrink(image, side: int):
 
 
 def get(name: str, shape, central_crop=True):
-    """The augmentation of a name.
+    """Returns an augmentation by its name.
 
     # Arguments
         name: One of `NAMES`.
         shape: Height, width and channels of the result.
-        central_crop: Whether images of another size lose an eighth at their sides, or are scaled as a whole, where
-            the augmentation itself does not choose a part.
+        central_crop: Whether images of another size are reduced to their central 7/8. If false, the whole image is
+            scaled. The augmentation `"imagenet"` ignores this, since it crops at random itself.
 
     # Returns
-        A function of an image and a seed, an integer tensor of shape `(2,)`, to an image.
+        A function that maps an image and a seed, an integer tensor of shape `(2,)`, to an image.
     """
     height, width, _ = shape
 
     def crop(image, seed):
-        # An eighth on each side: 4 pixels of a CIFAR image.
+        # Pads an eighth on each side: 4 pixels for a CIFAR image.
         pad = [[height // 8] * 2, [width // 8] * 2, [0, 0]]
         return tf.image.stateless_random_crop(tf.pad(fit(image, shape, central_crop), pad), shape, seed)
 
@@ -61,7 +64,8 @@ def get(name: str, shape, central_crop=True):
         return tf.image.stateless_random_flip_left_right(crop(image, seeds[0]), seeds[1])
 
     def crop_flip_cutout(image, seed):
-        # A square of half of each side, 16 pixels of a CIFAR image, centred anywhere: it may reach beyond the image.
+        # The square has half the side of the image, 16 pixels for CIFAR. Its centre lies anywhere in the image, so that
+        # the square may reach beyond the border.
         seeds = tf.random.split(seed, 3)
         inside = []
         for side, own in zip(shape[:2], tf.unstack(seeds[1:]), strict=True):

@@ -1,8 +1,8 @@
-"""A folder of images, with one sub-folder per class.
+"""Reads a folder of images with one sub-folder per class.
 
-Sub-folders of a class folder belong to the class. Where the folder is split already, into `train` and `test` or
-`validation` with the classes inside, that split is used. Otherwise a fifth of each class is held out, by a hash of the
-file's path within its class: files that are added later leave the others where they are.
+Images in sub-folders of a class folder belong to the class. If the folder has sub-folders `train` and `test` (or
+`validation`) that hold the classes, this split is used. Otherwise a fifth of each class is held out for the test split.
+A hash of the file's path within its class chooses the split, so that files that are added later do not move the others.
 """
 
 import collections
@@ -21,7 +21,7 @@ from larq_nas.datasets.pixels import DatasetError
 from larq_nas.datasets.sources import Source
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# What systems leave in folders, beside names with a dot in front.
+# Files and folders that operating systems create, in addition to names that begin with a dot.
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 _PARTS = ("first", "second", "test")
@@ -31,34 +31,35 @@ _PARTS = ("first", "second", "test")
 class _File:
     path: pathlib.Path
     class_name: str
-    name: str  # Within its class; alike on every system.
+    name: str  # The path within the class, in the same form on every operating system.
 
     @property
     def number(self):
-        """A number in [0, 1) that belongs to the name."""
+        """A hash of the name as a number in [0, 1)."""
         return int.from_bytes(hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).digest()[:6], "big") / 2**48
 
     @property
     def key(self):
-        """A short text that tells the file from the others of the folder."""
+        """A hash of class and name that identifies the file within the folder."""
         name = f"{self.class_name}/{self.name}".encode("utf-8", "surrogateescape")
         return hashlib.sha256(name).hexdigest()[:12]
 
 
 def source(folder: str, channels=None, size=None, crop=False) -> Source:
-    """The images of a folder.
+    """Finds the images of a folder.
 
     # Arguments
-        folder: The folder.
-        channels: 1 for gray, 3 for RGB, which is the default.
+        folder: Path of the folder.
+        channels: 1 for gray, 3 for RGB; 3 by default.
         size: Height and width to which images are scaled when they are read.
-        crop: Keeps their proportions, and makes the shorter side twice `size` at most.
+        crop: If true, images keep their proportions and are only scaled down until the shorter side has at most twice
+            `size` pixels.
 
     # Returns
-        A `Source` that reads an image when it is asked for.
+        A `Source`, which reads each image when it is needed.
 
     # Raises
-        DatasetError: If the folder is not of this form, or one of its files is broken.
+        DatasetError: If the folder does not have one sub-folder of images per class, or one of its files is broken.
     """
     root = pathlib.Path(folder).expanduser()
     if not folder or not root.is_dir():
@@ -85,7 +86,7 @@ def source(folder: str, channels=None, size=None, crop=False) -> Source:
 
 
 def _examples(files, class_names, shape, size, crop):
-    # In an order of its own, which mixes the classes: a shuffle buffer need not hold all images.
+    # The order by hashes mixes the classes, so that a shuffle buffer need not hold all images.
     files = sorted(files, key=lambda file: file.key)
     paths = np.array([os.fsencode(file.path) for file in files])
     labels = np.array([class_names.index(file.class_name) for file in files], np.int64)
@@ -109,7 +110,7 @@ def _sizes(files):
 
 
 def _parts(root, left_out):
-    """The files of the three parts, the names of the classes, and notes."""
+    """Returns the files of the two training halves and the test split, the names of the classes, and notes."""
     train, held_out = _split_folders(root)
     if train is None:
         return *_held_out_by_hash(root, left_out), []
@@ -125,7 +126,7 @@ def _parts(root, left_out):
     _check_classes(root, train, kept, 2)
     unknown = sorted(set(test) - set(kept))
     if unknown:
-        raise DatasetError(f"folder:{root}: {folder.name}/ has the class {unknown[0]}, and {train.name}/ has it not")
+        raise DatasetError(f"folder:{root}: {folder.name}/ has the class {unknown[0]}, which {train.name}/ lacks")
     halves = [_divide(files, (0.5, 0.5)) for files in kept.values()]
     parts = [[file for half in halves for file in half[index]] for index in range(2)]
     parts.append([file for files in test.values() for file in files])
@@ -143,7 +144,7 @@ def _held_out_by_hash(root, left_out):
 
 
 def _split_folders(root):
-    """The folder of the training split and those that may be held out, test before validation; None if not split."""
+    """Returns the training folder, or `None` if there is no split, and candidates for the test folder, best first."""
     folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
     train = next((folders[name] for name in _TRAIN if name in folders), None)
     held_out = [folders[name] for name in _TEST if name in folders]
@@ -170,7 +171,7 @@ def _visible(folder):
 
 
 def _classes(folder, left_out):
-    """Class name -> its files; counts what is left out by kind."""
+    """Returns a dict from class names to files, and counts in `left_out` the ignored files by kind."""
     classes = {}
     for path in _visible(folder):
         if path.is_dir():
@@ -196,7 +197,7 @@ def _files(folder, top, class_name, left_out):
 
 
 def _divide(files, shares):
-    """Divides the files of a class by the numbers of their names; each part gets one."""
+    """Divides the files of a class into parts by the hashes of their names; each part gets at least one file."""
     limits = np.cumsum(shares)
     parts = [[] for _ in shares]
     for file in sorted(files, key=lambda file: file.number):

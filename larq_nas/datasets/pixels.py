@@ -1,31 +1,31 @@
-"""Pixels of `uint8` from 0 to 255, whatever a file or a data set holds."""
+"""Converts images of files and data sets to `uint8` pixels from 0 to 255."""
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-# Largest values of 1, 8, 10, 12, 14 and 16 bits.
+# The largest values that 1, 8, 10, 12, 14 and 16 bits can hold.
 _INTEGER_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 _SIDEWAYS = (5, 6, 7, 8)
 _END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 class DatasetError(ValueError):
-    """A data set cannot be used; the message says what was given and what to do."""
+    """A data set cannot be used. The message says what was given and what to do."""
 
 
 def to_uint8(name: str, parts):
-    """Images of any type as `uint8`, by the range of the values that are found in all parts.
+    """Converts images of any type to `uint8`, scaled by the range of the values in all parts.
 
     # Arguments
-        name: Name of the data set, for messages.
-        parts: `tf.data.Dataset`s of `(image, label)`; `uint8` stays as it is.
+        name: Name of the data set, for error messages.
+        parts: A list of `tf.data.Dataset`s of `(image, label)`. Images of `uint8` stay as they are.
 
     # Returns
-        The parts, of `uint8`.
+        A list of `tf.data.Dataset`s with `uint8` images.
 
     # Raises
-        DatasetError: If the values are in no range that images have.
+        DatasetError: If the dtype is not numeric, or the values are not in a range that images have.
     """
     dtype = parts[0].element_spec[0].dtype
     if dtype == tf.uint8:
@@ -34,7 +34,7 @@ def to_uint8(name: str, parts):
         raise DatasetError(f"{name}: its images are of {dtype.name}; accepted are numbers")
     low, high = _range(parts)
     if dtype.is_floating:
-        # A little more than 1 is rounding. A set of 0 to 255 without a bright pixel is none of photographs.
+        # Values slightly above 1 come from rounding. Photographs from 0 to 255 have at least one bright pixel.
         full = 1 if high <= 1.001 else 255 if 128 <= high <= 255.5 else None
     else:
         full = next((limit for limit in _INTEGER_RANGES if high <= limit), None)
@@ -52,7 +52,7 @@ def to_uint8(name: str, parts):
 
 
 def _range(parts):
-    """The least and the largest value of all images; infinite if one is no number."""
+    """Returns the smallest and the largest value of all images; NaN and infinite values count as infinite."""
 
     def extremes(image, label):
         values = tf.cast(image, tf.float64)
@@ -65,10 +65,16 @@ def _range(parts):
 
 
 def header(path):
-    """Height and width of an image file as it is shown, and whether it is gray, from its first bytes.
+    """Reads size and colours of an image file without decoding the image, if possible.
+
+    # Arguments
+        path: Path of the file.
+
+    # Returns
+        A pair: the height and width of the upright image, and whether the image is gray.
 
     # Raises
-        DatasetError: If the file is no image, or is cut off.
+        DatasetError: If the file is not an image, or is cut off.
     """
     try:
         with Image.open(path) as image:
@@ -77,7 +83,7 @@ def header(path):
                 raise ValueError("pixels of 32-bit floats; save it with 8 or 16 bits")
             if not _ends_whole(path, image.format):
                 image.load()
-            # To ask a PNG file for its orientation decodes it unless the file has one.
+            # Pillow decodes a PNG file that has no EXIF data in order to search for an orientation.
             may_turn = image.format != "PNG" or "exif" in image.info
             if may_turn and image.getexif().get(0x0112, 1) in _SIDEWAYS:
                 width, height = height, width
@@ -87,24 +93,28 @@ def header(path):
 
 
 def from_file(path, channels: int, size=None, crop=False) -> np.ndarray:
-    """Reads an image file, upright and without transparency; of an animation, its first picture.
+    """Reads an image file.
+
+    The image is turned upright by its EXIF orientation, and transparent parts become white. For an animation, the first
+    picture is read.
 
     # Arguments
-        path: The file.
+        path: Path of the file.
         channels: 1 for gray, 3 for RGB.
-        size: Scales to this height and width.
-        crop: Keeps the proportions, and makes the shorter side twice `size` at most.
+        size: Height and width to which the image is scaled; `None` keeps its size.
+        crop: If true, the image keeps its proportions and is only scaled down until its shorter side has at most twice
+            `size` pixels.
 
     # Returns
-        An array of `uint8`, of height, width and channels.
+        A `uint8` array of shape `(height, width, channels)`.
 
     # Raises
-        DatasetError: If the file is not readable.
+        DatasetError: If the file cannot be read.
     """
     try:
         with Image.open(path) as image:
             if size is not None:
-                # JPEG files decode faster at a part of their size.
+                # JPEG files decode faster at a fraction of their size.
                 image.draft(None, (4 * size, 4 * size))
             image = _plain(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
             if size is not None:
@@ -120,7 +130,7 @@ def from_file(path, channels: int, size=None, crop=False) -> np.ndarray:
 
 
 def _plain(image, mode):
-    """An image in mode L or RGB."""
+    """Converts an image to mode L or RGB, with white behind transparent parts."""
     if image.mode.startswith("I;16") or image.mode == "I":
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
@@ -136,7 +146,7 @@ def _ends_whole(path, kind):
     """Whether the last bytes of a file show that it is not cut off."""
     with open(path, "rb") as file:
         file.seek(0, 2)
-        # Cameras write more behind the image.
+        # Some cameras write further data behind the image.
         file.seek(max(file.tell() - (1 << 16), 0))
         return kind in _END and _END[kind] in file.read()
 

@@ -1,4 +1,4 @@
-"""Where images with labels come from: the embedded digits, and the sets of TensorFlow Datasets (TFDS)."""
+"""Sources of labelled images: the digits of scikit-learn, and the data sets of TensorFlow Datasets (TFDS)."""
 
 import dataclasses
 import difflib
@@ -14,15 +14,15 @@ from larq_nas.datasets.pixels import DatasetError
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Labelled images as they are found.
+    """Labelled images before they are resized.
 
     # Arguments
-        parts: The two halves of the training split and the test split: pairs of a `tf.data.Dataset` of
-            `(image, label)` and the number of its examples.
-        shape: Height, width and channels; `None` where images differ.
+        parts: The two halves of the training split and the test split. Each is a pair of a `tf.data.Dataset` of
+            `(image, label)` and its number of examples.
+        shape: Height, width and channels; `None` for a dimension in which the images differ.
         class_names: One name per class.
-        origin: What tells these examples from others, for a JSON file.
-        note: What a user should know of what was read.
+        origin: A dict that identifies the examples, for a JSON file.
+        note: A line for the user about the images that were read.
     """
 
     parts: list
@@ -33,7 +33,7 @@ class Source:
 
 
 def digits() -> Source:
-    """The digits of scikit-learn."""
+    """Returns the 1,797 handwritten digits of scikit-learn, as a `Source`."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -46,7 +46,18 @@ def digits() -> Source:
 
 
 def tfds_set(name: str, data_dir=None) -> Source:
-    """A TFDS image classification set, which is prepared first where it is not yet."""
+    """Loads an image classification set of TFDS, and downloads and prepares it first if necessary.
+
+    # Arguments
+        name: Name of the data set, e.g. `"cifar10"`.
+        data_dir: Directory of the TFDS data sets.
+
+    # Returns
+        A `Source`.
+
+    # Raises
+        DatasetError: If there is no such data set, it cannot be prepared, or it is not for image classification.
+    """
     import tensorflow_datasets as tfds
 
     try:
@@ -65,7 +76,7 @@ def tfds_set(name: str, data_dir=None) -> Source:
 def _prepare(name, builder):
     advice = "give --data_dir where it is, or prepare it on a machine with a network"
     try:
-        # TFDS would try again for minutes before it says that there is no network.
+        # Without a network, TFDS would retry for minutes before it fails.
         if not any(proxy in os.environ for proxy in ("https_proxy", "HTTPS_PROXY")):
             socket.getaddrinfo("www.tensorflow.org", 443)
     except OSError:

@@ -1,7 +1,7 @@
-"""Another machine on which a program can run: a phone behind `adb`, anything else behind `ssh`.
+"""Runs programs on another machine: an Android device by `adb`, or any other machine by `ssh`.
 
-A device is used as a context. Within it there is a fresh directory on the device, into which files are pushed and in
-which commands run. On leaving, what still runs there is killed and the directory removed, whatever happened meanwhile.
+A device is a context manager. It creates a new directory on the device, to which files are pushed and in which commands
+run. At the end of the `with` block, also after an error, it kills a command that still runs and removes the directory.
 
 ```python
 with devices.find("ssh:pi@raspberrypi") as device:
@@ -9,8 +9,8 @@ with devices.find("ssh:pi@raspberrypi") as device:
     output = device.run(["./program", "--flag"], timeout=60)
 ```
 
-Each remote command ends by printing its exit code on a line of its own. Where that line is missing, the connection
-broke. (The exit code of `ssh` does not tell that for sure, and old versions of `adb` have none.)
+Each remote command prints its exit code on a separate last line. If that line is missing, the connection broke. (The
+exit code of `ssh` does not reliably show a broken connection, and old versions of `adb` return no exit code.)
 """
 
 import pathlib
@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import tempfile
 
-# Part of what ssh or adb say -> what to do.
+# A part of a message of ssh or adb -> advice for the user.
 _REASONS = {
     "Connection refused": "connection refused; is an ssh server running there, on this port?",
     "Host key verification failed": "its host key is unknown or has changed; connect once by hand with ssh",
@@ -35,25 +35,25 @@ _INSTALL = {
     "adb": "install the Android platform tools (Debian: apt install adb), with adb on the PATH",
     "ssh": "install an OpenSSH client (Debian: apt install openssh-client), with ssh on the PATH",
 }
-_SECONDS = 120  # For a command that is not the user's: pushing takes the longest.
+_SECONDS = 120  # Time limit of this module's own commands. Pushing a file takes the longest.
 
 
 class DeviceError(RuntimeError):
-    """A device cannot be reached, or cannot do what it is asked for; the message says what to do."""
+    """A device cannot be reached, or a command on it failed. The message says what to do."""
 
 
 def find(text: str):
-    """The device that a text names; nothing is connected yet.
+    """Returns the device of a name, without connecting to it.
 
     # Arguments
-        text: `adb`, `adb:SERIAL`, `ssh:host`, `ssh:user@host` or `ssh:user@host:port`; an IPv6 address stands in
+        text: `adb`, `adb:SERIAL`, `ssh:host`, `ssh:user@host` or `ssh:user@host:port`. An IPv6 address is written in
             brackets.
 
     # Returns
         An `Adb` or `Ssh`.
 
     # Raises
-        DeviceError: If the text names none.
+        DeviceError: If the text is not the name of a device.
     """
     if text == "adb":
         return Adb()
@@ -69,19 +69,19 @@ def find(text: str):
 
 
 class Device:
-    """What `Adb` and `Ssh` have in common.
+    """Base class of `Adb` and `Ssh`.
 
     # Arguments
-        text: Its name in messages.
-        command: The words of a local command that runs the shell script given as one more word.
-        parent: Where its directories are made, as a word of a shell script.
+        text: Name of the device in messages.
+        command: A list of words: the local command that runs a shell script on the device if the script is appended.
+        parent: The directory on the device in which directories are created, as a word of a shell script.
     """
 
     def __init__(self, text, command, parent):
         self.text, self._command, self._parent = text, command, parent
 
     def __enter__(self):
-        # Named here, so that it can be removed even if the answer to its creation is lost.
+        # The name is chosen here, so that the directory can be removed even if the connection breaks during `mkdir`.
         self.directory = f"{self._parent}/larq_nas-{secrets.token_hex(6)}"
         try:
             self._check(*self._remote(f"mkdir -m 700 {self.directory}"))
@@ -91,7 +91,7 @@ class Device:
         return self
 
     def __exit__(self, kind, error, traceback):
-        # A command that was given up goes on there.
+        # A command whose time-out passed here still runs on the device.
         kill = f"[ ! -f {self.directory}/pid ] || kill -9 $(cat {self.directory}/pid)"
         try:
             self._check(*self._remote(f"{kill}; rm -rf {self.directory}"))
@@ -100,38 +100,38 @@ class Device:
                 raise
 
     def push(self, content: bytes, name: str):
-        """Writes an executable file into the directory.
+        """Writes an executable file into the directory on the device.
 
         # Arguments
             content: The file's content.
-            name: Its name.
+            name: The file's name.
 
         # Raises
-            DeviceError: If that fails, for want of space for example.
+            DeviceError: If writing fails, for example because there is no space left.
         """
         name = shlex.quote(name)
-        # Not every ssh server has sftp, which scp needs.
+        # `cat` replaces scp, which needs sftp. Not every ssh server has sftp.
         self._check(*self._remote(f"cd {self.directory} && cat > {name} && chmod 755 {name}", content))
 
     def run(self, words: list, timeout: int) -> tuple:
-        """Runs a program in the directory.
+        """Runs a program in the directory on the device.
 
         # Arguments
-            words: The program, and its arguments.
-            timeout: Seconds it may take.
+            words: A list of the program and its arguments.
+            timeout: Seconds after which the program is given up.
 
         # Returns
-            What it printed, and its exit code.
+            A pair of the program's output (stdout and stderr) and its exit code.
 
         # Raises
             DeviceError: If the connection breaks, the time is over, or the device cannot execute the program.
         """
-        # Should the connection break, the device's own time-out ends the program. Some devices have none.
+        # If the connection breaks, the command `timeout` of the device ends the program. Some devices lack the command.
         guard = f"timeout 9 true 2>/dev/null && guard='timeout -s KILL {timeout + 30}'"
         program = " ".join(map(shlex.quote, words))
         run = f"""$guard sh -c 'echo $$ > pid; exec "$0" "$@"' {program}; code=$?; rm -f pid"""
         output, code = self._remote(f"cd {self.directory} && {{ guard=; {guard}; {run}; (exit $code); }}", b"", timeout)
-        # The shell of Debian tries to read a program for another machine as a script.
+        # Debian's shell tries to run a program for another kind of machine as a script.
         if code == 126 and "ermission denied" in output:
             raise DeviceError(
                 f"{self.text}: permission denied to execute a program in its temporary directory, mounted noexec; "
@@ -145,12 +145,12 @@ class Device:
         return output, code
 
     def describe(self) -> dict:
-        """Reads what a measurement depends on, in one call.
+        """Reads the properties of the device on which a measurement depends.
 
         # Returns
-            `machine`, `abis` (of Android), `bits` of the userland, `model`, `cores`, `free_bytes` at the directory,
-            `load` (average of the last minute), `governor` of the CPU, `temperature` (°C), each `None` where the device
-            does not tell.
+            A dict with `device` (its name), `machine`, `abis` (of Android), `bits` (of the userland), `model`, `cores`,
+            `free_bytes` (in the directory), `load` (average of the last minute), `governor` (of the CPU) and
+            `temperature` (in °C). A value is `None` if the device does not report it.
 
         # Raises
             DeviceError: If the device cannot be reached.
@@ -161,9 +161,9 @@ class Device:
         return {"device": self.text, **{name: _parsed(parse, texts.get(name)) for name, (_, parse) in _FACTS.items()}}
 
     def _remote(self, script, content=b"", seconds=_SECONDS):
-        """What a script prints there on stdout and stderr, and its exit code."""
+        """Runs a shell script on the device and returns its output (stdout and stderr) and its exit code."""
         script = f"{{ {script}; }} 2>&1; printf '\\nlarq_nas:%s\\n' $?"
-        # Its login shell may be any.
+        # The login shell of the device may not be `sh`.
         done = self._local([*self._command, f"sh -c {shlex.quote(script)}"], content, seconds)
         match = re.fullmatch(r"(.*)\nlarq_nas:(\d+)\n.*", done.stdout, re.DOTALL)
         if not match:
@@ -191,18 +191,18 @@ class Device:
 
 
 class Ssh(Device):
-    """A machine behind `ssh`, which must get there without asking for anything.
+    """A machine reached by `ssh`, which must be able to connect without asking for a password.
 
     # Arguments
         user_host: `user@host` or `host`.
-        port: The port; that of the user's configuration by default.
+        port: The port; by default the port of the user's ssh configuration.
 
     # Raises
-        DeviceError: If that names no host.
+        DeviceError: If `user_host` or `port` is not valid.
     """
 
     def __init__(self, user_host, port=None):
-        # ssh would take what begins with a dash as an option, which can name a local program to run.
+        # ssh would read a name that begins with a dash as an option, and an option can start a local program.
         part = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
         match = re.fullmatch(rf"({part}@)?({part}|\[[0-9A-Fa-f:.]+\])", user_host)
         if not match or port is not None and not 0 < port < 65536:
@@ -212,7 +212,7 @@ class Ssh(Device):
             )
         text = f"ssh:{user_host}" + ("" if port is None else f":{port}")
         options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15")
-        # A connection left open for later commands would keep this one's pipes open, too.
+        # A shared connection that stays open for later commands would also keep the pipes of this command open.
         options += ("ControlMaster=no",)
         options = [word for option in options for word in ("-o", option)]
         port = [] if port is None else ["-p", str(port)]
@@ -221,13 +221,13 @@ class Ssh(Device):
 
 
 class Adb(Device):
-    """An Android device behind `adb`.
+    """An Android device reached by `adb`.
 
     # Arguments
-        serial: Which one; the only one that is connected by default.
+        serial: Serial of the device; by default the only device that is connected.
 
     # Raises
-        DeviceError: If that is no serial.
+        DeviceError: If `serial` is not valid.
     """
 
     def __init__(self, serial=None):
@@ -253,7 +253,7 @@ class Adb(Device):
         return super().__enter__()
 
     def push(self, content, name):
-        """See `Device.push`; through old versions of `adb shell` no bytes pass unchanged."""
+        """Writes an executable file, see `Device.push`. It uses `adb push`, since old `adb shell`s change bytes."""
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "content")
             file.write_bytes(content)
@@ -263,14 +263,14 @@ class Adb(Device):
 
 
 def check(description: dict, needed_bytes: int):
-    """Refuses a device that cannot run a benchmark.
+    """Raises an error if a device cannot run a benchmark.
 
     # Arguments
-        description: What `describe` says of it.
-        needed_bytes: What is to be pushed.
+        description: The dict that `describe` returns.
+        needed_bytes: Number of bytes that will be pushed.
 
     # Raises
-        DeviceError: If its userland is not known to have 64 bits, or too little space is left.
+        DeviceError: If the device has a 32-bit system, or too little space is left.
     """
     text, abis, bits, free = (description[name] for name in ("device", "abis", "bits", "free_bytes"))
     machine = description["machine"] or "64-bit, as far as is known"
@@ -281,14 +281,14 @@ def check(description: dict, needed_bytes: int):
 
 
 def warnings(description: dict, own_load=0) -> list:
-    """What makes timings on a device doubtful.
+    """Returns warnings about the state of a device in which timings are unreliable.
 
     # Arguments
-        description: What `describe` says of it.
-        own_load: How much of the load is one's own, of a measurement just before.
+        description: The dict that `describe` returns.
+        own_load: The part of the load that comes from our own previous measurement.
 
     # Returns
-        Lines of text.
+        A list of lines of text.
     """
     lines, text = [], description["device"]
     cores, load, governor, temperature = (description[name] for name in ("cores", "load", "governor", "temperature"))
@@ -301,7 +301,7 @@ def warnings(description: dict, own_load=0) -> list:
     return lines
 
 
-# Name -> a shell command that reads it, and what turns its output into a value.
+# Name of a property -> a shell command that prints it, and a function that parses the output.
 _FACTS = {
     "machine": ("uname -m", str),
     "abis": ("getprop ro.product.cpu.abilist", str),
@@ -323,7 +323,7 @@ def _parsed(parse, text):
 
 
 def _reason(text, otherwise):
-    """What to do about a message of a program, or the end of the message."""
+    """Returns advice for a known message of ssh or adb, or else `otherwise` with the last line of the message."""
     for part, reason in _REASONS.items():
         if part in text:
             return reason
@@ -331,6 +331,6 @@ def _reason(text, otherwise):
 
 
 def last_line(text: str) -> str:
-    """The last line of what a program printed, where it says why it failed."""
+    """Returns the last line of a program's output, which usually says why the program failed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "without a message"

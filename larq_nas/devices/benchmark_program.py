@@ -1,6 +1,6 @@
-"""LCE's benchmark program: whether a file is one for a device, and what it prints.
+"""Checks that LCE's benchmark program fits a device, and parses its output.
 
-`lce_benchmark_model` is a `benchmark_model` of TensorFlow Lite that knows the operators of Larq Compute Engine (LCE).
+`lce_benchmark_model` is TensorFlow Lite's `benchmark_model` with the operators of Larq Compute Engine (LCE).
 """
 
 import math
@@ -10,17 +10,28 @@ import re
 from larq_nas import devices
 
 PROGRAM = "lce_benchmark_model"
-# As `uname -m` says it -> as an ELF file says it, the name of LCE's program.
+# The machine in the output of `uname -m` -> the `e_machine` of an ELF file.
 _MACHINES = {"aarch64": 183, "arm64": 183, "x86_64": 62}
 _ELF_NAMES = {183: "64-bit ARM", 62: "x86-64", 40: "32-bit ARM"}
 
 
 class BenchmarkError(RuntimeError):
-    """A file cannot be timed; the message says what to do."""
+    """A file cannot be timed. The message says what to do."""
 
 
 def read_program(text, binary) -> bytes:
-    """The content of a benchmark program for the device of a name; `BenchmarkError` if the file is none."""
+    """Reads the file of the benchmark program.
+
+    # Arguments
+        text: Name of the device, for error messages.
+        binary: Path of the program, or `None`.
+
+    # Returns
+        The file's content.
+
+    # Raises
+        BenchmarkError: If `binary` is `None`, the file cannot be read, or it is not an ELF file.
+    """
     if binary is None:
         raise BenchmarkError(
             f"{text}: needs LCE's benchmark program as --benchmark_binary: download lce_benchmark_model_aarch64 "
@@ -37,21 +48,21 @@ def read_program(text, binary) -> bytes:
 
 
 def elf_machine(content: bytes):
-    """For which kind of CPU an ELF file is: its `e_machine`, or `None` if it is no ELF file."""
+    """Returns `e_machine`, the number of the CPU architecture of an ELF file, or `None` for other files."""
     if len(content) < 20 or content[:4] != b"\x7fELF":
         return None
     return int.from_bytes(content[18:20], "big" if content[5] == 2 else "little")
 
 
 def check_program(program: bytes, description: dict):
-    """Refuses a program that is not for a device.
+    """Raises an error if a program is not for the CPU of a device.
 
     # Arguments
         program: Content of an ELF file.
-        description: What `describe` says of the device.
+        description: The dict that `Device.describe` returns.
 
     # Raises
-        BenchmarkError: If it is for another kind of CPU.
+        BenchmarkError: If the program is for another kind of CPU.
     """
     machine, found = description["machine"], elf_machine(program)
     if machine in _MACHINES and found != _MACHINES[machine]:
@@ -63,24 +74,25 @@ def check_program(program: bytes, description: dict):
 
 
 def parse(output: str) -> dict:
-    """Reads what the benchmark program prints.
+    """Parses the output of the benchmark program.
 
     # Arguments
         output: The text. Lines may begin with `INFO: `.
 
     # Returns
-        `latency_ms`, `first_ms`, `init_ms`, `runs`, `peak_memory_mb` and `operators`, as in a `Measurement`.
+        A dict with `latency_ms`, `first_ms`, `init_ms`, `runs`, `peak_memory_mb` and `operators`, as in
+        `timing.Measurement`.
 
     # Raises
-        BenchmarkError: If it does not hold them, as with a program of an unknown version.
+        BenchmarkError: If the output lacks one of them, as that of an unknown version of the program may.
     """
     lines = [re.sub(r"^[A-Z]+: ", "", line) for line in output.splitlines()]
     summary = [line for line in lines if line.startswith("Inference timings in us: ")]
-    # One such line is of the warm-up, the next of the runs.
+    # The first line that begins with "count=" belongs to the warm-up, the last one to the runs.
     counts = [line for line in lines if line.startswith("count=")]
     try:
         fields = dict(re.findall(r"(\w+)=([^\s(]+)", counts[-1]))
-        # Where all runs take the same time, only that is printed.
+        # If all runs take the same time, the program prints a single value, `curr`.
         same = fields.get("curr")
         us = {name: fields.get(key, same) for name, key in (("mean", "avg"), ("min", "min"), ("max", "max"))}
         us |= {"std": fields.get("std", "0"), "median": fields.get("median", same if "avg" not in fields else None)}
@@ -96,7 +108,7 @@ def parse(output: str) -> dict:
         }
     except (IndexError, KeyError, TypeError, ValueError):
         raise BenchmarkError(
-            f"the output of {PROGRAM} was not understood; its version must be that of pip show larq-compute-engine"
+            f"the output of {PROGRAM} was not understood; use the version that pip show larq-compute-engine prints"
         ) from None
 
 
@@ -118,12 +130,12 @@ def _memory(lines):
 
 
 def _operators(lines):
-    """The table of the runs in order of the file; another one before it is of the initialization."""
+    """Parses the table of operators of the runs. An earlier table in the output belongs to the initialization."""
     title = "Operator-wise Profiling Info for Regular Benchmark Runs"
     start = next((index for index, line in enumerate(lines) if line.startswith(title)), len(lines))
     header, operators = None, []
     for line in lines[start + 1 :]:
-        # Columns came and went with versions. Terminals turn tabs into spaces, and types hold single ones.
+        # The columns differ between versions. A terminal may turn tabs into spaces, and types contain single spaces.
         cells = re.split(r"\s*\t\s*|\s{2,}", line.strip(), maxsplit=len(header) - 1 if header else 0)
         if header is None and cells[0] == "[node type]":
             header = cells
@@ -131,7 +143,7 @@ def _operators(lines):
             break
         elif header:
             row = dict(zip(header, cells, strict=True))
-            # Its times are those of one call. The oldest programs count no calls.
+            # The table has the time of one call. The oldest programs print 0 calls.
             calls = max(int(row["[times called]"]), 1)
             ms, percent = _number(row["[avg ms]"]) * calls, _number(row["[%]"].rstrip("%"))
             operators.append({"type": row["[node type]"], "name": row["[Name]"], "ms": ms, "percent": percent})
@@ -139,8 +151,8 @@ def _operators(lines):
 
 
 def complaint(output: str) -> str:
-    """What a program that failed says of it, as one line."""
-    # What it prints last only says that it failed.
+    """Returns the line of a failed program's output that says why it failed."""
+    # The last line only says that the program failed.
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
     line = errors[0] if errors else devices.last_line(output)
     return line + ("; this file needs use_indirect_bgemm, as its report says" if "Grouped binary" in line else "")

@@ -1,7 +1,8 @@
-"""Measures the operations of a search space on a device, each in a file of its own, for a `latency.Table`.
+"""Measures the operations of a search space on a device, one file per operation, for a `latency.Table`.
 
-A file holds an operation several times, one behind the other if it keeps the shape of its input, side by side if not.
-An empty file of the same input is subtracted. Weights are random: time does not depend on them.
+A file holds several copies of an operation: in sequence if the operation keeps the shape of its input, in parallel if
+not. The time of a file without the operation, for the same input, is subtracted. Weights are random, since the time
+does not depend on them.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ layers = tf.keras.layers
 COPIES = 4
 
 
-# Blocks of edges, whose outputs are added to others.
+# Kinds of blocks that stand on the edges of cells, where their outputs are added to others.
 SUMMED = {
     "binary",
     "residual",
@@ -31,26 +32,26 @@ SUMMED = {
     "shortcut",
     "add",
 }
-# Of these, copies side by side would be one, and behind each other not the same operation.
+# Kinds of blocks of which a file has no parallel copies, since the converter would merge them into one.
 SINGLE = {"max_pool", "avg_pool", "shortcut", "concat", "dense"}
 
 
 def network(block: Block) -> tuple:
-    """A network of several copies of an operation.
+    """Builds a network with several copies of an operation.
 
     # Arguments
-        block: The operation.
+        block: The operation, a `counting.Block`.
 
     # Returns
-        A Keras model, and how often the operation is in it.
+        A pair of a Keras model and the number of copies.
     """
     images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
     v, build = Builder(), blocks.block_builder(block.kind)
-    # An own operation has the name of its kind, and stands on edges.
+    # Operations of users stand on edges, too.
     summed = block.kind in SUMMED or block.kind in blocks.OPERATIONS
     keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
     if keeps:
-        # What comes first in both networks is no convolution, which would take in what stands behind it.
+        # Both networks begin with `_Shift` and not with a convolution, into which LCE would merge what follows.
         x = start = _Shift()(images)
         for copy in range(COPIES):
             y = build(v, x, block, f"copy{copy}")
@@ -65,25 +66,25 @@ def network(block: Block) -> tuple:
 
 
 def empty(shape) -> tf.keras.Model:
-    """The network without any operation that takes images of a shape."""
+    """Builds a network without the operation, whose time is subtracted, for inputs of `shape`."""
     images = layers.Input(shape)
     return tf.keras.Model(images, _corner(_Shift()(images)))
 
 
 class _Shift(layers.Layer):
-    """Adds a constant."""
+    """Adds a constant per channel."""
 
     def call(self, inputs):
         return inputs + tf.constant(np.linspace(0.1, 0.2, inputs.shape[-1]), tf.float32)
 
 
 def _corner(x):
-    # So that no time goes into copying the output.
+    # Outputs only one pixel, so that copying the output takes no time.
     return x if len(x.shape) == 2 else layers.Flatten()(x[:, :1, :1])
 
 
 def with_statistics(model: tf.keras.Model) -> tf.keras.Model:
-    """The model, with other statistics in each BatchNorm: what is equal would be computed once."""
+    """Gives the BatchNorms of a model random statistics, since the converter merges equal operations; returns it."""
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -96,13 +97,13 @@ def measure(blocks, device, options, known: Table | None = None):
     """Measures operations one after the other.
 
     # Arguments
-        blocks: What to measure.
-        device: What `timing.open_device` gives.
+        blocks: The operations, an iterable of `counting.Block`s.
+        device: A device, as `timing.open_device` returns it.
         options: A `timing.Options`.
-        known: A table of the same device and options; what is in it is not measured again.
+        known: Optional table of the same device and options. Operations in it are not measured again.
 
     # Returns
-        An iterator over a `Table` after each measurement, with all that is known by then.
+        A generator that yields a `latency.Table` of all operations measured so far after each measurement.
     """
     table, empties = known or Table({}, 0.0, device.describe(), dataclasses.asdict(options)), {}
 
@@ -118,7 +119,7 @@ def measure(blocks, device, options, known: Table | None = None):
         shape = model.input_shape[1:]
         if shape not in empties:
             empties[shape] = ms(empty(shape))
-        # To the nanosecond.
+        # Milliseconds, rounded to the nanosecond.
         taken = round(max(ms(model) - empties[shape], 0.0) / count, 6)
         overhead = round(min(*empties.values(), table.overhead if table.measured else empties[shape]), 6)
         table = dataclasses.replace(table, measured={**table.measured, block: taken}, overhead=overhead)

@@ -1,8 +1,9 @@
-"""How long a `.tflite` takes for one image, on this machine or on a device.
+"""Measures how long a `.tflite` file takes for one image, on this machine or on a device.
 
-On this machine Larq Compute Engine's (LCE) Python interpreter runs the file. Only a Mac of the M series has kernels for
-that worth timing: elsewhere they are portable stand-ins. On a device LCE's benchmark program runs it, which must be
-there as a local file; `lce_benchmark_model` is a `benchmark_model` of TFLite that knows LCE's operators.
+On this machine, the Python interpreter of Larq Compute Engine (LCE) runs the file. Its timings are only meaningful on a
+Mac of the M series, since LCE has portable stand-in kernels elsewhere. On a device, LCE's benchmark program
+`lce_benchmark_model` runs the file. It is TensorFlow Lite's `benchmark_model` with LCE's operators, and must be
+downloaded to this machine first.
 
 ```python
 with timing.open_device("ssh:pi@raspberrypi", "lce_benchmark_model_aarch64") as device:
@@ -27,15 +28,15 @@ from larq_nas.devices.benchmark_program import PROGRAM, BenchmarkError, check_pr
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of a measurement.
 
     # Arguments
-        threads: Threads of the interpreter.
-        runs: Inferences that count, at least.
-        warmup_runs: Inferences before them.
-        use_xnnpack: Whether float operators go to XNNPACK.
-        use_indirect_bgemm: LCE's kernel for binary convolutions, the only one for native groups. `None`: the faster on
-            this machine, the default one on a device.
+        threads: Number of threads of the interpreter.
+        runs: Least number of inferences that are timed.
+        warmup_runs: Number of inferences before the timed ones.
+        use_xnnpack: Whether XNNPACK runs the float operators.
+        use_indirect_bgemm: Whether to use LCE's indirect kernel for binary convolutions, the only kernel that runs
+            native groups. `None` chooses the faster kernel on this machine, and the default kernel on a device.
         timeout: Seconds that a measurement may take.
     """
 
@@ -49,20 +50,21 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What was measured.
+    """Result of a measurement.
 
     # Arguments
-        latency_ms: `mean`, `min`, `max`, `std` of the runs, and `median` or `None`.
-        first_ms: The first inference of all.
-        init_ms: Loading the file.
-        runs: Inferences that counted.
-        threads: Threads of the interpreter.
+        latency_ms: A dict with `mean`, `min`, `max`, `std` and `median` of the runs, in milliseconds. `median` is
+            `None` if the benchmark program does not print it.
+        first_ms: Milliseconds of the very first inference.
+        init_ms: Milliseconds of loading the file.
+        runs: Number of timed inferences.
+        threads: Number of threads of the interpreter.
         kernel: LCE's kernel: `"default"` or `"indirect"`.
-        peak_memory_mb: Peak memory of the process, or `None`.
-        operators: For each operator of the file, in order, a dict of its `type`, `name`, `ms` and `percent` of an
-            inference; empty if not known.
-        device: What is known of the device.
-        warnings: What makes the timings doubtful, as lines of text.
+        peak_memory_mb: Peak memory of the process in megabytes, or `None` if unknown.
+        operators: A list with a dict of `type`, `name`, `ms` and `percent` (of an inference) for each operator, in the
+            order of the file; empty if unknown.
+        device: The dict that `Device.describe` returns.
+        warnings: A list of lines of text that say why the timings may be unreliable.
     """
 
     latency_ms: dict
@@ -77,20 +79,21 @@ class Measurement:
     warnings: list
 
     def to_dict(self) -> dict:
-        """The measurement for a JSON file."""
+        """Returns the measurement as a dict for a JSON file."""
         return dataclasses.asdict(self)
 
 
 @contextlib.contextmanager
 def open_device(text: str, binary=None):
-    """A device on which to measure one or several files: a context.
+    """Opens a device on which files can be measured, as a context manager.
 
     # Arguments
-        text: `host` for this machine, or as for `devices.find`.
-        binary: Path of LCE's benchmark program for the device.
+        text: `host` for this machine, or the name of a device as for `devices.find`.
+        binary: Path of LCE's benchmark program for the device; not needed for `host`.
 
     # Returns
-        An object with `describe()`, a dict, and `measure(content, options)`, a `Measurement` of a file's content.
+        An object with the methods `describe()`, which returns a dict, and `measure(content, options)`, which returns
+        the `Measurement` of a file with that content.
 
     # Raises
         BenchmarkError: If the benchmark program is missing or not one for the device, or a file cannot be timed.
@@ -108,7 +111,7 @@ def open_device(text: str, binary=None):
 class _Host:
     """This machine."""
 
-    threads = 0  # Of the measurement before.
+    threads = 0  # Threads of the previous measurement.
 
     def describe(self):
         names = ("abis", "bits", "model", "free_bytes", "governor", "temperature")
@@ -121,7 +124,7 @@ class _Host:
         warnings = devices.warnings(device, self.threads)
         self.threads = options.threads
         if device["machine"] not in ("arm64", "aarch64"):
-            warnings.append("host: LCE has portable kernels only for this machine; they say nothing about those of ARM")
+            warnings.append("host: LCE only has portable kernels for this machine; their times say nothing about ARM")
         end = time.perf_counter() + options.timeout
         indirect = options.use_indirect_bgemm
         if indirect is None:
@@ -138,8 +141,8 @@ class _Host:
 
 
 def _load(content, options, indirect):
-    """A function that runs a file once, on noise."""
-    with quiet.stderr():  # TensorFlow on import, and LCE on a bad file, beside its error.
+    """Loads a file and returns a function that runs it once, on a random image."""
+    with quiet.stderr():  # TensorFlow prints on import, and LCE prints about a bad file before it raises.
         interpreter.require_lce()
         from larq_compute_engine.tflite.python.interpreter import Interpreter
     interpreter.verify(content)
@@ -167,7 +170,7 @@ def _faster_kernel(content, options):
         try:
             run = _load(content, options, indirect)
         except BenchmarkError:
-            # The default kernel runs no file with native groups.
+            # The default kernel cannot run files with native groups.
             if indirect:
                 raise
             continue
@@ -181,12 +184,12 @@ def _kernel(indirect):
 
 
 class _Remote:
-    """A device with LCE's benchmark program, which it gets for the first file."""
+    """A device with LCE's benchmark program, which is pushed before the first measurement."""
 
     def __init__(self, device, program):
         self.device, self.program = device, program
         self.describe = device.describe
-        self.threads = 0  # Of the measurement before.
+        self.threads = 0  # Threads of the previous measurement.
 
     def measure(self, content, options):
         description = self.describe()
@@ -222,14 +225,14 @@ def _arguments(options):
 
 
 def summarize(measurements: list) -> dict:
-    """The measurements of one file put together.
+    """Summarizes several measurements of one file.
 
     # Arguments
-        measurements: Several `Measurement`s.
+        measurements: A list of `Measurement`s.
 
     # Returns
-        `ms`, the median of their means, `spread_ms` from the lowest to the highest of them, `min_ms` and `max_ms` of
-        all single runs, `peak_memory_mb` or `None`, and the `kernel`.
+        A dict with `ms` (the median of the means), `spread_ms` (the difference between the highest and the lowest
+        mean), `min_ms` and `max_ms` (of all single runs), `peak_memory_mb` (or `None`), and `kernel`.
     """
     means = [measurement.latency_ms["mean"] for measurement in measurements]
     peaks = [m.peak_memory_mb for m in measurements if m.peak_memory_mb is not None]
@@ -244,12 +247,12 @@ def summarize(measurements: list) -> dict:
 
 
 def draw(summaries: dict, title: str, path):
-    """Draws a chart of latencies: a bar for each file, with a line from its fastest to its slowest run.
+    """Draws a bar chart of latencies, with a line from the fastest to the slowest run of each file.
 
     # Arguments
-        summaries: The name of each file -> what `summarize` says of it.
-        title: What stands above.
-        path: The `.png` to write.
+        summaries: A dict from names of files to the dicts that `summarize` returns.
+        title: Title of the chart.
+        path: Path of the `.png` file to write.
 
     # Raises
         ImportError: If matplotlib is not installed.

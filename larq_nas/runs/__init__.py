@@ -1,6 +1,6 @@
-"""The run directory: what a command leaves behind, and how the same command goes on from there.
+"""The run directory: the files that a command writes, and from which the same command resumes.
 
-Files appear whole or not at all: they are written under a temporary name and renamed.
+Files are written under a temporary name and then renamed, so that a file is either complete or absent.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine",
 
 
 class RunError(ValueError):
-    """A run directory cannot be used for this command; the message says what to do."""
+    """A run directory cannot be used for this command. The message says what to do."""
 
 
 @contextlib.contextmanager
 def atomic(path):
-    """A temporary path beside `path`, which becomes `path` when the block ends without an error."""
+    """Yields a temporary path in the directory of `path`, and renames it to `path` if the block raises no error."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Keeps the suffix: Keras chooses a file's format by it.
+    # The temporary path keeps the suffix, by which Keras chooses the format of the file.
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
@@ -37,7 +37,12 @@ def atomic(path):
 
 
 def write(path, content):
-    """Writes text, bytes, or anything else as JSON."""
+    """Writes a file as `atomic` does.
+
+    # Arguments
+        path: Path of the file.
+        content: A text, bytes, or any other object, which is written as JSON.
+    """
     if not isinstance(content, str | bytes):
         content = json.dumps(content, indent=2) + "\n"
     with atomic(path) as temporary:
@@ -45,7 +50,11 @@ def write(path, content):
 
 
 def read_json(path):
-    """Reads a JSON file of a run; `RunError` if it is missing or broken."""
+    """Reads a JSON file of a run.
+
+    # Raises
+        RunError: If the file is missing or broken.
+    """
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -55,10 +64,10 @@ def read_json(path):
 
 
 class Run:
-    """The paths in a run directory.
+    """A run directory, with the paths of its files as attributes.
 
     # Arguments
-        path: The directory.
+        path: Path of the directory.
     """
 
     def __init__(self, path):
@@ -78,15 +87,15 @@ class Run:
         self.report = self.path / "model.report.json"
 
     def start(self, command: str, flags: dict, overwrite=False):
-        """Opens the directory for a command, new or to go on.
+        """Prepares the directory for a new run, or for a run that resumes.
 
         # Arguments
             command: Name of the command.
-            flags: Everything that makes this run what it is: name to value.
-            overwrite: Whether to remove what another run left there.
+            flags: A dict of all flags that determine the result of the run, from names to values.
+            overwrite: Whether to remove the files of an earlier run first.
 
         # Raises
-            RunError: If a run with other flags is in the directory, or it cannot be written.
+            RunError: If the directory holds a run with other flags or files of other programs, or cannot be written.
         """
         lines = [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
         try:
@@ -102,7 +111,7 @@ class Run:
             raise RunError(f"{self.path}: {error.strerror or error}; choose another --run_dir") from None
 
     def _clear(self):
-        """Removes everything but the lock, and what tells that this is a run last."""
+        """Removes everything except the lock; `flags.txt` is last, since it marks the directory as a run."""
         if self.path.is_symlink():
             raise RunError(f"{self.path}: is a symbolic link, which --overwrite does not follow; name its directory")
         for path in sorted(self.path.iterdir(), key=lambda path: path == self.flags):
@@ -110,12 +119,12 @@ class Run:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def _holds_run(self):
-        # Other programs have a flags.txt, too.
+        # Other programs may write a flags.txt, too.
         return self.flags.exists() and self.flags.read_bytes().startswith(b"# larq_nas ")
 
     def _check_same(self, lines):
         old = self._flag_lines()
-        # Data may move.
+        # A run may resume after its data have moved to another directory.
         changed = sorted({line.split("=")[0] for line in set(old) ^ set(lines)} - {"--data_dir"})
         if changed:
             names = ", ".join(changed).replace("# ", "")
@@ -125,7 +134,7 @@ class Run:
             )
 
     def flag_values(self) -> dict:
-        """The flags with which the run was started, as texts by name."""
+        """Returns the flags with which the run was started: a dict from names to texts."""
         lines = self._flag_lines()
         return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
@@ -136,25 +145,36 @@ class Run:
             raise RunError(f"{self.flags}: broken; start again with --overwrite") from None
 
     def provenance(self) -> dict:
-        """What made this run what it is: its flags, but for `--data_dir`, and the versions of packages."""
+        """Returns the flags of the run, without `--data_dir`, and the versions of packages; `{}` if there is no run."""
         if not self.flags.exists():
             return {}
         flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}
         return {"flags": flags, "packages": self.packages()}
 
     def packages(self) -> dict:
-        """The versions of packages with which the run was started last."""
+        """Returns the versions of packages at the last start of the run: a dict from names to texts.
+
+        # Raises
+            RunError: If `environment.json` is missing or broken.
+        """
         environment = read_json(self.environment)
         if not isinstance(environment, dict) or "packages" not in environment:
             raise RunError(f"{self.environment}: broken; the command of the run writes it again")
         return environment["packages"]
 
     def rows(self) -> list:
-        """What `metrics.csv` says of each finished epoch: a dict of numbers."""
+        """Reads `metrics.csv`.
+
+        # Returns
+            A list with a dict of numbers for each finished epoch.
+
+        # Raises
+            RunError: If the file is broken.
+        """
         return [self._numbers(row) for row in self._table()]
 
     def append_row(self, row: dict):
-        """Adds a row to `metrics.csv`."""
+        """Appends a row to `metrics.csv`, with a header if the file is new."""
         new = not self.metrics_csv.exists()
         with open(self.metrics_csv, "a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, row)
@@ -163,16 +183,19 @@ class Run:
             writer.writerow(row)
 
     def drop_rows(self, first_epoch: int):
-        """Forgets the rows of epochs that are run again.
+        """Removes from `metrics.csv` the rows of epochs that will run again.
+
+        # Arguments
+            first_epoch: Number of the first epoch that runs again.
 
         # Raises
-            RunError: If the table is broken, or says of several epochs that they are finished and all are run again.
+            RunError: If the table is broken, or if all epochs run again although the table lists more than one.
         """
         table = self._table(mend=True)
         rows = [row for row in table if self._numbers(row)["epoch"] < first_epoch]
         if first_epoch == 0 and len(table) > 1:
             raise RunError(
-                f"{self.backup}: holds no epoch of the {len(table)} that {self.metrics_csv.name} says are finished; "
+                f"{self.backup}: holds none of the {len(table)} epochs that {self.metrics_csv.name} lists as finished; "
                 "start again with --overwrite"
             )
         if not rows:
@@ -185,7 +208,7 @@ class Run:
         write(self.metrics_csv, text.getvalue())
 
     def _table(self, mend=False):
-        """The rows as texts; `mend` leaves out a last one that was cut off when it was written."""
+        """Reads the rows as texts. `mend` drops an incomplete last row, left by a process that was killed."""
         try:
             text = self.metrics_csv.read_bytes().decode() if self.metrics_csv.exists() else ""
             if mend and not text.endswith("\n"):
@@ -196,7 +219,7 @@ class Run:
 
     def _numbers(self, row):
         try:
-            # Keras writes NA where it has no value.
+            # Keras writes NA for a missing value.
             return {"epoch": float(row["epoch"]), **{k: float(v) for k, v in row.items() if v != "NA"}}
         except (KeyError, TypeError, ValueError):
             raise self._broken_table() from None

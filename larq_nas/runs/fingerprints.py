@@ -1,4 +1,4 @@
-"""What ties a run to its data: `dataset.json`, and how it differs from what is found now."""
+"""Compares the data set of a run, described in its `dataset.json`, with the data set that is found now."""
 
 from larq_nas import runs
 
@@ -6,14 +6,15 @@ TRAINED = ("first", "second")
 
 
 class FingerprintError(ValueError):
-    """The data of a run are not what they were."""
+    """The data set of a run has changed, or its description is broken."""
 
 
 def read(path) -> dict:
-    """The `dataset.json` of a run.
+    """Reads the `dataset.json` of a run.
 
     # Raises
-        FingerprintError: If it is none.
+        FingerprintError: If the file is not the description of a data set.
+        RunError: If the file is missing or is not JSON.
     """
     description = runs.read_json(path)
     try:
@@ -29,7 +30,15 @@ def read(path) -> dict:
 
 
 def class_difference(then: dict, now: dict) -> str:
-    """How classes and shape of the images differ between two descriptions; an empty text if they do not."""
+    """Describes in words how classes and image shapes differ.
+
+    # Arguments
+        then: The description of the data set in `dataset.json`.
+        now: The description of the data set that is found now.
+
+    # Returns
+        A text; empty if there is no difference.
+    """
     old, new = list(then["class_names"]), list(now["class_names"])
     gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
     found = [f"class {name} is gone" for name in gone] + [f"class {name} is new" for name in come]
@@ -42,11 +51,19 @@ def class_difference(then: dict, now: dict) -> str:
 
 
 def difference(then: dict, now: dict) -> str:
-    """How two descriptions of a data set differ, in words; an empty text if they do not."""
+    """Describes in words how two descriptions of a data set differ: classes, image shapes, files and versions.
+
+    # Arguments
+        then: The description of the data set in `dataset.json`.
+        now: The description of the data set that is found now.
+
+    # Returns
+        A text; empty if there is no difference.
+    """
     found = [class_difference(then, now)] if class_difference(then, now) else []
     old, new = then.get("origin"), now["origin"]
     if old is None and "files" in new:
-        found.append("an earlier version, which split folders otherwise, has not noted its files")
+        found.append("an earlier version, which split folders differently, did not record the files")
     if old is None or old == new:
         return ", ".join(found)
     if "files" in old and "files" in new:
@@ -68,6 +85,6 @@ def difference(then: dict, now: dict) -> str:
 
 
 def trained_on(then: dict, now: dict) -> int:
-    """How many files of the present test split were in the training split."""
+    """Counts the files that are in the test split now and were in the training split of the run."""
     old, new = (description.get("origin", {}).get("files", {}) for description in (then, now))
     return len(new.get("test", {}).keys() & {key for part in TRAINED for key in old.get(part, {})})

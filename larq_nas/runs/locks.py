@@ -1,4 +1,4 @@
-"""One command at a time in a run directory."""
+"""Locks a run directory, so that only one command at a time works in it."""
 
 import contextlib
 import errno
@@ -11,18 +11,18 @@ NAME = ".lock"
 
 
 class LockError(ValueError):
-    """A directory cannot be locked; the message says why."""
+    """A directory cannot be locked. The message says why."""
 
 
 @contextlib.contextmanager
 def hold(path):
-    """Holds the lock of a directory while the block runs.
+    """Holds the lock of a directory within a `with` block.
 
-    The lock is one of the operating system, which frees it when a process ends, however it ends. A file system that
-    knows no locks is used without.
+    The operating system releases the lock when the process ends, even if it is killed. On a file system without locks,
+    the directory is used without a lock.
 
     # Arguments
-        path: The directory. It is made, and removed again if it is empty in the end.
+        path: Path of the directory. If it does not exist, it is created, and removed at the end if it is empty.
 
     # Raises
         LockError: If another process holds the lock, or the directory cannot be written.
@@ -47,7 +47,7 @@ def hold(path):
 
 
 def _acquire(path):
-    """The open file that is locked."""
+    """Opens and locks the lock file; the file must stay open."""
     while True:
         file = open(path / NAME, "a+", encoding="utf-8")  # noqa: SIM115 (it stays open as long as the lock is held)
         try:
@@ -60,8 +60,8 @@ def _acquire(path):
                 raise LockError(
                     f"{path}: is in use by {holder}; wait until it has ended, or choose another --run_dir"
                 ) from None
-            # The file system knows no locks.
-        # Who held it may have removed it since it was opened.
+            # Any other error means that the file system has no locks.
+        # The previous holder may have removed the file between opening and locking.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path / NAME)):
                 file.truncate(0)
