@@ -39,7 +39,7 @@ def network(v, architecture, images, choices):
 
 
 class Strategy(strategy.Strategy):
-    """Of each edge the most probable operation; `preference` is a head start of convolutions."""
+    """Derives the most probable operation of each edge, with a bonus for convolutions."""
 
     def __init__(self, preference, limit):
         self.preference, self.limit = preference, limit
@@ -64,7 +64,7 @@ class ToyConfig(configs.CellSearchConfig):
 
     heading = "toy"
 
-    preference: float = options.option(1.0, "head start of convolutions", least=0)
+    preference: float = options.option(1.0, "bonus on the probability of convolutions", least=0)
 
     def space(self):
         nodes = Node((Edge(0, NAMES),), 1), Node((Edge(0, NAMES), Edge(1, NAMES)), 2)
@@ -144,7 +144,7 @@ def test_it_is_listed_with_its_flags(capsys):
     assert "--method <bnas|bars|dms|bats|toy>" in capsys.readouterr().out
     assert main.main(["search", "--method=toy", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "toy:\n  --preference: head start of convolutions (default: 1.0)\n" in text and "--layers" not in text
+    assert "toy:\n  --preference: bonus on the probability of convolutions (default: 1.0)\n" in text and "--layers" not in text
     assert main.main(["search", "--method=bnas", "--preference=1"]) == 1
     assert "--preference is no flag of --method=bnas, but of toy" in capsys.readouterr().err
 
