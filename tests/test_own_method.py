@@ -144,7 +144,10 @@ def test_it_is_listed_with_its_flags(capsys):
     assert "--method <bnas|bars|dms|bats|toy>" in capsys.readouterr().out
     assert main.main(["search", "--method=toy", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "toy:\n  --preference: bonus on the probability of convolutions (default: 1.0)\n" in text and "--layers" not in text
+    assert (
+        "toy:\n  --preference: bonus on the probability of convolutions (default: 1.0)\n" in text
+        and "--layers" not in text
+    )
     assert main.main(["search", "--method=bnas", "--preference=1"]) == 1
     assert "--preference is no flag of --method=bnas, but of toy" in capsys.readouterr().err
 

@@ -13,16 +13,10 @@ model = networks.build(zoo.genotype("bnas_a"), input_shape=(32, 32, 3), num_clas
 searched cell, an input with the name of the cell takes the weights that mix the candidate operations.
 """
 
-import importlib
-
+from larq_nas import lazy
 from larq_nas.networks.templates import NetworkError
 
 __all__ = ["NetworkError", "build", "with_auxiliary_classifier", "with_float_kernels"]
-# Access to these names imports TensorFlow.
-_MODELS = ("build", "finish", "start", "with_auxiliary_classifier", "with_float_kernels")
 
-
-def __getattr__(name):
-    if name not in _MODELS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("larq_nas.networks.models"), name)
+_NAMES = ("build", "finish", "start", "with_auxiliary_classifier", "with_float_kernels")
+__getattr__ = lazy.attributes(__name__, dict.fromkeys(_NAMES, "models"))

@@ -15,8 +15,7 @@ larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
       ARchitectures](https://arxiv.org/abs/2011.10804), Zhao, Ning et al.
 """
 
-import importlib
-
+from larq_nas import lazy
 from larq_nas.methods.bars.config import BarsConfig
 from larq_nas.methods.bars.derivation import connected, decide, draw, log_likelihood, most_probable, one_hot
 from larq_nas.methods.bars.search_space import (
@@ -48,15 +47,10 @@ __all__ = [
     "space",
 ]
 
-
-# The modules of these names import TensorFlow, so they are imported only when a name is used.
-_MODULES = {
-    "Strategy": "strategy",
-    "entropy": "strategy",
-}
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Strategy": "strategy",
+        "entropy": "strategy",
+    },
+)

@@ -19,22 +19,16 @@ Details that the paper and its supplement do not give are taken from the library
     - github.com/1adrianb/binary-networks-pytorch, by its first author
 """
 
-import importlib
-
+from larq_nas import lazy
 from larq_nas.methods.bats.config import BatsConfig
 from larq_nas.methods.bats.search_space import GROUPS, INPUTS, KEPT_EDGES, NODES, OPERATIONS, groups_of, scale, space
 
 __all__ = ["BatsConfig", "GROUPS", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "groups_of", "scale", "space"]
 
-
-# The modules of these names import TensorFlow, so they are imported only when a name is used.
-_MODULES = {
-    "Strategy": "strategy",
-    "derive": "strategy",
-}
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Strategy": "strategy",
+        "derive": "strategy",
+    },
+)

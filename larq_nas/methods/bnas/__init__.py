@@ -13,24 +13,18 @@ larq_nas train --genotype=bnas_a --dataset=cifar10  # reported by the authors: 9
     - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), Kim, Singh, Choi, ECCV 2020
 """
 
-import importlib
-
+from larq_nas import lazy
 from larq_nas.methods.bnas.config import BnasConfig
 from larq_nas.methods.bnas.search_space import INPUTS, KEPT_EDGES, NODES, OPERATIONS, scale, space
 
 __all__ = ["BnasConfig", "INPUTS", "KEPT_EDGES", "NODES", "OPERATIONS", "scale", "space"]
 
-
-# The modules of these names import TensorFlow, so they are imported only when a name is used.
-_MODULES = {
-    "Strategy": "strategy",
-    "architecture_loss": "strategy",
-    "derive": "strategy",
-    "entropy": "strategy",
-}
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Strategy": "strategy",
+        "architecture_loss": "strategy",
+        "derive": "strategy",
+        "entropy": "strategy",
+    },
+)

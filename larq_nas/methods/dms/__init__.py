@@ -16,8 +16,7 @@ larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
     - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop
 """
 
-import importlib
-
+from larq_nas import lazy
 from larq_nas.methods.dms.config import DmsConfig
 from larq_nas.methods.dms.search_space import (
     BASES,
@@ -52,19 +51,14 @@ __all__ = [
     "with_widths",
 ]
 
-
-# The modules of these names import TensorFlow, so they are imported only when a name is used.
-_MODULES = {
-    "Strategy": "strategy",
-    "cluster": "strategy",
-    "log_probabilities": "strategy",
-    "Candidates": "supernet",
-    "WidthSupernet": "supernet",
-    "best_effort": "supernet",
-}
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Strategy": "strategy",
+        "cluster": "strategy",
+        "log_probabilities": "strategy",
+        "Candidates": "supernet",
+        "WidthSupernet": "supernet",
+        "best_effort": "supernet",
+    },
+)
