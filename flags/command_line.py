@@ -1,6 +1,5 @@
 """Parsing the words of a command line to the configuration of a command."""
 
-import contextlib
 import dataclasses
 import os
 
@@ -112,8 +111,7 @@ def parse(command: str, words, genotype: Architecture | None = None) -> CommandL
         raise Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
     found = definitions.read(config, values)
     _fit_to_epochs(found, {word.lstrip("-").partition("=")[0] for word in words})
-    verbosity = values.verbosity if values["verbosity"].present else None
-    return CommandLine(config(**found), recipe, verbosity)
+    return CommandLine(config(**found), recipe, values.verbosity)
 
 
 def configure(command: str, **values) -> options.Config:
@@ -129,14 +127,21 @@ def configure(command: str, **values) -> options.Config:
     # Raises
         OptionError: If a flag is unknown, or if its value is not accepted.
     """
-    # An architecture cannot be written as a word of a command line, so a placeholder is parsed instead.
-    architectures = {name: value for name, value in values.items() if isinstance(value, Architecture)}
-    words = [_word(name, value) for name, value in values.items() if name not in architectures and value is not None]
-    words += [f"--{name}={_UNNAMED}" for name in architectures]
+    if command not in COMMANDS:
+        raise options.OptionError(f"command {command!r}: accepted are {', '.join(COMMANDS)}")
+    # These cannot be written as words of a command line, so a placeholder is parsed instead.
+    others = {name: value for name, value in values.items() if value is None or isinstance(value, Architecture)}
+    words = [_word(name, value) for name, value in values.items() if name not in others]
+    words += [f"--{name}={_UNNAMED}" for name, value in others.items() if value is not None]
+    genotype = others.get("genotype")
     try:
-        return parse(command, words, architectures.get("genotype")).config.replace(**architectures)
+        config = parse(command, words, genotype).config
     except Error as error:
         raise options.OptionError(str(error).splitlines()[0]) from None
+    unknown = [name for name in others if name not in options.options(config)]
+    if unknown:
+        raise options.OptionError(f"{unknown[0]}: is no flag of {command}")
+    return config.replace(**others)
 
 
 # The placeholder for a genotype that has no name.
@@ -191,24 +196,19 @@ def _with_path(command, word, beginning):
 
 def _explained(command, config, error):
     """The error about an unknown flag. If the flag belongs to another method, the error says so."""
+    known = {cls.method: options.options(cls) for cls in methods.loadable()}
     # `--noNAME` is the negation of the flag `--NAME`.
-    names = {name for cls in _classes() for name in options.options(cls)}
+    names = {name for fields in known.values() for name in fields}
     name = error.flagname if error.flagname in names else error.flagname.removeprefix("no")
-    others = [cls.method for cls in _classes() if name in options.options(cls)]
+    if command == "benchmark":
+        # Only these options of a method decide what its operations compute.
+        known = {method: {n for n, option in fields.items() if option.profiled} for method, fields in known.items()}
+    others = [method for method, fields in known.items() if name in fields and method != getattr(config, "method", "")]
     if config is configs.BenchmarkConfig and (others or name == "method"):
         return Error(f"--{name}: is only for --profile_operations, which makes its own files")
     if hasattr(config, "method") and others:
         return Error(f"--{name} is no flag of --method={config.method}, but of {', '.join(others)}")
     return error
-
-
-def _classes():
-    """The classes of the configurations of all methods that can be loaded."""
-    found = []
-    for name in methods.names():
-        with contextlib.suppress(methods.MethodError):
-            found.append(methods.get(name))
-    return found
 
 
 def _fit_to_epochs(found, given):

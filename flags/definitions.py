@@ -1,11 +1,8 @@
 """Defining and reading the absl flags of a class of configurations, which has a flag for each field."""
 
-import copy
 import dataclasses
-import os
 
 from absl import flags as absl_flags
-from absl import logging  # noqa: F401 (defines --verbosity)
 
 from larq_nas import options
 
@@ -18,15 +15,13 @@ def define(config: type) -> absl_flags.FlagValues:
 
     # Returns
         A new `absl.flags.FlagValues`. Call it with the words of a command line to parse them. In addition to the flags
-        of the fields, it has the flag `--verbosity` of absl.
+        of the fields, it has the flag `--verbosity`.
     """
     values = absl_flags.FlagValues()
     for field in dataclasses.fields(config):
         _define(config, field, values)
-    # `--verbosity` is a global flag of absl, which still has the value of an earlier command line.
-    verbosity = copy.deepcopy(absl_flags.FLAGS["verbosity"])
-    verbosity.unparse()
-    absl_flags.DEFINE_flag(verbosity, values)
+    # The flag `--verbosity` of absl would set the level of absl's log as soon as it is defined.
+    absl_flags.DEFINE_integer("verbosity", None, "which messages are shown", short_name="v", flag_values=values)
     return values
 
 
@@ -37,7 +32,8 @@ def _define(config, field, values):
     name, default, text = field.name, None if missing else field.default, option.help
     bounds = {"lower_bound": option.least, "upper_bound": option.most}
     if option.accepted_choices:
-        absl_flags.DEFINE_enum(name, default, option.accepted_choices, text, **common)
+        default = None if default is None else str(default)
+        absl_flags.DEFINE_enum(name, default, list(map(str, option.accepted_choices)), text, **common)
     elif kind.several:
         absl_flags.DEFINE_list(name, None if default is None else list(map(str, default)), text, **common)
     elif kind.type is bool:
@@ -62,7 +58,10 @@ def _is_accepted(value, option, kind):
 
 
 def _converted(value, kind):
-    return tuple(map(kind.type, value)) if kind.several and value is not None else value
+    if kind.several and value is not None:
+        return tuple(map(kind.type, value))
+    # Choices are texts on the command line.
+    return kind.type(value) if isinstance(value, str) else value
 
 
 def read(config: type, values: absl_flags.FlagValues) -> dict:
@@ -75,10 +74,4 @@ def read(config: type, values: absl_flags.FlagValues) -> dict:
     # Returns
         A dictionary of the names of the fields to their values.
     """
-    found = {}
-    for name, option in options.options(config).items():
-        value = _converted(values[name].value, options.kind_of(config, name))
-        if option.is_path and value is not None:
-            value = tuple(map(os.path.expanduser, value)) if isinstance(value, tuple) else os.path.expanduser(value)
-        found[name] = value
-    return found
+    return {name: _converted(values[name].value, options.kind_of(config, name)) for name in options.options(config)}

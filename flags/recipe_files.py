@@ -32,7 +32,7 @@ def find(command: str, name: str, beginning: str) -> str | None:
     # Returns
         The whole name of the recipe; `None` if there is no such recipe.
     """
-    names = (f"{beginning}_{name}", f"{beginning.removesuffix('_real')}_{name}", name)
+    names = (f"{beginning}_{name}", f"{beginning.removesuffix('_real')}_{name}", name, f"bnas_{name}")
     return next((found for found in names if found in recipes(command)), None)
 
 

@@ -11,6 +11,7 @@ Submodules load on first use, so that `import larq_nas` itself does not import T
 
 import importlib
 import importlib.util
+import logging
 import os
 import platform
 import sys
@@ -63,6 +64,8 @@ def _use_onednn():
 
 _use_keras_2()
 _use_onednn()
+# Without a configuration of logging, the library is silent.
+logging.getLogger("larq_nas").addHandler(logging.NullHandler())
 
 
 def __getattr__(name):

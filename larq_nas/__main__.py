@@ -76,9 +76,17 @@ def main(argv) -> int:
         _say(f"unknown command {command!r}; {hint}")
         return EXIT_UNKNOWN_COMMAND
     if set(words) & HELP:
-        words = [word for word in words if word not in HELP]
-        return _with_errors_of_flags(command, lambda: print(flags.usage(command, words, COMMANDS[command])) or 0)
+        print(_help_of(command, [word for word in words if word not in HELP]))
+        return 0
     return _with_errors_of_flags(command, lambda: _call(command, flags.parse(command, words)))
+
+
+def _help_of(command, words):
+    try:
+        return flags.usage(command, words, COMMANDS[command])
+    except (flags.Error, OptionError, UnicodeDecodeError):
+        # Whatever else is wrong, help is shown.
+        return flags.usage(command, [], COMMANDS[command])
 
 
 def load_tensorflow(batch_size: int | None = None):
@@ -143,8 +151,7 @@ def _call(command, line):
 def _run_command(command, config, verbosity):
     from larq_nas import commands
 
-    if verbosity is None:
-        absl_logging.set_verbosity(absl_logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.ERROR if verbosity is None else verbosity)
     if not _is_light(command, config):
         versions.check_tensorflow()
         # The warnings of TensorFlow are about its internals.
@@ -156,23 +163,38 @@ def _run_command(command, config, verbosity):
 class _Printer(logging.Handler):
     """Prints the log messages of the library on the present `sys.stdout`."""
 
+    def __init__(self):
+        super().__init__()
+        self.thread = threading.get_ident()
+
     def emit(self, record):
-        print(record.getMessage(), flush=True)
+        # Another command may run in another thread.
+        if record.thread == self.thread:
+            print(record.getMessage(), flush=True)
+
+
+# The level and propagation of the logger of the library outside of all commands, while there are any.
+_lock, _before = threading.Lock(), []
 
 
 @contextlib.contextmanager
 def _shown(verbosity):
     """Prints the log messages of the library within the context."""
     logger, handler = logging.getLogger("larq_nas"), _Printer()
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.INFO if verbosity is None else logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(handler)
+    with _lock:
+        if not _before:
+            _before.append((logger.level, logger.propagate))
+        logger.setLevel(logging.INFO if verbosity is None else logging.DEBUG)
+        logger.propagate = False
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        with _lock:
+            logger.removeHandler(handler)
+            if not any(isinstance(other, _Printer) for other in logger.handlers):
+                level, logger.propagate = _before.pop()
+                logger.setLevel(level)
 
 
 def _is_light(command, config):

@@ -16,7 +16,7 @@ larq_nas.evaluate(run_dir="runs/train")  # {"examples": …, "keras_accuracy": �
 The functions log their progress under the name `larq_nas`. To see the log, call `logging.basicConfig(level="INFO")`.
 """
 
-from larq_nas import configs, flags
+from larq_nas import configs, flags, options
 
 
 def search(config: configs.SearchConfig | None = None, **values):
@@ -123,4 +123,10 @@ def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = N
 def _configured(command, config, values):
     if config is not None and values:
         raise TypeError(f"{command}: takes a configuration, or the values of flags, but not both")
-    return flags.configure(command, **values) if config is None else config
+    if config is None:
+        return flags.configure(command, **values)
+    if not isinstance(config, options.Config):
+        raise TypeError(
+            f"{command}: {config!r} is no configuration; name the values, as in larq_nas.{command}(run_dir=…)"
+        )
+    return config

@@ -20,6 +20,7 @@ A wrong value raises an `OptionError`, both in Python and on the command line. T
 
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import types
@@ -98,11 +99,10 @@ class Config:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list | os.PathLike):
-                value = tuple(value) if isinstance(value, list) else os.fspath(value)
-                object.__setattr__(self, field.name, value)
-            _check(field.name, value, field.metadata["option"], kind_of(type(self), field.name))
+            option, kind = field.metadata["option"], kind_of(type(self), field.name)
+            value = _plain(getattr(self, field.name), option, kind)
+            object.__setattr__(self, field.name, value)
+            _check(field.name, value, option, kind)
 
     def replace(self, **values):
         """Returns a copy of the configuration in which the given fields have other values."""
@@ -113,8 +113,8 @@ class Config:
         found = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.metadata["option"].identity and isinstance(value, str | int | float | tuple) and value != ():
-                found[field.name] = str(_shown(value))
+            if field.metadata["option"].identity and value is not None and value != ():
+                found[field.name] = _text(value)
         return found
 
 
@@ -156,6 +156,19 @@ def kind_of(config: type, name: str) -> Kind:
     return Kind(accepted[0], accepted + (int,) * (float in accepted), several, len(values) < len(hints))
 
 
+def _plain(value, option, kind):
+    """A value as it would come from the command line: a tuple, a text instead of a path, a number of Python."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(single, option, kind) for single in value)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if option.is_path and isinstance(value, str):
+        value = os.path.expanduser(value)
+    # A scalar of NumPy.
+    value = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
+    return float(value) if kind.type is float and type(value) is int else value
+
+
 def _check(name, value, option, kind):
     if value is None:
         if not kind.optional:
@@ -173,6 +186,14 @@ def _shown(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
+def _text(value):
+    if hasattr(value, "to_json"):
+        # An architecture, wherever it comes from.
+        text = dataclasses.replace(value, provenance=None).to_json()
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return str(_shown(value))
+
+
 def _check_one(name, value, single, option, kind):
     # In Python, a boolean is an instance of `int`.
     if not isinstance(single, kind.accepted) or isinstance(single, bool) != (kind.type is bool):
@@ -185,4 +206,4 @@ def _check_one(name, value, single, option, kind):
         raise OptionError(f"{name}={value!r}: must be at most {option.most}")
     choices = option.accepted_choices
     if choices and single not in choices:
-        raise OptionError(f"{name}={value!r}: accepted are {', '.join(choices)}")
+        raise OptionError(f"{name}={value!r}: accepted are {', '.join(map(str, choices))}")

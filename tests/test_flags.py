@@ -155,6 +155,35 @@ def test_a_configuration_from_python_is_that_of_the_command_line():
     assert config.replace(genotype="bars_a") == parse("train", "--genotype=bars_a", "--milestones=3,5")
 
 
+def test_none_from_python_takes_a_value_of_the_recipe_away():
+    assert flags.configure("search", method="bars").budget == "1M"
+    assert flags.configure("search", method="bars", budget=None).budget is None
+    with pytest.raises(options.OptionError, match="epochs: a value is missing"):
+        flags.configure("search", epochs=None)
+    with pytest.raises(options.OptionError, match="budget: is no flag of search"):
+        flags.configure("search", budget=None)
+    with pytest.raises(options.OptionError, match="command 'sarch': accepted are search, "):
+        flags.configure("sarch")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epochs=3"], "Unknown command line flag 'epochs'"),
+        (["--filters=3"], "--filters: is only for --profile_operations"),
+        (["--profile_operations", "--method=dms", "--filters=3"], "no flag of --method=dms, but of bnas, bars, bats"),
+        (["--profile_operations", "--method=dms", "--width=4"], "Unknown command line flag 'width'"),
+    ],
+)
+def test_an_unknown_flag_of_benchmark_is_explained(words, said):
+    with pytest.raises(flags.Error, match=said):
+        flags.parse("benchmark", words)
+
+
+def test_a_generic_recipe_is_found_for_every_method():
+    assert parse("train", "--genotype=bars_a", "--flagfile=cifar10_cpu").batch_size == 64
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -154,7 +154,7 @@ def test_it_is_listed_with_its_flags(capsys):
 
 ENTRY_POINTS = """[larq_nas.methods]
 mine = my_method:MyConfig
-broken = my_method:missing
+broken = my_broken_method:Config
 """
 MODULE = """import dataclasses
 from larq_nas.methods.bnas import BnasConfig
@@ -167,6 +167,7 @@ class MyConfig(BnasConfig):
 
 def test_an_installed_package_makes_its_methods_known(tmp_path):
     (tmp_path / "my_method.py").write_text(MODULE)
+    (tmp_path / "my_broken_method.py").write_text("raise RuntimeError('out of order')")
     (tmp_path / "mine-1.0.dist-info").mkdir()
     (tmp_path / "mine-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (tmp_path / "mine-1.0.dist-info/entry_points.txt").write_text(ENTRY_POINTS)
@@ -176,9 +177,13 @@ def test_an_installed_package_makes_its_methods_known(tmp_path):
 
     shown = run("search", "--method=mine", "--help")
     assert "<bnas|bars|dms|bats|mine|broken>" in shown.stdout and "--diversity" in shown.stdout, shown.stderr
+    # A package that cannot be loaded stands in nobody's way.
+    assert "no such file" in run("train", "--genotype=nope", "--layers=3").stderr
+    assert "'foo'" in run("search", "--foo=1").stderr
+    assert run("search", "--method=broken", "--help").returncode == 0
     broken = run("search", "--method=broken", "--epochs=1")
     assert broken.returncode == 1 and len(broken.stderr.splitlines()) == 1
-    assert "method broken: my_method:missing cannot be loaded" in broken.stderr
+    assert "method broken: my_broken_method:Config cannot be loaded (out of order)" in broken.stderr
 
 
 def test_a_method_of_a_bad_name_or_kind_is_refused():
@@ -186,6 +191,7 @@ def test_a_method_of_a_bad_name_or_kind_is_refused():
         ("bnas", ToyConfig, "is one of larq_nas"),
         ("Toy", ToyConfig, "is not a valid name"),
         ("mine", Strategy, "is not a subclass of larq_nas.SearchConfig"),
+        ("mine", ToyConfig, "ToyConfig is the method toy already"),
     ):
         with pytest.raises(ValueError, match=said):
             methods.register(name)(config)

@@ -32,9 +32,10 @@ def convert(config: configs.ConvertConfig):
 
 def evaluate(config: configs.EvaluateConfig):
     """Prints the test accuracy of a trained network and of its `.tflite` file."""
-    print(json.dumps(api.evaluate(config)))
-    file = pathlib.Path(config.run_dir) / "evaluation.json"
-    if file.exists():
+    result, file = api.evaluate(config), pathlib.Path(config.run_dir) / "evaluation.json"
+    print(json.dumps(result))
+    # The directory may be read-only, and hold the file of an earlier evaluation.
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) == result:
         print(file)
 
 

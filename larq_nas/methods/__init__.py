@@ -30,6 +30,7 @@ larq_nas.methods =
 ```
 """
 
+import contextlib
 import functools
 import importlib
 from importlib import metadata
@@ -75,6 +76,15 @@ def get(name: str) -> type[SearchConfig]:
     raise MethodError(f"unknown method {name!r}; accepted: {', '.join(names())}")
 
 
+def loadable() -> list[type[SearchConfig]]:
+    """The classes of the configurations of all methods, without those of installed packages that cannot be imported."""
+    found = []
+    for name in names():
+        with contextlib.suppress(MethodError):
+            found.append(get(name))
+    return found
+
+
 def register(name: str):
     """A decorator that registers a subclass of `SearchConfig` as a method.
 
@@ -89,7 +99,10 @@ def register(name: str):
     # Raises
         MethodError: If larq_nas has a method of this name, or if the class is not a subclass of `SearchConfig`.
     """
-    registry.check_name(name)
+    try:
+        registry.check_name(name)
+    except ValueError as error:
+        raise MethodError(f"method {error}") from None
     if name in _BUILT_IN:
         raise MethodError(f"method {name} is one of larq_nas; choose another name")
 
@@ -103,20 +116,25 @@ def register(name: str):
 
 def unregister(name: str):
     """Removes a method that was registered by `register`."""
-    del _OWN[name]
+    _OWN.pop(name).method = ""
     get.cache_clear()
 
 
 def _load(point):
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
+    # Code of others may raise anything when it is imported.
+    except Exception as error:
         raise MethodError(f"method {point.name}: {point.value} cannot be loaded ({error})") from None
 
 
 def _named(name, config):
     if not (isinstance(config, type) and issubclass(config, SearchConfig)):
         raise MethodError(f"method {name}: {config!r} is not a subclass of larq_nas.SearchConfig")
+    if vars(config).get("method", "") not in ("", name):
+        raise MethodError(
+            f"method {name}: {config.__name__} is the method {config.method} already; make a subclass of it"
+        )
     config.method = name
     return config
 

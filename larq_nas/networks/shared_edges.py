@@ -39,7 +39,7 @@ class SharedEdges(tf.keras.layers.Layer):
     """
 
     # Names of the arguments, which the layer also has as attributes.
-    arguments = ("filters", "operations", "edges", "strides")
+    arguments: tuple[str, ...] = ("filters", "operations", "edges", "strides")
 
     def __init__(self, filters, operations, edges, strides=1, **kwargs):
         if strides not in (1, 2):

@@ -125,7 +125,9 @@ class Run:
     def _check_same(self, lines):
         old = self._flag_lines()
         # A run may resume after its data have moved to another directory.
-        changed = sorted({line.split("=")[0] for line in set(old) ^ set(lines)} - {"--data_dir"})
+        # Earlier versions did not write this value, which was the default.
+        differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0"}
+        changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if changed:
             names = ", ".join(changed).replace("# ", "")
             raise RunError(

@@ -144,6 +144,9 @@ def _models(config):
     """By its name, the content of each file, and whether only the indirect kernel of LCE runs it."""
     files = {}
     texts = config.models
+    for name in ("input_shape", "num_classes"):
+        if getattr(config, name) and not any(map(zoo_name, texts)):
+            raise TaskError(f"--{name}: is only for networks of the zoo and for --profile_operations")
     made = {text: _zoo_model(text, config) for text in dict.fromkeys(texts) if zoo_name(text)}
     for text in [text for text in texts if text not in made]:
         path = pathlib.Path(text)

@@ -48,7 +48,10 @@ def with_genotypes(config: options.Config) -> options.Config:
     found = {}
     for name, option in options.options(config).items():
         value = getattr(config, name)
-        if option.is_genotype and isinstance(value, str) and (value in zoo.GENOTYPES or pathlib.Path(value).exists()):
+        if not option.is_genotype or not isinstance(value, str):
+            continue
+        # The name of a network of the zoo wins over a file of the same name.
+        if value in zoo.GENOTYPES or value not in zoo.VARIANTS and pathlib.Path(value).exists():
             found[name] = load_network(value)
             check_reachable(found[name], f"--{name}={value}")
     return config.replace(**found) if found else config

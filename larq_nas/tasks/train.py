@@ -126,9 +126,9 @@ def _check_options(template, searched, config):
         raise TaskError(f"--{option}: is for networks of {networks}, and {_name(config)} is none{advice}")
 
     takers = {}
-    for method in methods.names():
-        for option in methods.get(method).network_options:
-            takers.setdefault(option, []).append(method)
+    for known in methods.loadable():
+        for option in known.network_options:
+            takers.setdefault(option, []).append(known.method)
     for option, known in takers.items():
         if getattr(config, option) and option not in searched.network_options:
             refuse(option, " and ".join(known))
