@@ -19,7 +19,7 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import trained
 from larq_nas.tasks.search import _warn_of_collapse
 
-PAIRS = ("must be less than --epochs", "must be a multiple of --rounds", "at most scale=")
+PAIRS = ("must be less than --epochs", "must be a multiple of --rounds", "must be positive and at most")
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 
 
