@@ -7,6 +7,7 @@ import tensorflow as tf
 from larq_nas import costs, supernet
 from larq_nas.costs import expected_costs
 from larq_nas.methods import bars
+from larq_nas.methods.bars import strategy as bars_strategy
 from larq_nas.networks import templates
 from larq_nas.supernet import sampling
 from larq_nas.training import optimizers
@@ -193,8 +194,8 @@ def test_no_node_only_adds_none():
 
 
 def test_costs_that_cannot_be_had_leave_the_nearest_and_say_so(monkeypatch):
-    monkeypatch.setattr(bars, "STARTS", 1)
-    monkeypatch.setattr(bars, "CHANGES", 20)
+    monkeypatch.setattr(bars_strategy, "STARTS", 1)
+    monkeypatch.setattr(bars_strategy, "CHANGES", 20)
     space = bars.space(8)
     strategy = bars.Strategy(accepted={"params": 1.0}, counted=(space, (32, 32, 3), 10), samples=1)
     (candidate,) = strategy.candidates(space, _uniform(space), seed=0)

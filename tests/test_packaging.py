@@ -61,7 +61,7 @@ def files(*patterns):
 
 
 SOURCES = [f"{name}/**/*.py" for name in FOLDERS]
-DATA = ["zoo/genotypes/*.json", "flags/recipes/*/*.flags"]
+DATA = ["larq_nas/py.typed", "zoo/genotypes/*.json", "flags/recipes/*/*.flags"]
 
 
 def test_sdist_holds_all_that_a_build_needs(distributions):
@@ -105,8 +105,9 @@ print(*larq_nas.flags.recipes("train"), sum(larq_nas.zoo.genotype(m).decided for
     assert all(site / "larq_nas" in pathlib.Path(place).parents for place in places) and len(places) == 5
     assert (
         found == "bars_cifar10 bars_imagenet bars_images bars_quickstart bats_cifar10 bats_imagenet bats_images "
-        "bats_quickstart bats_real_cifar10 bats_real_images bats_real_quickstart bnas_cifar10 bnas_imagenet "
-        "cifar10_cpu dms_cifar10 dms_cifar10_float dms_imagenet dms_images dms_quickstart images quickstart 21"
+        "bats_quickstart bats_real_cifar10 bats_real_images bats_real_quickstart bnas_cifar10 bnas_cifar10_cpu "
+        "bnas_imagenet bnas_images bnas_quickstart dms_cifar10 dms_cifar10_float dms_imagenet dms_images "
+        "dms_quickstart 21"
     )
 
 
