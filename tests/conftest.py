@@ -19,6 +19,9 @@ def forget_custom_gradients():
 
 def _ends(entry):
     """Whether a gradient is one of a network, and not of a function that is traced once for all networks."""
-    gradient = inspect.getclosurevars(entry["type"]).nonlocals["tape_grad_fn"]
+    gradient = inspect.getclosurevars(entry["type"]).nonlocals.get("tape_grad_fn")
+    if gradient is None:
+        # It comes from a saved model.
+        return True
     function = inspect.getclosurevars(gradient).nonlocals["grad_fn"]
     return function.__module__ not in ("larq_nas.layers.quantizers", "larq_nas.layers.step_convolution")
