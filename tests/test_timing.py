@@ -323,8 +323,8 @@ def test_a_program_that_takes_too_long_is_ended(cli, fake):
 @pytest.mark.parametrize(
     ("output", "code", "said"),
     [
-        ("Usage: another program", 0, "not understood; its version"),
-        (OUTPUT.replace("avg=31420.6", "avg=nan"), 0, "not understood; its version"),
+        ("Usage: another program", 0, "not understood; use the version"),
+        (OUTPUT.replace("avg=31420.6", "avg=nan"), 0, "not understood; use the version"),
         ("INFO: STARTING!\nERROR: Bad file.\nBenchmarking failed.", 1, "ended with code 1: ERROR: Bad file."),
         ("./lce_benchmark_model: version `GLIBC_2.38' not found", 1, "ended with code 1: ./lce_benchmark_model: ver"),
         ("", 139, "ended with code 139: without a message"),
