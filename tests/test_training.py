@@ -135,9 +135,9 @@ def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do
         for index, (genotype, fits) in enumerate(zip(genotypes, accepted, strict=True))
     ]
     losses = (1.0, 3.0, 2.0)
-    model = argparse.Namespace(candidates=lambda seed: candidates, loss_of=lambda weights, batches: losses[weights])
+    model = argparse.Namespace(loss_of=lambda weights, batches: losses[weights])
     run = runs.Run(tmp_path)
-    training._best_candidate(model, None, run, 0, {})
+    training._best_candidate(candidates, model, None, run, {})
     assert Architecture.load(run.genotype) == genotypes[chosen]
     assert [c["chosen"] for c in json.loads(run.candidates.read_text())] == [index == chosen for index in range(3)]
 
@@ -309,6 +309,11 @@ def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_pa
     assert model.predict_on_batch(x).shape == (4, 10)
 
 
+@tf.custom_gradient
+def _sign_of_scaled(kernel):
+    return quantizers.sign(kernel), lambda gradient: gradient / quantizers.xnor_scale(kernel)
+
+
 @pytest.mark.onednn
 def test_clipped_training_clips_before_the_gradients_are_rewritten(monkeypatch):
     network = networks.build(SPACE.sample(0), (8, 8, 1), num_classes=3)
@@ -322,7 +327,7 @@ def test_clipped_training_clips_before_the_gradients_are_rewritten(monkeypatch):
     model.train_on_batch(x, y)
     # The plain order: a quantizer that hands on the gradient of the scaled binary kernel, clipping, then the rewriting.
     with monkeypatch.context() as patch, tf.GradientTape() as tape:
-        patch.setattr(quantizers, "_latent_gradient", lambda kernel, binary, scale, gradient, dtype: gradient / scale)
+        patch.setattr(quantizers.XnorSign, "call", lambda self, kernel: _sign_of_scaled(kernel))
         loss = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
         gradients = tape.gradient(loss, model.trainable_variables)
     gradients, norm = tf.clip_by_global_norm(gradients, 0.5)
