@@ -45,7 +45,10 @@ def define(command: str, words=()) -> tuple:
     # Returns
         An `absl.flags.FlagValues` and the class of the configuration of the command.
     """
-    words, _, _ = _resolved(command, words)
+    return _define(command, _resolved(command, words)[0])
+
+
+def _define(command, words):
     config = _class_for(command, _selected(words))
     values = definitions.define(config)
     if command == "benchmark":
@@ -102,7 +105,7 @@ def parse(command: str, words, genotype: Architecture | None = None) -> CommandL
         recipe = recipe_files.default(command, dataset, beginning)
         if recipe is not None:
             given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
-    values, config = define(command, given)
+    values, config = _define(command, given)
     try:
         rest = values([f"larq_nas {command}", *given])[1:]
     except absl_flags.UnrecognizedFlagError as error:

@@ -31,9 +31,9 @@ def _define(config, field, values):
     common = {"flag_values": values, "required": missing}
     name, default, text = field.name, None if missing else field.default, option.help
     bounds = {"lower_bound": option.least, "upper_bound": option.most}
-    if option.accepted_choices:
+    if option.choices:
         default = None if default is None else str(default)
-        absl_flags.DEFINE_enum(name, default, list(map(str, option.accepted_choices)), text, **common)
+        absl_flags.DEFINE_enum(name, default, list(map(str, option.choices)), text, **common)
     elif kind.several:
         absl_flags.DEFINE_list(name, None if default is None else list(map(str, default)), text, **common)
     elif kind.type is bool:

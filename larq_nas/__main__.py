@@ -203,12 +203,12 @@ def _is_light(command, config):
         return not config.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(config.pattern))
     if command == "costs":
         return config.genotype not in zoo.VARIANTS or config.genotype in zoo.GENOTYPES
+    if not isinstance(config, configs.BenchmarkConfig):
+        return False
     # A benchmark on a device does not need TensorFlow. On this machine, LCE imports it.
     from larq_nas.tasks.benchmark import zoo_name
 
-    return (
-        command == "benchmark" and isinstance(config, configs.BenchmarkConfig) and not any(map(zoo_name, config.models))
-    )
+    return not any(map(zoo_name, config.models))
 
 
 @contextlib.contextmanager

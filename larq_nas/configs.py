@@ -111,6 +111,11 @@ class FitConfig(Config):
         choices=("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet"),
     )
 
+    @property
+    def epochs_unit(self) -> int:
+        """The number of epochs must be a multiple of this number."""
+        return 1
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig(FitConfig, DataConfig, RunConfig):
@@ -140,6 +145,9 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
         super().__post_init__()
         if (self.latency_table is None) != (self.max_latency_ms is None):
             raise OptionError("--latency_table, --max_latency_ms: each needs the other")
+
+    def texts(self) -> dict:
+        return {**super().texts(), **({"method": self.method} if self.method else {})}
 
     def space(self) -> Architecture:
         """The search space.
@@ -208,11 +216,6 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
     def profiled_spaces(self) -> list:
         """The spaces whose operations `larq_nas benchmark --profile_operations` times."""
         return [self.space()]
-
-    @property
-    def epochs_unit(self) -> int:
-        """The number of epochs of a search must be a multiple of this number."""
-        return 1
 
     def limit(self, space: Architecture, input_shape, num_classes: int, excluded=()):
         """The limit that `max_latency_ms` and `latency_table` set on the latency of genotypes.

@@ -39,7 +39,7 @@ class Option:
     # Arguments
         help: The text for `--help`, without a full stop.
         least, most: The bounds of a number.
-        choices: The accepted values, or a function that returns them. If it is empty, any value is accepted.
+        choices: The accepted values. If it is empty, any value is accepted.
         check: A function that takes a value and returns whether the value is accepted.
         accepted: What `check` accepts, as advice to the user, e.g. "give a number, or lce".
         is_path: Whether the value is a path, in which `~` stands for the home directory.
@@ -52,7 +52,7 @@ class Option:
     help: str
     least: float | None = None
     most: float | None = None
-    choices: tuple | Callable = ()
+    choices: tuple = ()
     check: Callable | None = None
     accepted: str = ""
     is_path: bool = False
@@ -60,11 +60,6 @@ class Option:
     is_genotype: bool = False
     identity: bool = True
     profiled: bool = False
-
-    @property
-    def accepted_choices(self) -> tuple:
-        """The accepted values. If it is empty, any value is accepted."""
-        return tuple(self.choices() if callable(self.choices) else self.choices)
 
 
 def option(default=dataclasses.MISSING, help="", **details):
@@ -145,10 +140,13 @@ class Kind(typing.NamedTuple):
     optional: bool
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 @functools.cache
 def kind_of(config: type, name: str) -> Kind:
     """The `Kind` of an option of a class of configurations."""
-    hint = typing.get_type_hints(config)[name]
+    hint = _hints(config)[name]
     hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     values = [hint for hint in hints if hint is not type(None)]
     several = typing.get_origin(values[0]) is tuple
@@ -204,6 +202,5 @@ def _check_one(name, value, single, option, kind):
         raise OptionError(f"{name}={value!r}: must be at least {option.least}")
     if option.most is not None and single > option.most:
         raise OptionError(f"{name}={value!r}: must be at most {option.most}")
-    choices = option.accepted_choices
-    if choices and single not in choices:
-        raise OptionError(f"{name}={value!r}: accepted are {', '.join(map(str, choices))}")
+    if option.choices and single not in option.choices:
+        raise OptionError(f"{name}={value!r}: accepted are {', '.join(map(str, option.choices))}")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_own_method import pair
 
 from larq_nas import costs, latency, networks, supernet
 from larq_nas.converters import tflite
@@ -16,14 +17,6 @@ from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.supernet import estimates
 from larq_nas.training import optimizers
-
-
-def pair(v, x, filters, strides, name):
-    """A binary 1x3 convolution, then a binary 3x1 convolution."""
-    x = v.norm(x, name=f"{name}_norm0")
-    x = v.conv(x, filters, (1, 3), strides, kind="xnor", name=f"{name}_row")
-    x = v.norm(x, name=f"{name}_norm1")
-    return v.conv(x, filters, (3, 1), kind="xnor", name=f"{name}_column")
 
 
 def network(v, architecture, images, choices):

@@ -6,24 +6,9 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from larq_nas import supernet
-from larq_nas.methods import bnas
-from larq_nas.training import optimizers
+from test_supernet import _supernet
 
 pytestmark = pytest.mark.onednn
-
-
-def _supernet(space, seed=0):
-    tf.keras.utils.set_random_seed(seed)
-    model = supernet.Supernet(bnas.Strategy(), space, input_shape=(8, 8, 1), num_classes=4)
-    model.compile(
-        optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
-        architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
-    return model
 
 
 def _batches(copies=1):
@@ -42,7 +27,7 @@ def _trained(model):
 
 def test_steps_that_are_traced_in_two_threads_at_once_do_not_disturb_each_other():
     def steps():
-        models = [_supernet(bnas.space(3, 5), seed) for seed in (0, 1)]
+        models = [_supernet(seed, filters=5) for seed in (0, 1)]
         return models, (models[0]._architecture_step, models[1]._weights_step)
 
     (batch, _), *_ = _batches()
@@ -86,10 +71,10 @@ def replicate():
     """Compares a search in two replicas with one on one device."""
     cpus = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-    alone = _supernet(bnas.space(3, 2))
+    alone = _supernet()
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        replicated = _supernet(bnas.space(3, 2))
+        replicated = _supernet()
     before = [variable.numpy() for variable in _trained(alone)]
     # Both replicas get the same images, so that their statistics are those of all images.
     expected, found = (model.fit(_batches(copies=2), verbose=0).history for model in (alone, replicated))

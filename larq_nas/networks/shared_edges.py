@@ -28,8 +28,7 @@ class SharedEdges(tf.keras.layers.Layer):
 
     # Inputs
         A list: the state, a tensor of shape `(batch, height, width, filters)`; the choice weights of the edges, of
-            shape
-        `(edges, candidates)`; and further positional arguments of `mix`.
+        shape `(edges, candidates)`; and further positional arguments of `mix`.
 
     # Returns
         A list of tensors, one for each edge.

@@ -34,7 +34,7 @@ def start_run(run: runs.Run, command: str, config, data):
         TaskError: If the data set has changed since the run began.
     """
     logger.debug("run directory %s", run.path)
-    run.start(command, identity(config), config.overwrite)
+    run.start(command, config.texts(), config.overwrite)
     if run.dataset.exists():
         changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
         if changed:
@@ -47,12 +47,6 @@ def start_run(run: runs.Run, command: str, config, data):
     if data.note:
         logger.info(data.note)
     return _with_class_weights(data) if config.class_weights else data
-
-
-def identity(config) -> dict:
-    """The values of the flags that identify a run, as texts by the name of the flag."""
-    method = getattr(config, "method", None)
-    return {**config.texts(), **({"method": method} if method else {})}
 
 
 def _with_class_weights(data):

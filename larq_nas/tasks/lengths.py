@@ -26,9 +26,8 @@ def fitted(config: FitConfig, examples: int) -> FitConfig:
     steps = math.ceil(examples / config.batch_size)
     if config.steps is None:
         return config
-    unit = getattr(config, "epochs_unit", 1)
     epochs = max(config.steps / steps, LEAST_EPOCHS)
-    epochs = max(round(epochs / unit), 1) * unit
+    epochs = max(round(epochs / config.epochs_unit), 1) * config.epochs_unit
     factor, values = epochs / config.epochs, {"epochs": epochs}
     for name, option in options.options(config).items():
         before = getattr(config, name)

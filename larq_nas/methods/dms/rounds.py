@@ -60,7 +60,7 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)
         row |= {f"val_{k}": v for k, v in _fit(model, 1, data, config, 1, steps[1], number, strategy).items()}
         state = {"round": number + 1, "base": base.to_json(), "room": space, **_values(model)}
-        row |= model.figures()
+        row |= candidates.figures(model.space, state, number)
         run.append_row(row)
         _save(run, state)
         widths = rounded(base, state["mean"])

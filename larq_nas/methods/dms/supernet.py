@@ -105,11 +105,11 @@ class Candidates(tf.Module, strategy.Strategy):
         return Penalty(self.memory, target, weight=self.strategy.memory_weight)(loss, mean)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """The figures that are logged after a round: the scale, the megabytes and the mean ratios (`probabilities`)."""
+        """The figures that are logged after a round: the megabytes and the mean ratios (`probabilities`)."""
         mean = probabilities["mean"]
         names = [f"stage{i}" if self.base.cells else stage.cell for i, stage in enumerate(self.base.stages)]
         ratios = {f"ratio/{name}": float(ratio) for name, ratio in zip(names, mean, strict=True)}
-        return {"scale": float(self.scale), "megabytes": float(self.memory(tf.constant(mean))), **ratios}
+        return {"megabytes": float(self.memory(tf.constant(mean))), **ratios}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The genotype of the mean ratios, which are in `probabilities`."""
@@ -137,6 +137,10 @@ class WidthSupernet(supernet.Supernet):
     def probabilities(self):
         """A dictionary with the mean ratios under the name `mean`."""
         return {"mean": tf.convert_to_tensor(self.logits["mean"])}
+
+    def figures(self):
+        # An epoch is a part of a round, after which the figures of the strategy are logged. They may take seconds.
+        return {}
 
     def train_step(self, data):
         images, labels = data
