@@ -3,7 +3,7 @@
 import pathlib
 
 from larq_nas import zoo
-from larq_nas.networks import chains
+from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
@@ -62,7 +62,7 @@ def beginning_for(genotype: str | Architecture) -> str:
     if not isinstance(genotype, Architecture):
         if genotype in zoo.VARIANTS and genotype not in zoo.GENOTYPES:
             # The authors of BARS also trained the other networks of the zoo.
-            return "dms" if genotype in chains.WIDTHS else "bars"
+            return "dms" if genotype in WIDTHS else "bars"
         try:
             genotype = zoo.genotype(genotype) if genotype in zoo.GENOTYPES else Architecture.load(genotype)
         except ArchitectureError:

@@ -18,11 +18,12 @@ import sys
 
 __version__ = "0.1.0"
 
-# Public names that are not modules -> the module that defines the name.
+# Public names that are not modules of this folder -> the module that defines the name.
 _NAMES = {
     "Architecture": "larq_nas.space.architecture",
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
+    "operations": "larq_nas.networks",
     **dict.fromkeys(("benchmark", "convert", "evaluate", "search", "train"), "larq_nas.api"),
 }
 _MODULES = (

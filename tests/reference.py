@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional, width_masks
 from larq_nas.layers.quantizers import CentredClip, LayerSign, latent_factor
-from larq_nas.networks import blocks
+from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
@@ -53,7 +53,9 @@ class PerEdge(layers.Layer):
         super().__init__(**kwargs)
         self.filters, self.candidates, self.edges, self.strides = filters, list(candidates), edges, strides
         self.normalize = normalize
-        self.branches = [[self._branch(blocks.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)]
+        self.branches = [
+            [self._branch(operations.OPERATIONS[name]) for name in self.candidates] for _ in range(self.edges)
+        ]
 
     def _branch(self, operation):
         norm = convolutional.batch_normalization(affine=False)
@@ -100,9 +102,9 @@ class PerEdge(layers.Layer):
 def kernels(shared, values):
     """Convolution name -> kernel, of the packed values of a `MixedEdges`."""
     sizes = {
-        name: blocks.OPERATIONS[name].kernel_size
+        name: operations.OPERATIONS[name].kernel_size
         for name in shared.operations
-        if blocks.OPERATIONS[name].kind == "convolution"
+        if operations.OPERATIONS[name].kind == "convolution"
     }
     parts = np.split(values, np.cumsum([size**2 for size in sizes.values()])[:-1])
     return {
@@ -125,7 +127,7 @@ class PerGroupedEdge(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def _model(self, x, name):
-        y = blocks.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.form, "op")
+        y = operations.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.form, "op")
         return tf.keras.Model(x, convolutional.batch_normalization(affine=False)(y) if "pool" in name else y)
 
     def call(self, inputs, training=None):

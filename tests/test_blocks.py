@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas.networks import blocks, cells, counting, mixed_edges
+from larq_nas.methods.bars.blocks import residual_block, strided_halves
+from larq_nas.methods.bnas import mixed_edges
+from larq_nas.networks import blocks, cells, counting, operations
 from larq_nas.networks.builder import Builder
 from larq_nas.space import registry
 from larq_nas.space.architecture import Cell, Edge, Node
@@ -16,7 +18,7 @@ def _images(*shape):
 
 def test_every_operation_has_a_definition():
     listed = {name for template in registry.templates().values() for name in template.operations}
-    assert set(blocks.OPERATIONS) == listed
+    assert set(operations.OPERATIONS) == listed
 
 
 @pytest.mark.parametrize("size", [8, 7])
@@ -37,7 +39,7 @@ def test_a_strided_dilated_block_is_every_second_pixel_of_the_unstrided(size, ke
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5), (2, 1)])
 def test_strided_halves_see_pixels_one_apart(size):
     images = tf.keras.layers.Input((*size, 4))
-    model = tf.keras.Model(images, blocks.strided_halves(Builder(), images, 6, name="x"))
+    model = tf.keras.Model(images, strided_halves(Builder(), images, 6, name="x"))
     x = _images(2, *size, 4)
     binary = np.where(x >= 0, 1, -1)
     # Ones all around; the first tap of the first half is one before the first pixel, that of the second half at it.
@@ -57,7 +59,7 @@ def test_strided_halves_see_pixels_one_apart(size):
 def test_the_residual_block_adds_its_normalized_input(strides):
     images = tf.keras.layers.Input((6, 6, 4))
     filters = 4 * strides
-    block = blocks.residual_block(Builder(), images, filters, 3, strides, name="x")
+    block = residual_block(Builder(), images, filters, 3, strides, name="x")
     model = tf.keras.Model(images, block)
     x = _images(2, 6, 6, 4)
     z = model.get_layer("x_norm")(x).numpy()
@@ -73,25 +75,25 @@ def test_the_residual_block_adds_its_normalized_input(strides):
 @pytest.mark.parametrize("name", ["none", "shortcut", "residual_bin_conv_3x3"])
 def test_strided_operations_of_bars_double_the_channels(name):
     images = tf.keras.layers.Input((7, 6, 4))
-    assert blocks.apply(Builder(), name, images, 8, 2, layer_name="x").shape == (None, 4, 3, 8)
+    assert operations.apply(Builder(), name, images, 8, 2, layer_name="x").shape == (None, 4, 3, 8)
 
 
-@pytest.mark.parametrize("name", blocks.OPERATIONS)
+@pytest.mark.parametrize("name", operations.OPERATIONS)
 @pytest.mark.parametrize("strides", [1, 2])
 def test_every_operation_gives_the_same_shape(name, strides):
     images = tf.keras.layers.Input((7, 7, 4))
     # It knows the operations of the other methods, too.
-    output = blocks.apply(Builder(), name, images, 4, strides, layer_name="x")
+    output = operations.apply(Builder(), name, images, 4, strides, layer_name="x")
     assert output.shape == (None, -(-7 // strides), -(-7 // strides), 4)
 
 
 def test_operations_say_what_they_convolve():
     def convolves(name, strides):
         counter = counting.Counter()
-        blocks.apply(counter, name, counting.Features(8, 8, 12), 12, strides)
+        operations.apply(counter, name, counting.Features(8, 8, 12), 12, strides)
         return any(row.kind == "convolution" for row, _ in counter.rows)
 
-    for name, operation in blocks.OPERATIONS.items():
+    for name, operation in operations.OPERATIONS.items():
         assert operation.name == name
         assert operation.convolution == (convolves(name, 1) and convolves(name, 2)), name
 
@@ -99,7 +101,7 @@ def test_operations_say_what_they_convolve():
 def test_operations_get_the_groups_and_the_form_that_they_take():
     def kernels(name, **context):
         counter = counting.Counter()
-        blocks.apply(counter, name, counting.Features(8, 8, 12), 12, 2, **context)
+        operations.apply(counter, name, counting.Features(8, 8, 12), 12, 2, **context)
         return [(row.kernel, row.binary) for row, _ in counter.rows if row.kind == "convolution"]
 
     assert kernels("group_conv_3x3", groups=3) == [((3, 3, 4, 12), True)]
@@ -110,7 +112,7 @@ def test_operations_get_the_groups_and_the_form_that_they_take():
 
 def test_features_of_another_size_than_was_asked_for_are_named():
     with pytest.raises(ValueError, match=r"max_pool_3x3: returns features of \(4, 4, 12\), not of \(4, 4, 16\)"):
-        blocks.apply(counting.Counter(), "max_pool_3x3", counting.Features(8, 8, 12), 16, 2)
+        operations.apply(counting.Counter(), "max_pool_3x3", counting.Features(8, 8, 12), 16, 2)
 
 
 def _rectified(v, x, filters, strides, name):
@@ -118,18 +120,18 @@ def _rectified(v, x, filters, strides, name):
 
 
 def test_an_own_operation_is_none_of_the_kinds_of_larq_nas_whatever_its_name():
-    blocks.register("my_pool", _rectified, convolution=False)
-    blocks.register("my_copy", _rectified)
+    operations.register("my_pool", _rectified, convolution=False)
+    operations.register("my_copy", _rectified)
     try:
         nodes = tuple(Node((Edge(0, (name,)),), 1) for name in ("my_pool", "my_copy", "bin_conv_3x3", "none"))
         assert cells.convolutions(Cell("normal", nodes)) == 2
         with pytest.raises(ValueError, match="accepted are binary convolutions, pools and none"):
             mixed_edges.MixedEdges(4, ["none", "my_pool"], 2)
     finally:
-        blocks.unregister("my_pool")
-        blocks.unregister("my_copy")
+        operations.unregister("my_pool")
+        operations.unregister("my_copy")
     with pytest.raises(ValueError, match="operation none is one of larq_nas"):
-        blocks.unregister("none")
+        operations.unregister("none")
 
 
 @pytest.mark.parametrize(
@@ -145,4 +147,4 @@ def test_an_own_operation_is_none_of_the_kinds_of_larq_nas_whatever_its_name():
 )
 def test_an_operation_of_a_bad_name_or_size_is_refused(name, kernel_size, said):
     with pytest.raises(ValueError, match=said):
-        blocks.register(name, _rectified, kernel_size)
+        operations.register(name, _rectified, kernel_size)

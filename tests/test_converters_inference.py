@@ -11,7 +11,7 @@ from larq_nas.converters import inference, tflite
 from larq_nas.layers import precision
 from larq_nas.layers.convolutional import binary_conv
 from larq_nas.methods import bats, bnas
-from larq_nas.networks import blocks
+from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
 
 layers = tf.keras.layers
@@ -142,7 +142,7 @@ def test_equal_dilated_convolutions_that_read_one_tensor_are_packed(name):
     images = layers.Input((8, 8, 32))
     x = layers.Add()([layers.Conv2D(32, 1)(images), images])
     # Untrained: their BatchNorms are equal.
-    x = layers.Add()([blocks.apply(Builder(), name, x, 32, layer_name=f"edge{i}") for i in range(2)])
+    x = layers.Add()([operations.apply(Builder(), name, x, 32, layer_name=f"edge{i}") for i in range(2)])
     operators = _operators(tf.keras.Model(images, layers.GlobalAveragePooling2D()(x)))
     assert operators["LceBconv2d"] == 2 and operators["LceQuantize"] == 1
     assert not {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"} & set(operators)

@@ -35,6 +35,7 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
             "",
             "space.architecture",
             "networks.blocks",
+            "networks.operations",
             "networks.counting",
             "costs.expected_costs",
             "layers.width_masks",
@@ -58,7 +59,7 @@ def test_the_example_of_a_module_runs(name, tmp_path):
 
 def test_own_operations_templates_and_methods_are_made_as_described(tmp_path, monkeypatch):
     from larq_nas import costs, methods
-    from larq_nas.networks import blocks
+    from larq_nas.networks import operations
     from larq_nas.space import registry
 
     monkeypatch.chdir(tmp_path)
@@ -73,7 +74,7 @@ def test_own_operations_templates_and_methods_are_made_as_described(tmp_path, mo
     finally:
         methods.unregister("toy")
         registry.unregister("toy")
-        blocks.unregister("pair")
+        operations.unregister("pair")
 
 
 @pytest.mark.slow

@@ -3,18 +3,18 @@ import pytest
 import tensorflow as tf
 
 from larq_nas.layers import grouped
-from larq_nas.networks import blocks
-from larq_nas.networks.blocks import OPERATIONS
+from larq_nas.methods.bats import blocks
+from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
 
 pytestmark = pytest.mark.onednn
 
-CONVOLUTIONS = [name for name in OPERATIONS if "group_conv" in name]
+CONVOLUTIONS = [name for name in operations.OPERATIONS if "group_conv" in name]
 
 
 def _model(name, filters=12, strides=1, groups=4, form="binary", size=(6, 6)):
     inputs = tf.keras.Input((*size, filters))
-    return tf.keras.Model(inputs, blocks.apply(Builder(), name, inputs, filters, strides, groups, form, "op"))
+    return tf.keras.Model(inputs, operations.apply(Builder(), name, inputs, filters, strides, groups, form, "op"))
 
 
 @pytest.mark.parametrize("name", ["none", "max_pool_3x3", "avg_pool_3x3", "skip", *CONVOLUTIONS])

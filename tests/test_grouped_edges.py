@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional
 from larq_nas.methods import bats
-from larq_nas.networks import blocks, grouped_edges
+from larq_nas.methods.bats import grouped_edges
+from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
 
 pytestmark = pytest.mark.onednn
@@ -29,9 +30,11 @@ def _copy_of_edge(layer, edge, place, name, taken):
     filters, groups = layer.filters, layer.groups
     form = "activations" if layer.binary else "real"
     inputs = tf.keras.Input((*place, filters))
-    model = tf.keras.Model(inputs, blocks.apply(Builder(), name, inputs, filters, layer.strides, groups, form, "op"))
+    model = tf.keras.Model(
+        inputs, operations.apply(Builder(), name, inputs, filters, layer.strides, groups, form, "op")
+    )
     rows = np.arange(EDGES * filters).reshape(groups, EDGES, -1)[:, edge].ravel()
-    operation = blocks.OPERATIONS[name]
+    operation = operations.OPERATIONS[name]
     for part in model.layers:
         if isinstance(part, tf.keras.layers.Conv2D):
             if operation.kind == "skip":
@@ -56,7 +59,7 @@ def _reference(layer, x, choice):
     outputs, taken, first = [], {}, 0
     for name in layer.operations:
         if "conv" in name:
-            count = blocks.OPERATIONS[name].kernel_size ** 2
+            count = operations.OPERATIONS[name].kernel_size ** 2
             taken[name], first = (first, count), first + count
     for edge in range(EDGES):
         total = 0

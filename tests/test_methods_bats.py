@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from larq_nas import costs, networks, supernet, zoo
 from larq_nas.methods import bats
-from larq_nas.networks import templates
+from larq_nas.methods.bats.network import stem_groups
 from larq_nas.space.architecture import Architecture
 from larq_nas.training import optimizers
 
@@ -219,4 +219,4 @@ def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
 
 
 def test_groups_of_the_large_stem_divide_its_filters():
-    assert [templates.stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]
+    assert [stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]

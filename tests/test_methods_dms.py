@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from larq_nas import costs, networks, zoo
 from larq_nas.methods import bars, dms
-from larq_nas.networks import chains, templates
+from larq_nas.methods.dms.network import WIDTHS
+from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.training import optimizers
 
@@ -79,7 +80,7 @@ def test_the_scale_falls_by_the_same_factor_to_that_of_the_last_round():
 def test_sizes_of_uniform_widths_are_those_of_the_paper(backbone, factor, sizes):
     base = dms.space(backbone, factor)
     for ratio, size in enumerate(sizes, start=1):
-        widths = dict(zip(chains.WIDTHS[backbone], dms.base_widths(base) * ratio, strict=True))
+        widths = dict(zip(WIDTHS[backbone], dms.base_widths(base) * ratio, strict=True))
         assert dms.megabytes(base, widths, (32, 32, 3), 10) * 2**20 == size
 
 
@@ -95,7 +96,7 @@ def test_memory_is_differentiable_in_the_ratios():
 
 @pytest.mark.parametrize("backbone", ["vgg11", "resnet18"])
 def test_costs_without_building_are_those_of_the_network_and_binary_convolutions_are_all_but_the_first(backbone):
-    genotype = dms.derive(dms.space(backbone), np.linspace(0.4, 2, len(chains.WIDTHS[backbone])))
+    genotype = dms.derive(dms.space(backbone), np.linspace(0.4, 2, len(WIDTHS[backbone])))
     assert Architecture.from_json(genotype.to_json()) == genotype
     for shape in ((32, 32, 3), (40, 72, 1), (128, 160, 3)):
         model = networks.build(genotype, shape, 7)
@@ -151,7 +152,7 @@ def test_channels_that_no_candidate_has_do_not_matter():
     model, filters = _supernet([24, 48, 64, 64, 128, 128, 128, 128])
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
     before = model(images, training=True)
-    widest = dict(zip(chains.WIDTHS["vgg11"], filters.max(axis=1), strict=True))
+    widest = dict(zip(WIDTHS["vgg11"], filters.max(axis=1), strict=True))
     for variable in model.network.trainable_variables:
         name = variable.name.partition("_")[0]
         if "norm" in variable.name:

@@ -3,8 +3,7 @@ import pytest
 import tensorflow as tf
 from reference import PerEdge, kernels
 
-from larq_nas.methods.bnas import OPERATIONS
-from larq_nas.networks import mixed_edges
+from larq_nas.methods.bnas import OPERATIONS, mixed_edges
 
 pytestmark = pytest.mark.onednn
 

@@ -77,13 +77,13 @@ class ToyConfig(configs.CellSearchConfig):
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
-    blocks.register("pair", pair, kernel_size=3)
+    larq_nas.operations.register("pair", pair, kernel_size=3)
     registry.register(registry.Template("toy", "toy", network, inputs=1, operations=NAMES, halvings=(1, 0)))
     methods.register("toy")(ToyConfig)
     yield
     methods.unregister("toy")
     registry.unregister("toy")
-    blocks.unregister("pair")
+    larq_nas.operations.unregister("pair")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from larq_nas import costs, latency, networks, supernet
 from larq_nas.converters import tflite
 from larq_nas.costs import expected_costs
 from larq_nas.devices import profiling
-from larq_nas.networks import blocks, cells, counting, reachability
-from larq_nas.networks.mixed_edges import MixedEdges
+from larq_nas.methods.bnas import network as bnas_network
+from larq_nas.methods.bnas.mixed_edges import MixedEdges
+from larq_nas.networks import blocks, cells, counting, operations, reachability
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.supernet import estimates
@@ -33,13 +34,13 @@ def network(v, architecture, images, choices):
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
-    blocks.register("pair", pair, kernel_size=3)
+    operations.register("pair", pair, kernel_size=3)
     names = "none", "max_pool_3x3", "pair"
     template = registry.Template("toy", "toy", network, inputs=1, operations=names, halvings=(1, 0))
     registry.register(template)
     yield
     registry.unregister("toy")
-    blocks.unregister("pair")
+    operations.unregister("pair")
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +205,9 @@ def test_a_template_may_take_the_shared_edges_of_another(space):
             registry.unregister("shared")
 
     # For each state that edges leave, in each of two cells.
-    assert sum(isinstance(layer, MixedEdges) for layer in layers("mixed")) == 4
-    assert not any(isinstance(layer, MixedEdges) for layer in layers("one_by_one"))
-    with pytest.raises(ValueError, match="shared_edges='all': accepted are one_by_one, mixed, residual, grouped"):
+    assert sum(isinstance(layer, MixedEdges) for layer in layers(bnas_network.shared_edges)) == 4
+    assert not any(isinstance(layer, MixedEdges) for layer in layers(None))
+    with pytest.raises(ValueError, match="template shared: shared_edges='all' is not a function"):
         layers("all")
 
 
@@ -216,14 +217,14 @@ def test_an_operation_that_is_not_known_is_named(space):
         nodes = (Node((Edge(0, ("lost_operation",)),), 1),)
         genotype = Architecture("lost", (Cell("normal", nodes),), (Stage("normal", (8,), (1,)),))
         for function in (costs.count, networks.build):
-            with pytest.raises(ValueError, match="operation lost_operation: is not known; blocks.register"):
+            with pytest.raises(ValueError, match="operation lost_operation: is not known; larq_nas.operations"):
                 function(genotype, (8, 8, 3), 3)
     finally:
         registry.unregister("lost")
 
 
 def test_an_operation_of_other_sizes_than_it_was_asked_for_is_named(space):
-    blocks.register("narrow", lambda v, x, filters, strides, name: v.conv(x, 2, 3, kind="xnor", name=name))
+    operations.register("narrow", lambda v, x, filters, strides, name: v.conv(x, 2, 3, kind="xnor", name=name))
     registry.register(dataclasses.replace(registry.templates()["toy"], name="wrong", operations=("narrow",)))
     try:
         cells_of = tuple(Cell(cell.name, (Node((Edge(0, ("narrow",)),), 1),)) for cell in space.cells)
@@ -235,4 +236,4 @@ def test_an_operation_of_other_sizes_than_it_was_asked_for_is_named(space):
                 function(genotype, (8, 8, 3), 3)
     finally:
         registry.unregister("wrong")
-        blocks.unregister("narrow")
+        operations.unregister("narrow")

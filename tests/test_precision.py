@@ -5,8 +5,7 @@ import tensorflow as tf
 from larq_nas import networks, supernet, training, zoo
 from larq_nas.layers import precision
 from larq_nas.methods import bnas
-from larq_nas.methods.bnas import OPERATIONS
-from larq_nas.networks import mixed_edges
+from larq_nas.methods.bnas import OPERATIONS, mixed_edges
 from larq_nas.training import optimizers, recipes
 
 pytestmark = pytest.mark.onednn

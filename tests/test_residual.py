@@ -5,7 +5,8 @@ from reference import PerResidualEdge, copy_chosen
 
 from larq_nas import networks
 from larq_nas.methods import bars
-from larq_nas.networks import residual_edges, templates
+from larq_nas.methods.bars import residual_edges
+from larq_nas.networks import templates
 
 pytestmark = pytest.mark.onednn
 

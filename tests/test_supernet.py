@@ -7,7 +7,8 @@ from reference import PerEdge, kernels
 
 from larq_nas import supernet
 from larq_nas.methods import bnas
-from larq_nas.networks import builder, mixed_edges
+from larq_nas.methods.bnas import mixed_edges
+from larq_nas.networks import builder
 from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn

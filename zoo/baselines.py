@@ -8,7 +8,7 @@ and `num_classes` is 1000 by default; for smaller images it is 10.
 
 import dataclasses
 
-from larq_nas.networks import chains
+from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 # The facts are those of the default networks.
@@ -45,12 +45,12 @@ class Baseline:
         # Returns
             An `Architecture`, or `None` for the other networks.
         """
-        if self.name not in chains.WIDTHS:
+        if self.name not in WIDTHS:
             return None
         from larq_nas.methods import dms
-        from larq_nas.networks import templates
+        from larq_nas.networks import stems
 
-        return dms.space(self.name, 4 if input_shape[0] >= templates.LARGE_IMAGE else 1)
+        return dms.space(self.name, 4 if input_shape[0] >= stems.LARGE_IMAGE else 1)
 
     def build(self, input_shape, num_classes: int):
         """Builds the Keras model.
@@ -217,11 +217,11 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
     """Builds a network of DMS at the widths of the paper."""
     from larq_nas import networks
     from larq_nas.methods import dms
-    from larq_nas.networks import templates
+    from larq_nas.networks import stems, templates
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, *templates.halvings(dms.space(name)))
-    large = images.shape[1] >= templates.LARGE_IMAGE
+    large = images.shape[1] >= stems.LARGE_IMAGE
     model = networks.build(
         dms.space(name, _width(width) * (4 if large else 1)),
         shape,
@@ -237,11 +237,11 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
 def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
     """Builds a model from `body(images, large)`, a function that returns the features of the images."""
     from larq_nas import networks
-    from larq_nas.networks import templates
+    from larq_nas.networks import stems
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, halvings, stem_halvings)
-    large = images.shape[1] >= templates.LARGE_IMAGE
+    large = images.shape[1] >= stems.LARGE_IMAGE
     num_classes = (1000 if large else 10) if num_classes is None else num_classes
     model = networks.finish(
         images, body(images, large), num_classes, input_tensor=input_tensor, include_top=include_top, name=name
@@ -255,13 +255,13 @@ def _xnor_resnet(depths, downsample):
 
 
 def _resnet(depths, widths, shortcut, stem):
-    from larq_nas.networks import blocks, templates
+    from larq_nas.networks import blocks, stems
     from larq_nas.networks.builder import Builder
 
     v = Builder()
 
     def body(images, large):
-        x = stem(images, widths[0]) if large else templates.plain_stem(v, images, widths[0])
+        x = stem(images, widths[0]) if large else stems.plain_stem(v, images, widths[0])
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
@@ -289,10 +289,10 @@ def _binary_shortcut(x, filters, name):
 
 
 def _two_convolution_stem(images, filters):
-    from larq_nas.networks import templates
+    from larq_nas.networks import stems
     from larq_nas.networks.builder import Builder
 
-    return templates.imagenet_stem0(Builder(), images, filters)
+    return stems.imagenet_stem0(Builder(), images, filters)
 
 
 def _pooled_stem(images, filters):
@@ -307,10 +307,10 @@ def _bireal(images, large):
     import larq as lq
 
     from larq_nas.layers.convolutional import batch_normalization, float_conv, layers
-    from larq_nas.networks import templates
+    from larq_nas.networks import stems
     from larq_nas.networks.builder import Builder
 
-    x = _pooled_stem(images, 64) if large else templates.plain_stem(Builder(), images, 64)
+    x = _pooled_stem(images, 64) if large else stems.plain_stem(Builder(), images, 64)
     for stage, filters in enumerate((64, 128, 256, 512)):
         for index in range(4):
             name, strides = f"stage{stage}_conv{index}", 2 if stage and not index else 1

@@ -21,7 +21,7 @@ import functools
 
 import numpy as np
 
-from larq_nas.networks import blocks, counting
+from larq_nas.networks import counting, operations
 from larq_nas.networks.counting import CostError, Row
 from larq_nas.space.architecture import Architecture
 
@@ -176,7 +176,7 @@ def tables(space: Architecture, input_shape: tuple, num_classes: int, latencies=
         CostError: If the edges of a cell have different numbers of operations.
     """
     # A registered operation or template may be replaced by another one of the same name.
-    meaning = space.kind, tuple(blocks.OPERATIONS.get(name) for name in space.kind.operations)
+    meaning = space.kind, tuple(operations.OPERATIONS.get(name) for name in space.kind.operations)
     return _tables(space, tuple(input_shape), num_classes, latencies, meaning)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from larq_nas.converters import tflite
 from larq_nas.latency import Table
-from larq_nas.networks import blocks
+from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
 from larq_nas.networks.counting import Block
 
@@ -46,9 +46,9 @@ def network(block: Block) -> tuple:
         A pair of a Keras model and the number of copies.
     """
     images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
-    v, build = Builder(), blocks.block_builder(block.kind)
+    v, build = Builder(), operations.block_builder(block.kind)
     # Operations of users stand on edges, too.
-    summed = block.kind in SUMMED or block.kind in blocks.OPERATIONS
+    summed = block.kind in SUMMED or block.kind in operations.OPERATIONS
     keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
     if keeps:
         # Both networks begin with `_Shift` and not with a convolution, into which LCE would merge what follows.

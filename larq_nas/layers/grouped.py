@@ -82,7 +82,7 @@ def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, f
         strides: Strides.
         dilation_rate: Distance of the taps.
         groups: Number of groups.
-        form: One of `blocks.FORMS`.
+        form: One of `methods.bats.blocks.FORMS`.
         name: Name of the layer.
 
     # Returns

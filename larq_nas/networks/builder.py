@@ -12,10 +12,7 @@ from larq_nas.layers import convolutional, grouped
 from larq_nas.layers.drop_path import DropPath
 from larq_nas.layers.step_convolution import StepConv2D
 from larq_nas.layers.width_masks import CellWidths, SkippableAggregation, WidthMask
-from larq_nas.networks import blocks, counting
-from larq_nas.networks.grouped_edges import GroupedEdges
-from larq_nas.networks.mixed_edges import MixedEdges
-from larq_nas.networks.residual_edges import ResidualEdges
+from larq_nas.networks import counting, operations
 
 layers = tf.keras.layers
 
@@ -25,16 +22,11 @@ class Builder:
 
     # Arguments
         with_drop_path: Whether the verb `drop_path` makes layers.
-        shared_edges: How the verb `shared_edges` computes edges, a key of `SHARED_EDGES`.
-
-    # Raises
-        ValueError: If `shared_edges` is unknown.
+        shared_edges: The function behind the verb `shared_edges`; see `registry.Template`.
     """
 
-    def __init__(self, with_drop_path=False, shared_edges="one_by_one"):
-        if shared_edges not in SHARED_EDGES:
-            raise ValueError(f"shared_edges={shared_edges!r}: accepted are {', '.join(SHARED_EDGES)}")
-        self._with_drop_path, self._shared_edges = with_drop_path, SHARED_EDGES[shared_edges]
+    def __init__(self, with_drop_path=False, shared_edges=None):
+        self._with_drop_path, self._shared_edges = with_drop_path, shared_edges or one_by_one
 
     def stage(self, number: int):
         """Begins the layers of a stage. Only `counting.Counter` needs this."""
@@ -149,9 +141,9 @@ class Builder:
         """ReLU."""
         return layers.ReLU(name=name)(x)
 
-    def shuffle(self, x, *, name):
+    def shuffle(self, x, groups, *, name):
         """Distributes the channels of each group over all groups."""
-        return grouped.ChannelShuffle(blocks.SHUFFLE, name=name)(x)
+        return grouped.ChannelShuffle(groups, name=name)(x)
 
     def drop_path(self, x, *, name):
         """`DropPath`, if the builder has been made with `with_drop_path`."""
@@ -168,7 +160,7 @@ class Builder:
             filters: Channels of the outputs.
             strides: 1 or 2.
             name: Name of the layer.
-            options: Further arguments of the entry of `SHARED_EDGES`.
+            options: Further arguments of the function.
 
         # Returns
             A list of tensors, one for each edge.
@@ -224,33 +216,12 @@ CONVOLUTIONS = {
 }
 
 
-def _mixed_edges(state, choice, candidates, count, filters, strides, *, normalize=False, name):
-    return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
-
-
-def _residual_edges(state, choice, candidates, count, filters, strides, *, widths=None, name):
-    searched, weights = (list(widths.candidates), [widths.choice]) if widths else (None, [])
-    layer = ResidualEdges(state.shape[-1], candidates, count, strides, searched, name=name)
-    return layer([state, choice, *weights])
-
-
-def _grouped_edges(state, choice, candidates, count, filters, strides, *, groups=1, form="activations", name):
-    return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
-
-
-def _one_by_one(state, choice, candidates, count, filters, strides, *, name, **options):
+def one_by_one(state, choice, candidates, count, filters, strides, *, name, **options):
+    """Computes each operation of each edge separately. See `Builder.shared_edges` for the arguments."""
     v, outputs = Builder(), []
     for edge in range(count):
         names = {operation: f"{name}_edge{edge}_{operation}" for operation in candidates}
         sizes = state, filters, strides
-        terms = [blocks.apply(v, operation, *sizes, layer_name=own, **options) for operation, own in names.items()]
+        terms = [operations.apply(v, operation, *sizes, layer_name=own, **options) for operation, own in names.items()]
         outputs.append(v.aggregate(terms, choice[edge], name=f"{name}_edge{edge}_mixed"))
     return outputs
-
-
-SHARED_EDGES = {
-    "one_by_one": _one_by_one,
-    "mixed": _mixed_edges,
-    "residual": _residual_edges,
-    "grouped": _grouped_edges,
-}

@@ -36,7 +36,7 @@ class Block:
     """An operation as a device computes it, including its normalization, sign, activation and sum.
 
     # Arguments
-        kind: A key of `blocks.BLOCKS`, or the name of an operation of a user.
+        kind: One of `blocks.kinds()`, or the name of an operation of a user.
         inputs: Input channels.
         filters: Output channels.
         height, width: Height and width of the output.
@@ -291,7 +291,7 @@ class Counter:
         """ReLU."""
         return x
 
-    def shuffle(self, x, *, name):
+    def shuffle(self, x, groups, *, name):
         """Reorders the channels."""
         return x
 

@@ -4,9 +4,11 @@ import tensorflow as tf
 
 from larq_nas import quiet
 from larq_nas.layers.quantizers import FloatKernel
-from larq_nas.networks import blocks, cells, mixed_edges, templates
+from larq_nas.networks import cells, templates
 from larq_nas.networks.builder import Builder
-from larq_nas.networks.templates import LARGE_IMAGE, NetworkError
+from larq_nas.networks.shared_edges import Rows
+from larq_nas.networks.stems import LARGE_IMAGE
+from larq_nas.networks.templates import NetworkError
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture, Cell, sequence
 
@@ -77,10 +79,7 @@ def build(
 def _by_state(cell: Cell, choice) -> dict:
     """Returns for each state the choice weights of the edges that leave it."""
     sources = sorted({edge.source for edge in cell.edges})
-    return {
-        source: mixed_edges.Rows(cells.rows_of(cell, source), name=f"{cell.name}_state{source}")(choice)
-        for source in sources
-    }
+    return {source: Rows(cells.rows_of(cell, source), name=f"{cell.name}_state{source}")(choice) for source in sources}
 
 
 def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
@@ -130,7 +129,8 @@ def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architectur
     strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
     x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)
     v = Builder()
-    x = blocks.preprocess(v, x, 128, form="real", name="auxiliary_first")
+    x = v.conv(v.norm(x, name="auxiliary_first_norm"), 128, 1, kind="real", name="auxiliary_first_conv")
+    x = v.prelu(x, name="auxiliary_first_prelu")
     x = v.norm(x, name="auxiliary_second_norm")
     x = layers.Conv2D(768, min(2, *x.shape[1:3]), use_bias=False, name="auxiliary_second_conv")(x)
     x = layers.Flatten(name="auxiliary_flat")(v.prelu(x, name="auxiliary_second_prelu"))

@@ -9,9 +9,29 @@ import functools
 import tensorflow as tf
 
 from larq_nas.layers import convolutional
+from larq_nas.layers.quantizers import register
 
 # Without inlining, TensorFlow optimizes a function once instead of at each of its calls.
 traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+@register
+class Rows(tf.keras.layers.Layer):
+    """Selects rows of the choice weights.
+
+    # Arguments
+        rows: Indices of the rows.
+    """
+
+    def __init__(self, rows, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.rows = list(rows)
+
+    def call(self, inputs):
+        return tf.gather(inputs, self.rows)
+
+    def get_config(self):
+        return {**super().get_config(), "rows": self.rows}
 
 
 class SharedEdges(tf.keras.layers.Layer):

@@ -60,8 +60,8 @@ class Template:
             true.
         inputs: Number of earlier outputs that a cell reads; 0 in a template without cells.
         operations: Names of the operations that edges may have.
-        shared_edges: How a supernet computes all edges that leave a state, a key of `builder.SHARED_EDGES`. By default,
-            the supernet computes each operation of each edge separately.
+        shared_edges: A function that computes all edges of a supernet that leave a state; see `Builder.shared_edges`
+            for its arguments. By default, the supernet computes each operation of each edge separately.
         widths: Names of the widths in a template without cells. Each width belongs to one stage.
         grouped: Whether stages have a number of groups.
         options: The `Option`s of the template. The option `binarize` says whether a network has binary activations. If
@@ -77,8 +77,8 @@ class Template:
         normalize: Whether the features of the supernets can be normalized, as with `networks.build(…, normalize=True)`.
 
     # Raises
-        ValueError: If a name is not valid, if the template has neither `inputs` nor `widths` or has both, or if an
-            option has no values.
+        ValueError: If a name is not valid, if the template has neither `inputs` nor `widths` or has both, if an
+            option has no values, or if `shared_edges` is not a function.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Template:
     network: Callable
     inputs: int = 0
     operations: tuple[str, ...] = ()
-    shared_edges: str = "one_by_one"
+    shared_edges: Callable | None = None
     widths: tuple[str, ...] = ()
     grouped: bool = False
     options: tuple[Option, ...] = ()
@@ -103,6 +103,8 @@ class Template:
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"template {self.name}: {field}={values!r} is not a list of names")
             object.__setattr__(self, field, tuple(values))
+        if self.shared_edges is not None and not callable(self.shared_edges):
+            raise ValueError(f"template {self.name}: shared_edges={self.shared_edges!r} is not a function")
         options = tuple(Option(option.name, tuple(option.values)) for option in self.options)
         object.__setattr__(self, "options", options)
         for option in self.options:
@@ -125,6 +127,8 @@ def check_name(name):
         raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
 
 
+# Packages of the methods whose module `network` has templates.
+_METHODS = ("bnas", "bars", "bats", "dms")
 # Templates by name: the templates of larq_nas, which `templates` loads, and the templates of users.
 BUILT_IN, _OWN = {}, {}
 _ALL = types.MappingProxyType(collections.ChainMap(_OWN, BUILT_IN))
@@ -164,6 +168,7 @@ def unregister(name: str):
 
 def templates() -> Mapping[str, Template]:
     """Returns all templates by name, as a read-only mapping."""
-    # Imported here, because `networks.templates` imports `space.architecture`, which imports this module.
-    importlib.import_module("larq_nas.networks.templates")
+    # Imported here, because the networks import `space.architecture`, which imports this module.
+    for method in _METHODS:
+        importlib.import_module(f"larq_nas.methods.{method}.network")
     return _ALL

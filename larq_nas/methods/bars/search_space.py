@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from larq_nas import costs
+from larq_nas.methods.bars import network
 from larq_nas.methods.bars.derivation import decide
 from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
-OPERATIONS = templates.BARS.operations
+OPERATIONS = network.TEMPLATE.operations
 NODES, STAGES, WIDTHS = 4, 3, 4
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from larq_nas import costs
-from larq_nas.networks import chains, counting, templates
+from larq_nas.methods.dms.network import WIDTHS
+from larq_nas.networks import counting, templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
-# The filters of the networks for CIFAR-10, in the order of `chains.WIDTHS`. Networks for ImageNet have four times as
+# The filters of the networks for CIFAR-10, in the order of `WIDTHS`. Networks for ImageNet have four times as
 # many.
 BASES = {
     "vgg11": (16, 32, 64, 64, 128, 128, 128, 128),
@@ -38,13 +39,13 @@ def space(backbone, factor=1) -> Architecture:
         decided = backbone.decided
         if not decided or backbone.kind.method not in ("bars", "dms"):
             found = f"a genotype of {backbone.template}" if decided else "a space"
-            raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(chains.WIDTHS)}")
+            raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(WIDTHS)}")
         base = with_widths(backbone, base_widths(backbone)[:, np.newaxis] * factor)
         templates.check_layout(opened(base, [1] * len(base.stages)))
         return base
     if backbone not in BASES:
         raise ValueError(f"backbone={backbone!r}: accepted are {', '.join(BASES)}, or a genotype of bars")
-    widths = zip(chains.WIDTHS[backbone], BASES[backbone], strict=True)
+    widths = zip(WIDTHS[backbone], BASES[backbone], strict=True)
     return Architecture(backbone, (), tuple(Stage(name, (width * factor,), (1,)) for name, width in widths))
 
 

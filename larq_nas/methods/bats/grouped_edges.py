@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional, grouped
 from larq_nas.layers.quantizers import register
-from larq_nas.networks import blocks
+from larq_nas.methods.bats.blocks import SHUFFLE
+from larq_nas.networks import blocks, operations
 from larq_nas.networks.shared_edges import PackedKernels, SharedEdges, channel_sum, combine, normalize, traced
 
 
@@ -87,7 +88,7 @@ class GroupedEdges(SharedEdges):
 
 def _kinds(names, strides=1):
     """Returns three lists of pairs of index and `Operation`: the strided skip, the pools, and the convolutions."""
-    kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
+    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
     reduced = [kind for kind in kinds if kind[1].kind == "skip" and strides > 1]
     pools = [kind for kind in kinds if kind[1].kind.endswith("pool")]
     return reduced, pools, [kind for kind in kinds if kind[1].kind == "group_convolution"]
@@ -187,14 +188,14 @@ def _apart(x, groups, edges):
         A tensor of shape `(edges, batch, height, width, filters)`.
     """
     *sides, channels = x.shape[1:]
-    filters, common = channels // edges, math.gcd(groups, blocks.SHUFFLE)
-    rest = blocks.SHUFFLE // common
-    if common in (groups, blocks.SHUFFLE):
+    filters, common = channels // edges, math.gcd(groups, SHUFFLE)
+    rest = SHUFFLE // common
+    if common in (groups, SHUFFLE):
         # Each group of the shuffle consists of whole groups or is a part of one, so one transposition is enough.
         shape = [-1, common, groups // common, edges, rest, filters // groups // rest]
         x = tf.transpose(tf.reshape(x, shape), [3, 0, 2, 5, 1, 4])
     else:
         places = np.arange(channels).reshape(groups, edges, filters // groups).transpose(1, 0, 2)
-        places = places.reshape(edges, blocks.SHUFFLE, filters // blocks.SHUFFLE).transpose(0, 2, 1)
+        places = places.reshape(edges, SHUFFLE, filters // SHUFFLE).transpose(0, 2, 1)
         x = tf.stack(tf.split(tf.gather(x, places.ravel(), axis=-1), edges, axis=-1))
     return tf.reshape(x, [edges, -1, *sides, filters])

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional
 from larq_nas.layers.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
-from larq_nas.networks import blocks
+from larq_nas.networks import blocks, operations
 from larq_nas.networks.shared_edges import (
     PackedKernels,
     SharedEdges,
@@ -28,25 +28,6 @@ from larq_nas.networks.shared_edges import (
     traced,
     wide,
 )
-
-
-@register
-class Rows(tf.keras.layers.Layer):
-    """Selects rows of the choice weights.
-
-    # Arguments
-        rows: Indices of the rows.
-    """
-
-    def __init__(self, rows, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.rows = list(rows)
-
-    def call(self, inputs):
-        return tf.gather(inputs, self.rows)
-
-    def get_config(self):
-        return {**super().get_config(), "rows": self.rows}
 
 
 @register
@@ -115,7 +96,7 @@ class Form(NamedTuple):
 
 def _kinds(names):
     """Returns two lists of pairs of index and `Operation`: the convolutions and the pools."""
-    kinds = [(index, blocks.OPERATIONS[name]) for index, name in enumerate(names)]
+    kinds = [(index, operations.OPERATIONS[name]) for index, name in enumerate(names)]
     convolutions = [kind for kind in kinds if kind[1].kind == "convolution"]
     return convolutions, [kind for kind in kinds if kind[1].kind.endswith("pool")]
 

@@ -14,7 +14,9 @@ or α. The first and the last layer stay float. This module does not import Tens
 import dataclasses
 import typing
 
-from larq_nas.networks import blocks
+from larq_nas.networks import blocks, stems
+from larq_nas.networks.templates import width_name
+from larq_nas.space.registry import BUILT_IN, Template
 
 # Indices of the convolutions of VGG-11 that a 2x2 pool follows.
 POOLED = (0, 1, 3, 5, 7)
@@ -25,6 +27,13 @@ WIDTHS = {
 }
 # How many times a network halves its images, and how many more times if the images are large.
 HALVINGS = {"vgg11": (5, 0), "resnet18": (3, 2)}
+
+
+def step_block(v, x, filters, kernel_size=1, strides=1, *, name=""):
+    """Binary convolution of inputs in {0, α} → BatchNorm. See `blocks.convolution_block` for the arguments."""
+    with v.block("step", x, filters, kernel_size, strides, name=name):
+        x = v.conv(x, filters, kernel_size, strides, kind="step", name=f"{name}_conv")
+        return v.norm(x, name=f"{name}_norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Layers:
 
     def conv(self, x, name, width, kernel_size=3, strides=1, *, first=False):
         """Convolution → BatchNorm → mask. There is no mask if the width is not searched."""
-        block = blocks.step_block if self.binary and not first else blocks.float_block
+        block = step_block if self.binary and not first else blocks.float_block
         x = block(self.v, x, self.widths[width], kernel_size, strides, name=name)
         return self.v.mask(x, *self.masks[width], name=f"{name}_mask") if width in self.masks else x
 
@@ -89,3 +98,22 @@ def resnet18(layers: Layers, x, large: bool):
 
 
 BODIES = {"vgg11": vgg11, "resnet18": resnet18}
+
+
+def network(v, architecture, images, choices, widths=None, binary=True):
+    """Returns the features of VGG-11 or ResNet-18; see `registry.Template`."""
+    filters = {stage.cell: max(stage.widths) for stage in architecture.stages} if widths is None else widths
+    masks = {
+        stage.cell: (stage.widths, choices[width_name(index)])
+        for index, stage in enumerate(architecture.stages)
+        if width_name(index) in choices
+    }
+    layers = Layers(v, filters, masks, binary)
+    return BODIES[architecture.template](layers, images, images.shape[1] >= stems.LARGE_IMAGE)
+
+
+blocks.register(step=blocks.of_sizes(step_block, "kernel_size", "strides"))
+for _name in WIDTHS:
+    BUILT_IN[_name] = Template(
+        _name, "dms", network, widths=WIDTHS[_name], halvings=HALVINGS[_name], full_precision=True
+    )

@@ -1,0 +1,131 @@
+"""The blocks and operations of BATS. This module does not import TensorFlow."""
+
+import functools
+
+from larq_nas.networks import blocks, operations
+from larq_nas.networks.blocks import of_sizes, strides_of, subsampled
+
+# The forms of BATS networks: `"binary"` has binary kernels and activations; `"activations"` has float kernels and
+# binary activations, for searches and the first of two training stages; `"real"` has nothing binary.
+FORMS = ("binary", "activations", "real")
+
+
+# The number of groups of the channel shuffle in BATS. It does not depend on the groups of the convolutions.
+SHUFFLE = 4
+
+
+def _kind(name, form):
+    return f"real_{name}" if form == "real" else name
+
+
+def group_convolution(
+    v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, groups=1, form="binary", affine=True, name=""
+):
+    """BatchNorm → grouped convolution → PReLU → channel shuffle. Without strides, the input is added.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        x: Input features.
+        filters: Output channels. Without strides, as many as the input has.
+        kernel_size: Height and width of the kernel.
+        strides: 1 or 2.
+        dilation_rate: Distance of the taps.
+        groups: Number of groups of the convolution.
+        form: One of `FORMS`.
+        affine: Whether the BatchNorm has a trainable scale and offset.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of shape `(height / strides, width / strides, filters)`.
+
+    # References
+        - [BATS](https://arxiv.org/abs/2003.01711), supplement, figures 2c and 2d. The number of groups of the shuffle
+          and the position of the learnt scale follow the first author's library. The library pads with zeros. Here
+          binary convolutions pad with ones, as in all networks of larq_nas.
+    """
+    kind = _kind("group_convolution", form)
+    with v.block(kind, x, filters, kernel_size, strides, dilation_rate, groups, name=name):
+        y = v.norm(x, affine, name=f"{name}_norm")
+        subsampling, own, dilation_rate = strides_of(dilation_rate, strides)
+        y = subsampled(v, y, subsampling, name)
+        options = {"groups": groups, "kind": _CONVOLUTION[form], "name": f"{name}_conv"}
+        y = v.prelu(v.conv(y, filters, kernel_size, own, dilation_rate, **options), name=f"{name}_prelu")
+        y = v.shuffle(y, SHUFFLE, name=f"{name}_shuffle")
+        return v.add([x, y], name=f"{name}_residual") if strides == 1 else y
+
+
+# The kind of convolution in each form.
+_CONVOLUTION = {"binary": "scaled", "activations": "activations", "real": "real"}
+
+
+def factorized_reduce(v, x, filters, *, form="binary", affine=True, name=""):
+    """BatchNorm → two 1x1 convolutions of every second pixel side by side → PReLU.
+
+    The second convolution reads pixels that are shifted by one row and one column.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        x: Input features.
+        filters: Output channels, an even number.
+        form: One of `FORMS`.
+        affine: Whether the BatchNorm has a trainable scale and offset.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of shape `(height / 2, width / 2, filters)`.
+    """
+    with v.block(_kind("factorized_reduce", form), x, filters, strides=2, name=name):
+        y = v.norm(x, affine, name=f"{name}_norm")
+        halves = []
+        for index in range(2):
+            pixels = v.every_second(y, index, name=name)
+            halves.append(v.conv(pixels, filters // 2, 1, kind=_CONVOLUTION[form], name=f"{name}_conv{index}"))
+        return v.prelu(v.concat(halves, name=f"{name}_halves"), name=f"{name}_prelu")
+
+
+def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
+    """BatchNorm → 1x1 convolution → PReLU. The input is added if it has as many channels as the output.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        x: Input features.
+        filters: Output channels.
+        form: One of `FORMS`.
+        affine: Whether the BatchNorm has a trainable scale and offset.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of shape `(height, width, filters)`.
+    """
+    with v.block(_kind("preprocess", form), x, filters, name=name):
+        y = v.norm(x, affine, name=f"{name}_norm")
+        y = v.conv(y, filters, 1, kind=_CONVOLUTION[form], name=f"{name}_conv")
+        y = v.prelu(y, name=f"{name}_prelu")
+        return v.add([x, y], name=f"{name}_residual") if x.shape[-1] == filters else y
+
+
+def _skip(v, x, filters, strides, name, form):
+    if strides > 1:
+        return factorized_reduce(v, x, filters, form=form, name=name)
+    return blocks.parameter_free_shortcut(v, x, filters, strides, name)
+
+
+_SIZES = "kernel_size", "strides", "dilation_rate", "groups"
+blocks.register(
+    group_convolution=of_sizes(group_convolution, *_SIZES),
+    real_group_convolution=of_sizes(group_convolution, *_SIZES, form="real"),
+    preprocess=of_sizes(preprocess),
+    real_preprocess=of_sizes(preprocess, form="real"),
+    factorized_reduce=of_sizes(factorized_reduce),
+    real_factorized_reduce=of_sizes(factorized_reduce, form="real"),
+)
+_convolution = functools.partial(
+    operations.convolution, kind="group_convolution", block=group_convolution, context=("groups", "form")
+)
+operations.define(
+    operations.Operation("skip", "skip", _skip, context=("form",)),
+    _convolution("group_conv_3x3", kernel_size=3),
+    _convolution("group_conv_5x5", kernel_size=5),
+    _convolution("dil_group_conv_3x3", kernel_size=3, dilation_rate=2),
+    _convolution("dil_group_conv_5x5", kernel_size=5, dilation_rate=2),
+)

@@ -1,0 +1,122 @@
+"""The networks of BATS: cells and the template. This module does not import TensorFlow."""
+
+import functools
+
+from larq_nas.methods.bats.blocks import SHUFFLE, factorized_reduce, preprocess
+from larq_nas.networks import cells, stems, templates
+from larq_nas.space.architecture import Architecture, Cell
+from larq_nas.space.registry import BUILT_IN, Option, Template
+
+
+def cell(
+    v,
+    earlier,
+    previous,
+    topology: Cell,
+    filters: int,
+    *,
+    groups=1,
+    form="binary",
+    preprocess_form="binary",
+    reduction=False,
+    after_reduction=False,
+    choice=None,
+    name="",
+):
+    """A BATS cell: two preprocessed inputs, and concatenated nodes as output.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        earlier: Output of the cell before the previous one, twice as high and wide as `previous` if `after_reduction`.
+        previous: Output of the previous cell.
+        topology: Edges and nodes.
+        filters: Channels of each node.
+        groups: Number of groups of the convolutions on edges.
+        form: Form of the operations, one of `blocks.FORMS`.
+        preprocess_form: Form of the preprocessing, one of `blocks.FORMS`.
+        reduction: Whether the edges that leave the cell's inputs have strides 2.
+        after_reduction: Whether the previous cell was a reduction cell.
+        choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
+            leave the state, of shape `(edges, candidates)`.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of `nodes * filters` channels, half as high and wide as `previous` if `reduction`.
+
+    # References
+        - [BATS](https://arxiv.org/abs/2003.01711). The preprocessing follows the first author's library.
+    """
+    options = {"form": preprocess_form, "affine": choice is None}
+    enter = factorized_reduce if after_reduction else preprocess
+    inputs = [
+        enter(v, earlier, filters, name=f"{name}_preprocess0", **options),
+        preprocess(v, previous, filters, name=f"{name}_preprocess1", **options),
+    ]
+    edges = cells.Edges(v, topology, filters, choice, {"groups": groups, "form": form})
+    return edges.nodes(inputs, 2 if reduction else 1, name)
+
+
+def network(v, architecture, images, choices, *, preprocess, binarize, normalize=False):
+    """Returns the features of a network of BATS; see `registry.Template`."""
+    filters = architecture.stages[0].widths[0]
+    if images.shape[1] >= stems.LARGE_IMAGE:
+        inputs = stems.imagenet_stem(v, images, filters, stem_groups(filters))
+    else:
+        x = v.relu(stems.plain_stem(v, images, 3 * filters), name="stem_relu")
+        inputs = x, x, False
+    # A search of BATS uses float kernels.
+    form = "real" if not binarize else "activations" if choices else "binary"
+    own_cell = functools.partial(cell, form=form, preprocess_form="real" if preprocess == "float" else form)
+    x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"groups": stage.groups})
+    return cells.normalized(v, x) if normalize else x
+
+
+def stem_groups(filters: int) -> int:
+    """Returns the number of groups of the second and third convolution in BATS's stem for large images.
+
+    # References
+        - The library of the first author of [BATS](https://arxiv.org/abs/2003.01711) uses a twentieth of the filters,
+          which must divide half of the filters. Here it is the next smaller number that does.
+    """
+    return next(groups for groups in range(max(filters // 20, 1), 0, -1) if filters // 2 % groups == 0)
+
+
+def shared_edges(state, choice, candidates, count, filters, strides, *, groups=1, form="activations", name):
+    """Computes the edges that leave a state in one layer; see `registry.Template`."""
+    # Imported here, because counting needs no TensorFlow.
+    from larq_nas.methods.bats.grouped_edges import GroupedEdges
+
+    return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
+
+
+def check(architecture: Architecture, large: bool):
+    """Raises a `NetworkError` in the cases of `templates.check_sizes`, or if a stage's channels cannot be shuffled."""
+    templates.check_sizes(architecture, large)
+    for index, stage in enumerate(architecture.stages):
+        if stage.widths[0] % SHUFFLE:
+            raise templates.NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {SHUFFLE}")
+
+
+TEMPLATE = Template(
+    "bats",
+    "bats",
+    network,
+    inputs=2,
+    operations=(
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip",
+        "group_conv_3x3",
+        "group_conv_5x5",
+        "dil_group_conv_3x3",
+        "dil_group_conv_5x5",
+    ),
+    shared_edges=shared_edges,
+    # If `binarize` is false, nothing is binary, and `preprocess` has no effect.
+    options=(Option("preprocess", ("binary", "float")), Option("binarize", (True, False))),
+    grouped=True,
+    check=check,
+    normalize=True,
+)
+BUILT_IN[TEMPLATE.name] = TEMPLATE

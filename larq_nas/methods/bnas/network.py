@@ -1,0 +1,121 @@
+"""The networks of BNAS: operations, cells, and the template. This module does not import TensorFlow."""
+
+import functools
+
+from larq_nas.networks import blocks, cells, operations, stems, templates
+from larq_nas.space.architecture import Cell
+from larq_nas.space.registry import BUILT_IN, Template
+
+_convolution = functools.partial(operations.convolution, kind="convolution", block=blocks.convolution_block)
+operations.define(
+    _convolution("bin_dil_conv_3x3", kernel_size=3, dilation_rate=2),
+    _convolution("bin_dil_conv_5x5", kernel_size=5, dilation_rate=2),
+    _convolution("bin_conv_3x3", kernel_size=3),
+    _convolution("bin_conv_5x5", kernel_size=5),
+)
+
+
+def cell(
+    v,
+    earlier,
+    previous,
+    topology: Cell,
+    filters: int,
+    *,
+    reduction=False,
+    after_reduction=False,
+    affine_after_reduction=True,
+    skip=True,
+    choice=None,
+    normalize=False,
+    name="",
+):
+    """A BNAS cell: two inputs, concatenated nodes as output, and a shortcut from the previous cell's output.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        earlier: Output of the cell before the previous one, twice as high and wide as `previous` if `after_reduction`.
+        previous: Output of the previous cell.
+        topology: Edges and nodes.
+        filters: Channels of each node.
+        reduction: Whether the edges that leave the cell's inputs have strides 2.
+        after_reduction: Whether the previous cell was a reduction cell.
+        affine_after_reduction: Whether the preprocessing after a reduction has an affine BatchNorm.
+        skip: Whether the inter-cell shortcut is added.
+        choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
+            leave the state, of shape `(edges, candidates)`.
+        normalize: See `mixed_edges.MixedEdges`.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of `nodes * filters` channels, half as high and wide as `previous` if `reduction`.
+
+    # References
+        - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.2 (cell template)
+    """
+    final = choice is None
+    inputs = [
+        blocks.convolution_block(
+            v,
+            earlier,
+            filters,
+            3 if after_reduction else 1,
+            2 if after_reduction else 1,
+            affine=final and (affine_after_reduction or not after_reduction),
+            binary=final,
+            name=f"{name}_preprocess0",
+        ),
+        blocks.convolution_block(v, previous, filters, affine=final, binary=final, name=f"{name}_preprocess1"),
+    ]
+    edges = cells.Edges(v, topology, filters, choice, search_options={"normalize": normalize})
+    output = edges.nodes(inputs, 2 if reduction else 1, name)
+    if not skip:
+        return output
+    if reduction:
+        previous = v.norm(previous, name=f"{name}_shortcut_norm")
+        with v.block("float", previous, output.shape[-1], 2, 2, name=f"{name}_shortcut"):
+            options = {"kind": "float", "use_bias": True, "name": f"{name}_shortcut_conv"}
+            previous = v.conv(previous, output.shape[-1], 2, 2, **options)
+    return blocks.sum_block(v, [output, previous], f"{name}_skip")
+
+
+def network(v, architecture, images, choices, normalize=False):
+    """Returns the features of a network of BNAS; see `registry.Template`."""
+    large, filters = images.shape[1] >= stems.LARGE_IMAGE, architecture.stages[0].widths[0]
+    if large:
+        inputs = stems.imagenet_stem(v, images, filters)
+    else:
+        x = blocks.convolution_block(v, images, 3 * filters, 3, binary=False, name="stem")
+        inputs = x, x, False
+    own_cell = functools.partial(cell, affine_after_reduction=large, normalize=normalize)
+    x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"skip": index > 0})
+    return cells.normalized(v, x) if normalize else x
+
+
+def shared_edges(state, choice, candidates, count, filters, strides, *, normalize=False, name):
+    """Computes the edges that leave a state in one layer; see `registry.Template`."""
+    # Imported here, because counting needs no TensorFlow.
+    from larq_nas.methods.bnas.mixed_edges import MixedEdges
+
+    return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
+
+
+TEMPLATE = Template(
+    "bnas",
+    "bnas",
+    network,
+    inputs=2,
+    operations=(
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "bin_dil_conv_3x3",
+        "bin_dil_conv_5x5",
+        "bin_conv_3x3",
+        "bin_conv_5x5",
+    ),
+    shared_edges=shared_edges,
+    check=templates.check_sizes,
+    normalize=True,
+)
+BUILT_IN[TEMPLATE.name] = TEMPLATE
