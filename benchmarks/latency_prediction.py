@@ -15,7 +15,7 @@ from larq_nas import latency, networks, zoo
 from larq_nas.__main__ import load_tensorflow
 from larq_nas.devices import timing
 from larq_nas.methods import bars, bnas
-from larq_nas.networks import templates
+from larq_nas.space.choices import choice_shapes
 
 MODELS = ("bnas_a", "bars_a", "bars_b", "bars_c", "bats", "dms_vgg11_a", "dms_vgg11_b", "dms_resnet18_b")
 
@@ -32,7 +32,7 @@ def genotypes(count: int):
     for name in MODELS:
         yield name, zoo.genotype(name)
     space, wide = bnas.space(20, 36), bars.space(64)
-    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(wide).items()}
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(wide).items()}
     for seed in range(count):
         yield f"bnas, random {seed}", space.sample(seed)
         yield f"bars, random {seed}", bars.decide(wide, bars.draw(even, np.random.default_rng(seed)))

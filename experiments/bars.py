@@ -20,8 +20,8 @@ from trained import accuracy, command, summary
 import larq_nas
 from larq_nas import costs
 from larq_nas.methods import bars
-from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import choice_shapes
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 SEARCH = (
@@ -49,7 +49,7 @@ def alike(genotype):
     space, counts = bars.space(FILTERS), costs.count(genotype, SHAPE, CLASSES)
     accepted = {"biops": counts.biops, "params": counts.params}
     strategy = bars.Strategy(counted=(space, SHAPE, CLASSES), budget=counts.biops, accepted=accepted, samples=RANDOM)
-    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     candidates = strategy.candidates(space, even, seed=1)
     if not all(candidate.figures["accepted"] for candidate in candidates):
         raise ValueError("a random genotype is not of these costs")

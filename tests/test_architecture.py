@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from larq_nas import zoo
 from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.methods.bnas import OPERATIONS
-from larq_nas.space.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage, round_widths
+from larq_nas.space.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage
+from larq_nas.space.stages import round_widths
 
 # Another process may hold the CPU: how long an example takes says nothing.
 settings = hypothesis_settings(deadline=None, max_examples=60)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from larq_nas import costs
 from larq_nas.costs import expected_costs
 from larq_nas.methods import bars, bnas
-from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.space.choices import choice_shapes
 
 
 def _totals(architecture, *arguments):
@@ -88,10 +88,7 @@ def test_expected_costs_of_one_hot_choices_are_exact():
 
 def _bars_probabilities(space, seed=0):
     generator = np.random.default_rng(seed)
-    return {
-        name: generator.dirichlet(np.ones(shape[-1]), shape[:-1])
-        for name, shape in templates.choice_shapes(space).items()
-    }
+    return {name: generator.dirichlet(np.ones(shape[-1]), shape[:-1]) for name, shape in choice_shapes(space).items()}
 
 
 def test_expected_costs_of_a_bars_space_are_the_mean_over_all_its_genotypes():
@@ -101,7 +98,7 @@ def test_expected_costs_of_a_bars_space_are_the_mean_over_all_its_genotypes():
     space = Architecture("bars", (Cell("n", nodes[:1]), Cell("r", nodes[:1])), stages)
     probabilities = _bars_probabilities(space)
     mean, weight = np.zeros(len(costs.TOTALS)), 0
-    shapes = templates.choice_shapes(space)
+    shapes = choice_shapes(space)
     for picks in itertools.product(*(range(shape[-1]) for shape in shapes.values())):
         likely = math.prod(np.ravel(probabilities[name])[pick] for name, pick in zip(shapes, picks, strict=True))
         indices = {
@@ -118,7 +115,7 @@ def test_expected_costs_of_a_bars_space_are_the_mean_over_all_its_genotypes():
 @pytest.mark.parametrize("options", [{}, {"shared_cells": True}, {"cell_shortcut": False}, {"depth_search": False}])
 def test_expected_costs_of_one_hot_bars_choices_are_exact(options, input_shape):
     space = bars.space(filters=8, **options)
-    uniform = {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
+    uniform = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     generator = np.random.default_rng(0)
     for _ in range(10):
         indices = bars.draw(uniform, generator)

@@ -17,6 +17,7 @@ from larq_nas.latency import Limit, Table
 from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.networks import blocks, counting, templates
 from larq_nas.networks.counting import Block
+from larq_nas.space.choices import choice_shapes
 
 SHAPE = (16, 16, 3)
 KINDS = blocks.kinds()
@@ -132,7 +133,7 @@ def _one_hot(space, indices):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_expected_time_of_a_decided_genotype_is_its_own(seed):
     space = bars.space(8)
-    even = {n: np.full(s, 1 / s[-1]) for n, s in templates.choice_shapes(space).items()}
+    even = {n: np.full(s, 1 / s[-1]) for n, s in choice_shapes(space).items()}
     indices = bars.draw(even, np.random.default_rng(seed))
     limit = Limit(TABLE, 1.0, space, SHAPE, 10)
     expected = float(limit.expected(_one_hot(space, indices)))
@@ -187,7 +188,7 @@ def test_the_limit_counts_for_the_network_that_will_be_trained():
 
 def test_samples_of_bars_keep_the_limit():
     space = bars.space(8)
-    shapes = templates.choice_shapes(space)
+    shapes = choice_shapes(space)
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in shapes.items()}
     limit = Limit(TABLE, 1e9, space, SHAPE, 10)
     counted = (space, SHAPE, 10)

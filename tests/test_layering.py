@@ -46,6 +46,8 @@ ORDER = [
 LIGHT = [
     "space.registry",
     "space.architecture",
+    "space.choices",
+    "space.stages",
     "networks.blocks",
     "networks.cells",
     "networks.operations",
@@ -164,6 +166,8 @@ def test_only_the_lazy_packages_import_by_name():
     [
         "space.registry",
         "space.architecture",
+        "space.choices",
+        "space.stages",
         "networks.blocks",
         "networks.cells",
         "networks.operations",

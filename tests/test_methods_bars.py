@@ -8,7 +8,7 @@ from larq_nas import costs, supernet
 from larq_nas.costs import expected_costs
 from larq_nas.methods import bars
 from larq_nas.methods.bars import strategy as bars_strategy
-from larq_nas.networks import templates
+from larq_nas.space.choices import choice_shapes
 from larq_nas.supernet import sampling
 from larq_nas.training import optimizers
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.onednn
 
 
 def _uniform(space):
-    return {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
+    return {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
 
 
 # --- space ---------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_the_loss_of_the_architecture_is_that_of_the_paper(epoch):
     counted = (space, (32, 32, 3), 10)
     budget = float(expected_costs.expected(space, _uniform(space)).biops) / 2
     strategy = bars.Strategy(epochs=10, warmup_epochs=0, budget=budget, counted=counted, entropy_weight=0.5)
-    logits = {name: tf.zeros(shape) for name, shape in templates.choice_shapes(space).items()}
+    logits = {name: tf.zeros(shape) for name, shape in choice_shapes(space).items()}
     entropy = 50 * math.log(3) + 6 * math.log(4)
     expected = 3.0 * 2 + (0.5 if epoch else -0.5) * entropy
     assert float(strategy.architecture_loss(tf.constant(3.0), logits, tf.constant(epoch))) == pytest.approx(expected)
@@ -140,7 +140,7 @@ def test_candidates_cost_what_is_accepted(learned):
     accepted = {"biops": 1027e6, "params": 2.77e6, "flops": 2.4e6}
     strategy = bars.Strategy(budget=1027e6, accepted=accepted, counted=counted, samples=3)
     generator = np.random.default_rng(0)
-    shapes = templates.choice_shapes(space).items()
+    shapes = choice_shapes(space).items()
     probabilities = {name: generator.dirichlet(np.full(shape[-1], learned), shape[:-1]) for name, shape in shapes}
     candidates = strategy.candidates(space, probabilities, seed=1)
     assert len(candidates) == 3
@@ -158,7 +158,7 @@ def test_candidates_cost_what_is_accepted(learned):
 def test_candidates_that_were_fitted_are_as_probable_as_they_can_be(monkeypatch):
     space = bars.space(8, cells_per_stage=1)
     generator = np.random.default_rng(0)
-    shapes = templates.choice_shapes(space).items()
+    shapes = choice_shapes(space).items()
     probabilities = {name: generator.dirichlet(np.full(shape[-1], 0.3), shape[:-1]) for name, shape in shapes}
     accepted = {"biops": 20e6}
     strategy = bars.Strategy(accepted=accepted, counted=(space, (32, 32, 3), 10), samples=1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from larq_nas import costs, networks, zoo
 from larq_nas.methods import bars, dms
 from larq_nas.methods.dms.network import WIDTHS
-from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, ArchitectureError
+from larq_nas.space.choices import choice_shapes
 from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
@@ -296,7 +296,7 @@ def test_an_unknown_backbone_is_refused():
 def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     genotype = bars.decide(
         bars.space(8, cells_per_stage=1),
-        {name: np.full(shape[:-1], shape[-1] - 1) for name, shape in templates.choice_shapes(bars.space(8, 1)).items()},
+        {name: np.full(shape[:-1], shape[-1] - 1) for name, shape in choice_shapes(bars.space(8, 1)).items()},
     )
     base = dms.space(genotype)
     assert dms.base_widths(base).tolist() == [8, 16, 32]

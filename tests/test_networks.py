@@ -11,8 +11,8 @@ from larq_nas import networks, zoo
 from larq_nas.layers import convolutional
 from larq_nas.layers.drop_path import DropPath
 from larq_nas.methods import bars, bnas
-from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.space.choices import choice_shapes
 
 pytestmark = pytest.mark.onednn
 
@@ -251,7 +251,7 @@ def test_a_bars_space_takes_the_weights_of_all_that_is_open():
 def test_every_bars_space_computes_probabilities(options, image_size):
     space = bars.space(filters=8, cells_per_stage=1, **options)
     network = networks.build(space, (image_size, image_size, 3), 7)
-    weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
+    weights = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     outputs = network({"images": tf.random.normal([2, image_size, image_size, 3]), **weights}, training=True)
     np.testing.assert_allclose(tf.reduce_sum(outputs, axis=-1), [1, 1], rtol=1e-5)
 

@@ -6,7 +6,7 @@ from reference import PerResidualEdge, copy_chosen
 from larq_nas import networks
 from larq_nas.methods import bars
 from larq_nas.methods.bars import residual_edges
-from larq_nas.networks import templates
+from larq_nas.space.choices import choice_shapes
 
 pytestmark = pytest.mark.onednn
 
@@ -28,7 +28,7 @@ def test_a_supernet_with_one_hot_choices_computes_what_the_genotype_does(depths,
     generator = np.random.default_rng(sum(depths))
     network = networks.build(space, (image_size, image_size, 3), 5)
     _random_weights(network, generator)
-    uniform = {name: np.full(shape, 1 / shape[-1]) for name, shape in templates.choice_shapes(space).items()}
+    uniform = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     indices = bars.draw(uniform, generator)
     for stage, depth in enumerate(depths):
         indices[f"stage{stage}_depth"], indices[f"stage{stage}_width"] = depth, 1 + sum(depths) % 2

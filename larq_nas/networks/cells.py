@@ -11,7 +11,8 @@ import typing
 from typing import NamedTuple
 
 from larq_nas.networks import blocks, operations
-from larq_nas.space.architecture import Cell, sequence
+from larq_nas.space.architecture import Cell
+from larq_nas.space.stages import sequence
 
 
 class Widths(NamedTuple):

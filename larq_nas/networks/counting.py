@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import depth_name, width_name
 
 # Larq Compute Engine packs the input channels of each tap of a filter into words of this number of bits.
 WORD = 32
@@ -390,9 +391,9 @@ def segments(space: Architecture, input_shape, num_classes: int) -> list:
         return [Segment({}, lambda: rows(space, input_shape, num_classes))]
     found = []
     for number, stage in enumerate(stages):
-        choices = {templates.width_name(number): stage.widths, templates.depth_name(number): stage.depths}
+        choices = {width_name(number): stage.widths, depth_name(number): stage.depths}
         for later in stages[number + 1 : number + 2]:
-            choices[templates.width_name(number + 1)] = later.widths
+            choices[width_name(number + 1)] = later.widths
         found.append(Segment(choices, functools.partial(_rows_of_stage, space, input_shape, num_classes, number)))
     return found
 

@@ -10,7 +10,9 @@ from larq_nas.networks.shared_edges import Rows
 from larq_nas.networks.stems import LARGE_IMAGE
 from larq_nas.networks.templates import NetworkError
 from larq_nas.space import registry
-from larq_nas.space.architecture import Architecture, Cell, sequence
+from larq_nas.space.architecture import Architecture, Cell
+from larq_nas.space.choices import choice_shapes
+from larq_nas.space.stages import sequence
 
 layers = tf.keras.layers
 
@@ -56,7 +58,7 @@ def build(
         NetworkError: If the template has no network for the architecture, the shape or the arguments.
     """
     images = start(input_shape, input_tensor, *templates.halvings(architecture))
-    shapes = templates.choice_shapes(architecture)
+    shapes = choice_shapes(architecture)
     choices = {name: layers.Input(batch_shape=shape, name=name) for name, shape in shapes.items()}
     by_state = {
         name: _by_state(architecture.cell(name), choice) if choice.shape.rank == 2 else choice

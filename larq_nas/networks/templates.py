@@ -23,8 +23,9 @@ def features(v, architecture: Architecture, images, choices=None, *, widths=None
         v: The interpreter of the layer verbs.
         architecture: An architecture. Its first stage must be wide enough for the stem; see `check`.
         images: Input features.
-        choices: For the network of a space, a dictionary of choice weights with the keys of `choice_shapes`. The value
-            for a cell is a dictionary: for each state, a tensor of weights for the edges that leave the state.
+        choices: For the network of a space, a dictionary of choice weights with the keys of `choices.choice_shapes`.
+            The value for a cell is a dictionary: for each state, a tensor of weights for the edges that leave the
+            state.
         widths: Only in a template without cells: numbers of filters by the name of the width. By default, the
             widths of the architecture are used.
         options: `normalize` for BNAS and BATS, `binary` for templates without cells; see `networks.build`.
@@ -148,44 +149,3 @@ def check_layout(architecture: Architecture):
                 f"stages[{index}].widths: must double from stage to stage where widths or depths are searched, "
                 f"and be {expected}"
             )
-
-
-def width_name(number: int) -> str:
-    """Returns the name of the choice of a stage's width."""
-    return f"stage{number}_width"
-
-
-def depth_name(number: int) -> str:
-    """Returns the name of the choice of a stage's depth."""
-    return f"stage{number}_depth"
-
-
-def choice_shapes(architecture: Architecture) -> dict:
-    """Returns the shapes of the choice weights of an architecture's network, by name; see `networks.build`.
-
-    # Arguments
-        architecture: A genotype or a space.
-
-    # Returns
-        A dictionary, which is empty for a genotype.
-
-    # Raises
-        NetworkError: If the edges of a searched cell list different operations.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    # Decided cells are skipped, because their edges may list different operations.
-    for cell in architecture.cells:
-        if all(node.keep == len(node.edges) for node in cell.nodes) and all(len(e.operations) == 1 for e in cell.edges):
-            continue
-        lists = {edge.operations for edge in cell.edges}
-        if len(lists) != 1:
-            raise NetworkError(
-                f"cells.{cell.name}: all edges of a searched cell must list the same operations; "
-                f"found {len(lists)} different lists"
-            )
-        shapes[cell.name] = (len(cell.edges), len(lists.pop()))
-    for index, stage in enumerate(architecture.stages):
-        for name, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
-            if len(candidates) > 1:
-                shapes[name] = (len(candidates),)
-    return shapes

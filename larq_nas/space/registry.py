@@ -18,6 +18,7 @@ This module does not import TensorFlow.
 
 import collections
 import dataclasses
+import functools
 import importlib
 import re
 import types
@@ -127,11 +128,10 @@ def check_name(name):
         raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
 
 
-# Packages of the methods whose module `network` has templates.
+# Packages of the methods whose module `network` has `TEMPLATES`.
 _METHODS = ("bnas", "bars", "bats", "dms")
-# Templates by name: the templates of larq_nas, which `templates` loads, and the templates of users.
-BUILT_IN, _OWN = {}, {}
-_ALL = types.MappingProxyType(collections.ChainMap(_OWN, BUILT_IN))
+# The templates that users have registered, by name.
+_OWN: dict[str, Template] = {}
 
 
 def register(template: Template) -> Template:
@@ -166,9 +166,10 @@ def unregister(name: str):
     del _OWN[name]
 
 
+@functools.cache
 def templates() -> Mapping[str, Template]:
     """Returns all templates by name, as a read-only mapping."""
     # Imported here, because the networks import `space.architecture`, which imports this module.
-    for method in _METHODS:
-        importlib.import_module(f"larq_nas.methods.{method}.network")
-    return _ALL
+    modules = [importlib.import_module(f"larq_nas.methods.{method}.network") for method in _METHODS]
+    built_in = {template.name: template for module in modules for template in module.TEMPLATES}
+    return types.MappingProxyType(collections.ChainMap(_OWN, built_in))

@@ -29,7 +29,7 @@ class Strategy(Protocol):
     """How a method searches: the weights of the candidates, the loss of their logits, and the derivation of genotypes.
 
     Logits, probabilities and weights are dictionaries. They map the name of each choice, as in
-    `templates.choice_shapes`, to a tensor of shape `(..., candidates)`. A subclass inherits the defaults of the methods
+    `choices.choice_shapes`, to a tensor of shape `(..., candidates)`. A subclass inherits the defaults of the methods
     that it does not override.
 
     # Attributes

@@ -9,7 +9,8 @@ import numpy as np
 from larq_nas import runs, tables, zoo
 from larq_nas.configs import ConvertConfig
 from larq_nas.runs import locks
-from larq_nas.space.architecture import Architecture, round_widths
+from larq_nas.space.architecture import Architecture
+from larq_nas.space.stages import round_widths
 from larq_nas.tasks.data import load_data, test_batches
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.trained import load_trained, trained_network

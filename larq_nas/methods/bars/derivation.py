@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node
+from larq_nas.space.choices import choice_shapes, depth_name, width_name
 
 
 def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
@@ -92,12 +92,12 @@ def decide(space: Architecture, indices: dict) -> Architecture:
         cells.append(Cell(cell.name, tuple(nodes)))
     stages = []
     for number, stage in enumerate(space.stages):
-        width, depth = indices.get(templates.width_name(number), 0), indices.get(templates.depth_name(number), 0)
+        width, depth = indices.get(width_name(number), 0), indices.get(depth_name(number), 0)
         stages.append(dataclasses.replace(stage, widths=(stage.widths[width],), depths=(stage.depths[depth],)))
     return Architecture(space.template, tuple(cells), tuple(stages), space.options)
 
 
 def one_hot(space: Architecture, indices: dict) -> dict:
     """The choice weights of a supernet that select the candidates `indices`, as `draw` returns them."""
-    shapes = templates.choice_shapes(space)
+    shapes = choice_shapes(space)
     return {name: np.eye(shapes[name][-1], dtype=np.float32)[values] for name, values in indices.items()}

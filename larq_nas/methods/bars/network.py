@@ -3,9 +3,12 @@
 from larq_nas.methods.bars import blocks as bars_blocks
 from larq_nas.networks import blocks, cells, stems, templates
 from larq_nas.networks.cells import Widths, masked
-from larq_nas.networks.templates import NetworkError, depth_name, width_name
+from larq_nas.networks.templates import NetworkError
 from larq_nas.space.architecture import Architecture, Cell
-from larq_nas.space.registry import BUILT_IN, Option, Template
+from larq_nas.space.choices import depth_name, width_name
+from larq_nas.space.registry import Option, Template
+
+OPERATIONS = ("none", "shortcut", "residual_bin_conv_3x3")
 
 
 def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=True, choice=None, widths=None, name=""):
@@ -151,15 +154,15 @@ def check(architecture: Architecture, large: bool):
     templates.check_layout(architecture)
 
 
-TEMPLATE = Template(
+_TEMPLATE = Template(
     "bars",
     "bars",
     network,
     inputs=1,
-    operations=("none", "shortcut", "residual_bin_conv_3x3"),
+    operations=OPERATIONS,
     shared_edges=shared_edges,
     options=(Option("cell_shortcut", (True, False)),),
     open_stages=True,
     check=check,
 )
-BUILT_IN[TEMPLATE.name] = TEMPLATE
+TEMPLATES = (_TEMPLATE,)

@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 
 from larq_nas import costs
-from larq_nas.methods.bars import network
 from larq_nas.methods.bars.derivation import decide
-from larq_nas.networks import templates
+from larq_nas.methods.bars.network import OPERATIONS
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.space.choices import choice_shapes
 
-OPERATIONS = network.TEMPLATE.operations
 NODES, STAGES, WIDTHS = 4, 3, 4
 
 
@@ -92,9 +91,7 @@ def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[in
 
     def count(index):
         # The first candidate of each choice is the cheapest, the last the most expensive.
-        indices = {
-            name: np.full(shape[:-1], index % shape[-1]) for name, shape in templates.choice_shapes(space).items()
-        }
+        indices = {name: np.full(shape[:-1], index % shape[-1]) for name, shape in choice_shapes(space).items()}
         return costs.count(decide(space, indices), input_shape, num_classes).biops
 
     return count(0), count(-1)

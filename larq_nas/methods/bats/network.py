@@ -5,7 +5,18 @@ import functools
 from larq_nas.methods.bats.blocks import SHUFFLE, factorized_reduce, preprocess
 from larq_nas.networks import cells, stems, templates
 from larq_nas.space.architecture import Architecture, Cell
-from larq_nas.space.registry import BUILT_IN, Option, Template
+from larq_nas.space.registry import Option, Template
+
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip",
+    "group_conv_3x3",
+    "group_conv_5x5",
+    "dil_group_conv_3x3",
+    "dil_group_conv_5x5",
+)
 
 
 def cell(
@@ -97,21 +108,12 @@ def check(architecture: Architecture, large: bool):
             raise templates.NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {SHUFFLE}")
 
 
-TEMPLATE = Template(
+_TEMPLATE = Template(
     "bats",
     "bats",
     network,
     inputs=2,
-    operations=(
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip",
-        "group_conv_3x3",
-        "group_conv_5x5",
-        "dil_group_conv_3x3",
-        "dil_group_conv_5x5",
-    ),
+    operations=OPERATIONS,
     shared_edges=shared_edges,
     # If `binarize` is false, nothing is binary, and `preprocess` has no effect.
     options=(Option("preprocess", ("binary", "float")), Option("binarize", (True, False))),
@@ -119,4 +121,4 @@ TEMPLATE = Template(
     check=check,
     normalize=True,
 )
-BUILT_IN[TEMPLATE.name] = TEMPLATE
+TEMPLATES = (_TEMPLATE,)

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from larq_nas.methods.bats import network
 from larq_nas.methods.bats.blocks import SHUFFLE
+from larq_nas.methods.bats.network import OPERATIONS
 from larq_nas.networks.counting import WORD
-from larq_nas.space.architecture import Architecture, Cell, Edge, Node, thirds
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node
+from larq_nas.space.stages import thirds
 
-OPERATIONS = network.TEMPLATE.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 GROUPS = 12
 

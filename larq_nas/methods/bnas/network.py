@@ -4,7 +4,17 @@ import functools
 
 from larq_nas.networks import blocks, cells, operations, stems, templates
 from larq_nas.space.architecture import Cell
-from larq_nas.space.registry import BUILT_IN, Template
+from larq_nas.space.registry import Template
+
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "bin_dil_conv_3x3",
+    "bin_dil_conv_5x5",
+    "bin_conv_3x3",
+    "bin_conv_5x5",
+)
 
 _convolution = functools.partial(operations.convolution, kind="convolution", block=blocks.convolution_block)
 operations.define(
@@ -100,22 +110,14 @@ def shared_edges(state, choice, candidates, count, filters, strides, *, normaliz
     return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
 
 
-TEMPLATE = Template(
+_TEMPLATE = Template(
     "bnas",
     "bnas",
     network,
     inputs=2,
-    operations=(
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "bin_dil_conv_3x3",
-        "bin_dil_conv_5x5",
-        "bin_conv_3x3",
-        "bin_conv_5x5",
-    ),
+    operations=OPERATIONS,
     shared_edges=shared_edges,
     check=templates.check_sizes,
     normalize=True,
 )
-BUILT_IN[TEMPLATE.name] = TEMPLATE
+TEMPLATES = (_TEMPLATE,)

@@ -1,9 +1,9 @@
 """The search space of BNAS."""
 
-from larq_nas.methods.bnas import network
-from larq_nas.space.architecture import Architecture, Cell, Edge, Node, thirds
+from larq_nas.methods.bnas.network import OPERATIONS
+from larq_nas.space.architecture import Architecture, Cell, Edge, Node
+from larq_nas.space.stages import thirds
 
-OPERATIONS = network.TEMPLATE.operations
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 

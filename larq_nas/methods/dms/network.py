@@ -15,8 +15,8 @@ import dataclasses
 import typing
 
 from larq_nas.networks import blocks, stems
-from larq_nas.networks.templates import width_name
-from larq_nas.space.registry import BUILT_IN, Template
+from larq_nas.space.choices import width_name
+from larq_nas.space.registry import Template
 
 # Indices of the convolutions of VGG-11 that a 2x2 pool follows.
 POOLED = (0, 1, 3, 5, 7)
@@ -113,7 +113,7 @@ def network(v, architecture, images, choices, widths=None, binary=True):
 
 
 blocks.register(step=blocks.of_sizes(step_block, "kernel_size", "strides"))
-for _name in WIDTHS:
-    BUILT_IN[_name] = Template(
-        _name, "dms", network, widths=WIDTHS[_name], halvings=HALVINGS[_name], full_precision=True
-    )
+TEMPLATES = tuple(
+    Template(name, "dms", network, widths=widths, halvings=HALVINGS[name], full_precision=True)
+    for name, widths in WIDTHS.items()
+)

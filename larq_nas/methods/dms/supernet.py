@@ -8,8 +8,9 @@ from larq_nas.costs import expected_costs
 from larq_nas.costs.limits import Penalty
 from larq_nas.methods.dms.search_space import MEGABYTE, base_widths, megabytes, opened, rounded, units, with_widths
 from larq_nas.methods.dms.strategy import LEAST_RATIO, Strategy, cluster, log_probabilities
-from larq_nas.networks import counting, templates
+from larq_nas.networks import counting
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import width_name
 from larq_nas.supernet import strategy
 from larq_nas.supernet.sampling import gumbel_softmax
 
@@ -61,7 +62,7 @@ class Candidates(tf.Module, strategy.Strategy):
         named = dict(self.decided)
         places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
         for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
-            named[templates.width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
+            named[width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
         return named
 
     def memory(self, mean):
