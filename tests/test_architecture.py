@@ -598,5 +598,5 @@ def test_widths_are_rounded_to_multiples(template, widths, expected):
 
 
 def test_widths_of_groups_are_not_rounded():
-    with pytest.raises(ArchitectureError, match="--groups=lce"):
+    with pytest.raises(ArchitectureError, match="train with groups=lce"):
         round_widths(zoo.genotype("bats"), 32)

@@ -306,7 +306,7 @@ def test_it_is_an_error_where_lce_leaves_images_float_in_spite_of_8_bits(monkeyp
             return larq_compute_engine.convert_saved_model(directory, target=target)
 
     monkeypatch.setattr(interpreter, "require_lce", Silent)
-    with pytest.raises(tflite.ConversionError, match="images float32 .* convert without --int8"):
+    with pytest.raises(tflite.ConversionError, match="images float32 .* convert without 8 bits"):
         tflite.convert(_small(), calibration=np.random.default_rng(2).normal(size=(8, 16, 16, 3)))
 
 

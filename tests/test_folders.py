@@ -175,7 +175,7 @@ def test_what_has_the_name_of_an_image_but_is_no_file_is_passed_over(folder, kin
 
 def test_images_of_several_sizes_need_one(folder):
     picture(folder / "cat" / "large.png", size=(30, 20))
-    with pytest.raises(datasets.DatasetError, match="images differ in size; give one, e.g. --image_size"):
+    with pytest.raises(datasets.DatasetError, match="images differ in size; give one, e.g. image_size=224"):
         datasets.load(f"folder:{folder}")
 
 
@@ -384,7 +384,7 @@ def test_large_photographs_are_read_small(tmp_path):
 
 def test_a_folder_of_gray_images_says_so(tmp_path):
     classes_of(tmp_path, Image.new("L", (6, 4), 3))
-    assert "all are gray: --channels=1" in datasets.load(f"folder:{tmp_path}").note
+    assert "all are gray: channels=1" in datasets.load(f"folder:{tmp_path}").note
     gray = datasets.load(f"folder:{tmp_path}", channels=1)
     assert gray.image_shape == (4, 6, 1) and "all are gray" not in gray.note
 

@@ -264,9 +264,9 @@ def test_the_load_of_the_measurement_before_is_no_reason_for_a_warning(fake, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--models=runs/none"], "--models=runs/none: No such file or directory; larq_nas convert writes"),
-        (["--models=runs/a,program"], "--models=program: not a .tflite file"),
-        (["--models=runs/a", "--benchmark_binary=none"], "none: No such file or directory; --benchmark_binary"),
+        (["--models=runs/none"], "benchmark: models=runs/none: No such file or directory; larq_nas convert writes"),
+        (["--models=runs/a,program"], "benchmark: models=program: not a .tflite file"),
+        (["--models=runs/a", "--benchmark_binary=none"], "none: No such file or directory; benchmark_binary must be"),
         (["--models=runs/a", "--benchmark_binary=runs/a/model.tflite"], "not a program for Linux or Android"),
         (["--models=runs/a", "--device=ssh:-oProxyCommand=touch x"], "accepted are user@host"),
     ],
@@ -288,7 +288,7 @@ def test_without_the_program_the_error_says_where_it_is(fake):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"machine": "x86_64"}, "--benchmark_binary is a program for 64-bit ARM, the device is x86_64"),
+        ({"machine": "x86_64"}, ": benchmark_binary is a program for 64-bit ARM, the device is x86_64"),
         ({"bits": 32}, "32-bit system"),
         ({"free_kb": 5}, "5,120 bytes free"),
     ],
