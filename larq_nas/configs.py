@@ -9,11 +9,10 @@ import dataclasses
 import math
 import typing
 
+from larq_nas.names import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from larq_nas.options import Config, OptionError, changed_default, option, options
 from larq_nas.space.architecture import Architecture
 
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 _FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -102,13 +101,11 @@ class FitConfig(Config):
     momentum: float = option(0.9, "momentum of optimizer=sgd", least=0, most=1)
     weight_decay: float = option(3e-4, "weight decay of the weights, added to their gradient", least=0)
     clip_norm: float = option(0.0, "clip the gradients of the weights to this global norm; 0: no clipping", least=0)
-    precision: str = option(
-        "float32", "precision in which the layers compute", choices=("float32", "mixed_bfloat16", "mixed_float16")
-    )
+    precision: str = option("float32", "precision in which the layers compute", choices=PRECISIONS)
     augmentation: str = option(
         "crop_flip",
         "augmentation of the training images",
-        choices=("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet"),
+        choices=AUGMENTATIONS,
     )
 
     @property

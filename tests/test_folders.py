@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from test_datasets import arrays, noise, parts, unbatched
 
-from larq_nas import datasets
-from larq_nas.datasets import augmentations, folders
+from larq_nas import datasets, names
+from larq_nas.datasets import folders
 
 
 def picture(path, value=100, size=(6, 4), mode="RGB"):
@@ -179,7 +179,7 @@ def test_images_of_several_sizes_need_one(folder):
         datasets.load(f"folder:{folder}")
 
 
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
+@pytest.mark.parametrize("augmentation", names.AUGMENTATIONS)
 def test_images_of_several_sizes_are_brought_to_one(folder, augmentation):
     for value in range(10):
         picture(folder / "cat" / f"large{value}.png", 60, size=(30 + value, 20))

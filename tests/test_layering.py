@@ -20,6 +20,7 @@ ORDER = [
     "lazy",
     "quiet",
     "versions",
+    "names",
     "options",
     "space",
     "layers",
@@ -58,6 +59,7 @@ LIGHT = [
     "runs.fingerprints",
     "quiet",
     "versions",
+    "names",
     "options",
     "configs",
     "zoo",
@@ -167,6 +169,7 @@ def test_only_the_lazy_packages_import_by_name():
         "runs",
         "runs.locks",
         "quiet",
+        "names",
         "options",
     ],
 )

@@ -225,7 +225,7 @@ def training_batches(
         epochs: Number of the last epoch, exclusive.
         first_epoch: Number of the first epoch.
         seed: Any integer.
-        augmentation: One of `augmentations.NAMES`.
+        augmentation: One of `names.AUGMENTATIONS`.
         steps: Batches per epoch; `ceil(size / batch_size)` by default. If there are fewer batches, they repeat from the
             first.
 
