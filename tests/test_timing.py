@@ -368,6 +368,14 @@ def test_host_measures_with_both_kernels_and_takes_one(content):
     assert json.loads(json.dumps(found[0].to_dict())) == found[0].to_dict()
 
 
+def test_host_needs_no_warm_up(content):
+    options = dataclasses.replace(OPTIONS, runs=1, warmup_runs=0, use_indirect_bgemm=False)
+    with timing.open_device("host") as device:
+        found = device.measure(content, options)
+    assert found.runs == 1 and found.latency_ms == {**dict.fromkeys(found.latency_ms, found.first_ms), "std": 0}
+    assert timing.summarize([found])["spread_ms"] == 0
+
+
 def test_host_runs_files_with_native_groups_with_the_only_kernel_that_can():
     tf.keras.utils.set_random_seed(0)
     space = bats.space(3, 64, groups=2)
