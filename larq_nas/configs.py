@@ -243,6 +243,12 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
         return limit
 
 
+def check_warmup(warmup_epochs: int, epochs: int):
+    """Raises an `OptionError` if a search of `epochs` epochs would end before its warm-up."""
+    if not 0 <= warmup_epochs < epochs:
+        raise OptionError(f"warmup_epochs={warmup_epochs}: must be less than epochs={epochs}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellSearchConfig(SearchConfig):
     """The base class of the configurations of searches for cells."""
@@ -261,8 +267,7 @@ class CellSearchConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.warmup_epochs >= self.epochs:
-            raise OptionError(f"warmup_epochs={self.warmup_epochs}: must be less than epochs={self.epochs}")
+        check_warmup(self.warmup_epochs, self.epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

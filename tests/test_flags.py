@@ -130,6 +130,8 @@ def test_other_budgets_are_refused(text):
         ("search", ["--method=bars", "--budget_params=2M", "--budget="], "budget"),
         ("search", ["--method=dms", "--epochs=7", "--rounds=3"], "^epochs=7: must be a multiple of rounds=3"),
         ("search", ["--warmup_epochs=9", "--epochs=9"], "^warmup_epochs=9: must be less than epochs=9"),
+        ("search", ["--method=bars", "--latency_table=x.json", "--max_latency_ms=1", "--samples=0"], "^samples=0: "),
+        ("search", ["--method=dms", "--scale=0.1"], "^final_scale=0.3: must be positive and at most scale=0.1"),
         ("search", ["--genotype_filters=36"], "are only for max_latency_ms; give it, too"),
     ],
 )

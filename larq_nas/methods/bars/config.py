@@ -5,6 +5,7 @@ import logging
 import typing
 
 from larq_nas.configs import CellSearchConfig, amount, is_amount, shape_option
+from larq_nas.methods.bars.derivation import check_samples
 from larq_nas.methods.bars.search_space import scale, share_of_range, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
@@ -81,8 +82,7 @@ class BarsConfig(CellSearchConfig):
         super().__post_init__()
         if self.budget is None and (self.budget_params or self.budget_flops) and self.max_latency_ms is None:
             raise OptionError("budget_params, budget_flops: need budget, too")
-        if self.max_latency_ms is not None and not self.samples:
-            raise OptionError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
+        check_samples(self.samples, self.max_latency_ms is not None)
 
     def space(self) -> Architecture:
         names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")

@@ -7,7 +7,7 @@ import typing
 import numpy as np
 
 from larq_nas.configs import SearchConfig
-from larq_nas.methods.dms.search_space import derive, space
+from larq_nas.methods.dms.search_space import check_scales, derive, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
@@ -52,8 +52,7 @@ class DmsConfig(SearchConfig):
         super().__post_init__()
         if self.epochs % self.rounds:
             raise OptionError(f"epochs={self.epochs}: must be a multiple of rounds={self.rounds}")
-        if self.final_scale > self.scale:
-            raise OptionError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
+        check_scales(self.scale, self.final_scale)
 
     @property
     def epochs_unit(self) -> int:
