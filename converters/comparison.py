@@ -156,7 +156,8 @@ def check(model, content, images, order, convert, eight_bits=None) -> float:
         content: The file's content.
         images: Images of shape `(n, height, width, channels)`.
         order: The names of the outputs, in the order of the file.
-        convert: A function that converts a model and returns the content of its file and the order of its outputs.
+        convert: A function that converts a model without 8 bits, and returns the content of its file and the order of
+            its outputs.
         eight_bits: See `shifted`.
 
     # Returns
@@ -171,11 +172,17 @@ def check(model, content, images, order, convert, eight_bits=None) -> float:
     verdict = judge(of_keras(model, images), actual, others, tolerance)
     if not verdict.is_wrong and (verdict.unstable <= 0.5 or eight_bits is not None):
         return verdict.unstable
-    first = None if eight_bits is not None else _first_wrong(model, images[:8], convert, verdict.is_wrong)
+    is_wrong = verdict.is_wrong
+    if eight_bits is not None:
+        # Layers are compared without 8 bits, so the network must be wrong without them, too.
+        is_wrong = any(_are_wrong(model, model.outputs, images[:8], convert))
+    first = _first_wrong(model, images[:8], convert, is_wrong)
     if first is None and not verdict.is_wrong:
         return verdict.unstable
     share = f"{max(verdict.wrong, verdict.gross):.0%} of {len(images)} images" if verdict.is_wrong else "its images"
-    where = f"the first layer whose outputs differ is {first}; replace it" if first else "convert without 8 bits"
+    where = "no layer differs without 8 bits; convert without 8 bits"
+    if first:
+        where = f"the first layer whose outputs differ is {first}; replace it"
     raise ConversionError(f"the file computes something else than Keras on {share}: {where}")
 
 

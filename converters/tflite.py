@@ -314,7 +314,7 @@ def _types(content, calibration):
     if set(types.values()) != {"int8"}:
         raise ConversionError(
             f"LCE left images {types['input_type']} and outputs {types['output_type']} in spite of 8 bits; "
-            "convert without --int8"
+            "convert without 8 bits"
         )
     scale, zero_point = float(loaded.input_scales[0]), int(loaded.input_zero_points[0])
     return {**types, "input_scale": scale, "input_zero_point": zero_point}

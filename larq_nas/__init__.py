@@ -32,7 +32,7 @@ _MODULES = (
 )
 # These modules work without TensorFlow.
 _LIGHT = {
-    *("api", "configs", "converters", "costs", "devices", "flags", "methods", "options", "quiet"),
+    *("api", "configs", "converters", "costs", "devices", "flags", "methods", "names", "options", "quiet"),
     *("runs", "space", "tables", "tasks", "versions", "zoo"),
 }
 __all__ = sorted([*_NAMES, *_MODULES])

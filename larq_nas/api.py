@@ -1,8 +1,8 @@
 """The tasks as functions for Keras users: `larq_nas.search`, `train`, `convert`, `evaluate` and `benchmark`.
 
-Each function does what the command of the same name does. It takes either a configuration or the values of the flags of
-the command. In the second case, the other flags get their values from the recipe for the data set, as on the command
-line.
+Each function does what the command of the same name does. It takes either a configuration or the values of the
+options of the command. In the second case, the other options get their values from the recipe for the data set, as on
+the command line.
 
 ```python
 import larq_nas
@@ -24,7 +24,7 @@ def search(config: configs.SearchConfig | None = None, **values):
 
     # Arguments
         config: The configuration of a method, e.g. a `methods.bnas.BnasConfig`.
-        values: Values of flags of `larq_nas search`, by name, instead of a configuration.
+        values: Values of options of `larq_nas search`, by name, instead of a configuration.
 
     # Returns
         The genotype, an `Architecture`.
@@ -43,7 +43,7 @@ def train(config: configs.TrainConfig | None = None, **values):
 
     # Arguments
         config: The configuration.
-        values: Values of flags of `larq_nas train`, by name, instead of a configuration. The value of `genotype` may
+        values: Values of options of `larq_nas train`, by name, instead of a configuration. The value of `genotype` may
             also be an `Architecture`.
 
     # Returns
@@ -63,7 +63,7 @@ def convert(config: configs.ConvertConfig | None = None, **values):
 
     # Arguments
         config: The configuration.
-        values: Values of flags of `larq_nas convert`, by name, instead of a configuration.
+        values: Values of options of `larq_nas convert`, by name, instead of a configuration.
 
     # Returns
         A `converters.tflite.Conversion`, which holds the content of the file and the report.
@@ -83,7 +83,7 @@ def evaluate(config: configs.EvaluateConfig | None = None, **values) -> dict:
 
     # Arguments
         config: The configuration.
-        values: Values of flags of `larq_nas evaluate`, by name, instead of a configuration.
+        values: Values of options of `larq_nas evaluate`, by name, instead of a configuration.
 
     # Returns
         A dictionary with the number of `examples` and the `keras_accuracy`. If there is a `.tflite` file, it also has
@@ -104,7 +104,7 @@ def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = N
 
     # Arguments
         config: A `BenchmarkConfig`, or a `configs.ProfileConfig`.
-        values: Values of flags of `larq_nas benchmark`, by name, instead of a configuration.
+        values: Values of options of `larq_nas benchmark`, by name, instead of a configuration.
 
     # Returns
         For files, a dictionary of their names to the results, see `timing.summarize`. For the operations of a method,
@@ -122,7 +122,7 @@ def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = N
 
 def _configured(command, config, values):
     if config is not None and values:
-        raise TypeError(f"{command}: takes a configuration, or the values of flags, but not both")
+        raise TypeError(f"{command}: takes a configuration, or the values of options, but not both")
     if config is None:
         return flags.configure(command, **values)
     if not isinstance(config, options.Config):

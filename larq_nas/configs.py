@@ -9,11 +9,10 @@ import dataclasses
 import math
 import typing
 
+from larq_nas.names import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from larq_nas.options import Config, OptionError, changed_default, option, options
 from larq_nas.space.architecture import Architecture
 
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 _FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -40,9 +39,9 @@ def is_shape(sizes) -> bool:
     return len(sizes) == 3 and min(sizes) > 0
 
 
-def shape_option(name, default, help):
+def shape_option(default, help):
     """Declares an option that is the shape of images: height, width and channels."""
-    accepted = f"give height, width and channels as positive integers, e.g. --{name}=32,32,3"
+    accepted = "give height, width and channels as positive integers, e.g. 32,32,3"
     return option(default, help, check=is_shape, accepted=accepted)
 
 
@@ -57,7 +56,7 @@ class RunConfig(Config):
     run_dir: str = option(
         "runs", "directory of the run: its files, and the state from which it continues", is_path=True, identity=False
     )
-    overwrite: bool = option(False, "delete the run in --run_dir and start again", identity=False)
+    overwrite: bool = option(False, "delete the run in run_dir and start again", identity=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,25 +89,23 @@ class FitConfig(Config):
     seed: int = option(0, "seed of the initial weights, the order of the examples, and the augmentation", least=0)
     batch_size: int = option(64, "examples per step", least=1)
     epochs: int = option(50, "passes over the training examples", least=1)
-    steps: int | None = option(None, "scale --epochs, and other options in epochs, to about this many steps", least=1)
+    steps: int | None = option(None, "scale epochs, and the other options in epochs, to about this many steps", least=1)
     learning_rate: float = option(0.025, "highest learning rate of the weights", least=0)
     reference_batch_size: int | None = option(
         None,
-        "batch size for which --learning_rate is meant; for another --batch_size, the learning rate is scaled in "
+        "batch size for which learning_rate is meant; for another batch_size, the learning rate is scaled in "
         "proportion (sgd) or by the square root (adam)",
         least=1,
     )
-    optimizer: str = option("sgd", "optimizer of the weights; only sgd uses --momentum", choices=OPTIMIZERS)
-    momentum: float = option(0.9, "momentum of --optimizer=sgd", least=0, most=1)
+    optimizer: str = option("sgd", "optimizer of the weights; only sgd uses momentum", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "momentum of optimizer=sgd", least=0, most=1)
     weight_decay: float = option(3e-4, "weight decay of the weights, added to their gradient", least=0)
     clip_norm: float = option(0.0, "clip the gradients of the weights to this global norm; 0: no clipping", least=0)
-    precision: str = option(
-        "float32", "precision in which the layers compute", choices=("float32", "mixed_bfloat16", "mixed_float16")
-    )
+    precision: str = option("float32", "precision in which the layers compute", choices=PRECISIONS)
     augmentation: str = option(
         "crop_flip",
         "augmentation of the training images",
-        choices=("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet"),
+        choices=AUGMENTATIONS,
     )
 
     @property
@@ -135,16 +132,16 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
     architecture_learning_rate: float = option(3e-4, "learning rate of the architecture", least=0)
     architecture_weight_decay: float = option(1e-3, "weight decay of the architecture", least=0)
     latency_table: str | None = option(
-        None, "latency.json file that larq_nas benchmark --profile_operations has written", is_path=True
+        None, "latency.json file that larq_nas benchmark has written with profile_operations", is_path=True
     )
     max_latency_ms: float | None = option(
-        None, "most milliseconds of the genotype, as --latency_table predicts them", least=1e-6
+        None, "most milliseconds of the genotype, as latency_table predicts them", least=1e-6
     )
 
     def __post_init__(self):
         super().__post_init__()
         if (self.latency_table is None) != (self.max_latency_ms is None):
-            raise OptionError("--latency_table, --max_latency_ms: each needs the other")
+            raise OptionError("latency_table, max_latency_ms: each needs the other")
 
     def texts(self) -> dict:
         return {**super().texts(), **({"method": self.method} if self.method else {})}
@@ -214,7 +211,7 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
         return input_shape, num_classes
 
     def profiled_spaces(self) -> list:
-        """The spaces whose operations `larq_nas benchmark --profile_operations` times."""
+        """The spaces whose operations `larq_nas benchmark` times with `profile_operations`."""
         return [self.space()]
 
     def limit(self, space: Architecture, input_shape, num_classes: int, excluded=()):
@@ -241,9 +238,15 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
         least = latency.fastest(limit)
         if least > limit.most:
             raise OptionError(
-                f"--max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
+                f"max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
             )
         return limit
+
+
+def check_warmup(warmup_epochs: int, epochs: int):
+    """Raises an `OptionError` if a search of `epochs` epochs would end before its warm-up."""
+    if not 0 <= warmup_epochs < epochs:
+        raise OptionError(f"warmup_epochs={warmup_epochs}: must be less than epochs={epochs}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -254,7 +257,9 @@ class CellSearchConfig(SearchConfig):
         16, "filters of a node in the first stage; for bars, the largest candidate", least=2, profiled=True
     )
     genotype_filters: int | None = option(
-        None, "filters of the genotype, if the supernet is a narrower stand-in; --filters by default", least=2
+        None,
+        "filters of the genotype, if the supernet is a narrower stand-in; the value of filters by default",
+        least=2,
     )
     warmup_epochs: int = option(
         0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
@@ -262,8 +267,7 @@ class CellSearchConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.warmup_epochs >= self.epochs:
-            raise OptionError(f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}")
+        check_warmup(self.warmup_epochs, self.epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -272,7 +276,7 @@ class ChainedCellSearchConfig(CellSearchConfig):
 
     layers: int = option(8, "cells of the supernet", least=3, profiled=True)
     genotype_layers: int | None = option(
-        None, "cells of the genotype, if the supernet has fewer or more; --layers by default", least=3
+        None, "cells of the genotype, if the supernet has fewer or more; the value of layers by default", least=3
     )
     normalize: bool = option(
         False,
@@ -283,7 +287,7 @@ class ChainedCellSearchConfig(CellSearchConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.genotype_size and self.max_latency_ms is None:
-            raise OptionError("--genotype_filters, --genotype_layers: are only for --max_latency_ms; give it, too")
+            raise OptionError("genotype_filters, genotype_layers: are only for max_latency_ms; give it, too")
 
     @property
     def genotype_size(self) -> dict:
@@ -316,7 +320,7 @@ class GroupsConfig(Config):
         profiled=True,
     )
     channels_per_group: int | None = option(
-        None, "channels of each group of the convolutions of bats; overrides --groups", least=1, profiled=True
+        None, "channels of each group of the convolutions of bats; overrides groups", least=1, profiled=True
     )
 
     @property
@@ -343,18 +347,18 @@ class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
     schedule: str = option("one_cycle", "schedule of the learning rate", choices=SCHEDULES)
     milestones: tuple[int, ...] = option(
         (),
-        "epochs after which --schedule=steps divides the learning rate by 10, e.g. 140,220,260",
+        "epochs after which schedule=steps divides the learning rate by 10, e.g. 140,220,260",
         check=_rise,
-        accepted="give rising numbers of epochs, e.g. --milestones=140,220,260",
+        accepted="give rising numbers of epochs, e.g. 140,220,260",
     )
-    restart_epochs: int = option(50, "epochs between two restarts of --schedule=restarts", least=1, in_epochs=True)
+    restart_epochs: int = option(50, "epochs between two restarts of schedule=restarts", least=1, in_epochs=True)
     warmup_epochs: float = option(
-        0.0, "epochs at the beginning of --schedule=cosine in which the learning rate rises", least=0, in_epochs=True
+        0.0, "epochs at the beginning of schedule=cosine in which the learning rate rises", least=0, in_epochs=True
     )
     label_smoothing: float = option(0.0, "label smoothing of the training loss", least=0, most=1)
     full_precision: bool = option(False, "train the float twin of a dms network: the same network without quantizers")
     initial_weights: str | None = option(
-        None, "weights.h5 file of a training with --full_precision, from which to start", is_path=True
+        None, "weights.h5 file of a training with full_precision, from which to start", is_path=True
     )
     drop_path: float = option(
         0.2, "drop path rate at the end of the training; it rises linearly from 0", least=0, most=1
@@ -372,19 +376,21 @@ class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
         accepted="give activations,weights or weights",
     )
     activations_epochs: int | None = option(
-        None, "epochs of the stage activations; --epochs by default", least=1, in_epochs=True
+        None, "epochs of the stage activations; the value of epochs by default", least=1, in_epochs=True
     )
     activations_optimizer: str | None = option(
-        None, "optimizer of the stage activations; --optimizer by default", choices=OPTIMIZERS
+        None, "optimizer of the stage activations; the value of optimizer by default", choices=OPTIMIZERS
     )
     activations_schedule: str | None = option(
-        None, "schedule of the learning rate in the stage activations; --schedule by default", choices=SCHEDULES
+        None,
+        "schedule of the learning rate in the stage activations; the value of schedule by default",
+        choices=SCHEDULES,
     )
     activations_learning_rate: float | None = option(
-        None, "learning rate of the stage activations; --learning_rate by default", least=0
+        None, "learning rate of the stage activations; the value of learning_rate by default", least=0
     )
     activations_weight_decay: float | None = option(
-        None, "weight decay of the stage activations; --weight_decay by default", least=0
+        None, "weight decay of the stage activations; the value of weight_decay by default", least=0
     )
 
     @property
@@ -416,7 +422,7 @@ class ConvertConfig(TrainedRunConfig):
     allow_float_fallback: bool = option(False, "accept a file in which some binary convolutions are not bit-packed")
     target: str = option("arm", "target hardware of the .tflite file", choices=("arm", "xcore"))
     int8: bool = option(False, "quantize images, outputs and non-binary kernels to 8 bits")
-    calibration_examples: int = option(256, "training images from which --int8 measures the ranges of values", least=1)
+    calibration_examples: int = option(256, "training images from which int8 measures the ranges of values", least=1)
     round_filters: int | None = option(
         None,
         "also write a genotype whose numbers of filters are multiples of this, e.g. 32, the channels of a word of LCE",
@@ -434,7 +440,7 @@ class EvaluateConfig(TrainedRunConfig):
     heading: typing.ClassVar[str] = "evaluation"
 
     tflite: str | None = option(
-        None, ".tflite file to evaluate; model.tflite in --run_dir by default, if it exists", is_path=True
+        None, ".tflite file to evaluate; model.tflite in run_dir by default, if it exists", is_path=True
     )
     max_examples: int | None = option(None, "evaluate only this many test examples", least=1)
     processes: int | None = option(None, "processes that run the .tflite file; one per CPU by default", least=1)
@@ -462,7 +468,6 @@ class MeasureConfig(Config):
         "runs/benchmark", "directory of benchmark.json and benchmark.png, or of latency.json", is_path=True
     )
     input_shape: tuple[int, ...] | None = shape_option(
-        "input_shape",
         None,
         "height, width and channels of the images of zoo models and operations; by default those of the zoo model, or "
         "32,32,3 for operations",
@@ -540,7 +545,6 @@ class CostsConfig(Config):
 
     genotype: str = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
     input_shape: tuple[int, ...] | None = shape_option(
-        "input_shape",
         None,
         "height, width and channels of the images; those of the zoo model, or 32,32,3, by default",
     )

@@ -122,7 +122,7 @@ class Table:
         if kind not in self._fits:
             raise LatencyError(
                 f"the latency table has no operation {kind!r}; it has {', '.join(sorted(self._fits))}. Measure "
-                "those of this method, too: larq_nas benchmark --profile_operations --method=…"
+                "those of this method, too: larq_nas benchmark with profile_operations=True and method=…"
             )
         return self._fits[kind]
 

@@ -37,7 +37,7 @@ class Option:
     """The properties of an option in addition to its name, type and default.
 
     # Arguments
-        help: The text for `--help`, without a full stop.
+        help: The text for the help, without a full stop.
         least, most: The bounds of a number.
         choices: The accepted values. If it is empty, any value is accepted.
         check: A function that takes a value and returns whether the value is accepted.
@@ -67,7 +67,7 @@ def option(default=dataclasses.MISSING, help="", **details):
 
     # Arguments
         default: The default value. Without it, the option is required.
-        help: The text for `--help`, without a full stop.
+        help: The text for the help, without a full stop.
         details: Further arguments of `Option`.
 
     # Returns
@@ -89,7 +89,7 @@ class Config:
         OptionError: If a value has a wrong type or is not accepted.
     """
 
-    # `--help` lists the options that a class adds under this heading.
+    # The help lists the options that a class adds under this heading.
     heading: typing.ClassVar[str] = "options"
 
     def __post_init__(self):

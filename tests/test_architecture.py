@@ -268,6 +268,11 @@ def test_edges_come_node_by_node_and_cells_by_name():
     assert [e.source for e in SPACE.cell("normal").edges] == [0, 1, 0, 1, 2, 3]
 
 
+def test_an_unknown_cell_is_refused_with_the_known_ones():
+    with pytest.raises(ArchitectureError, match="^cells: 'normale' is unknown; accepted: normal, reduce$"):
+        SPACE.cell("normale")
+
+
 def test_text_shows_candidates_kept_edges_and_stages():
     assert str(SPACE).splitlines() == [
         "normal cell",
@@ -599,5 +604,5 @@ def test_widths_are_rounded_to_multiples(template, widths, expected):
 
 
 def test_widths_of_groups_are_not_rounded():
-    with pytest.raises(ArchitectureError, match="--groups=lce"):
+    with pytest.raises(ArchitectureError, match="train with groups=lce"):
         round_widths(zoo.genotype("bats"), 32)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from larq_nas import names
 from larq_nas.datasets import augmentations
 
 SHAPE = (16, 16, 3)
@@ -11,7 +12,7 @@ def _image(height=16, width=16):
     return np.random.default_rng(0).integers(0, 256, size=(height, width, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", augmentations.NAMES)
+@pytest.mark.parametrize("name", names.AUGMENTATIONS)
 @pytest.mark.parametrize("size", [(16, 16), (40, 23)])
 def test_every_augmentation_gives_the_asked_shape_and_follows_its_seed(name, size):
     augment = augmentations.get(name, SHAPE)

@@ -69,7 +69,7 @@ def test_genotypes_are_written_for_every_epoch_and_variant(tmp_path):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), np.float32("nan")])
 def test_a_loss_that_is_no_number_ends_the_training(loss):
-    with pytest.raises(FloatingPointError, match="the loss became -?(nan|inf); lower --learning_rate"):
+    with pytest.raises(FloatingPointError, match="the loss became -?(nan|inf); use a lower learning_rate"):
         callbacks.FiniteLoss().on_train_batch_end(0, {"loss": loss})
 
 

@@ -81,7 +81,7 @@ def test_a_finished_command_shows_its_result_again(directory):
 
 def test_other_flags_in_the_same_directory_are_refused_by_name(directory):
     done = _run(directory, "search", *SMALL, "--seed=7", code=3)
-    assert "--seed" in done.stderr and "--overwrite" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "differs in seed " in done.stderr and "overwrite=True" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_evaluate_measures_keras_and_file_alike(directory):
@@ -184,31 +184,37 @@ def test_costs_of_the_zoo(directory):
         (["train", "--genotype=bi-real_resnet18"], "no network of the zoo; did you mean bireal_resnet18 or "),
         (
             ["costs", "--genotype=VGG16"],
-            "--genotype=VGG16: no such file, and no network of the zoo; did you mean vgg11?",
+            "costs: genotype=VGG16: no such file, and no network of the zoo; did you mean vgg11?",
         ),
         (["benchmark", "--models=resnet50"], "and no network of the zoo; did you mean resnet18"),
-        (["train", "--genotype=vgg11", "--image_size=16"], "at least 32 pixels in height and width; --image_size"),
+        (
+            ["train", "--genotype=vgg11", "--image_size=16"],
+            "at least 32 pixels in height and width; the option image_size",
+        ),
         (
             ["train", "--genotype=xnor_resnet18", "--image_size=4"],
-            "at least 8 pixels in height and width; --image_size",
+            "at least 8 pixels in height and width; the option image_size",
         ),
         (["costs", "--genotype=bireal_resnet18", "--input_shape=4,8,3"], "input_shape (4, 8, 3) is too small"),
         (["train", "--genotype=xnor_resnet34", "--layers=5"], "bnas and bats, and xnor_resnet34 is none"),
-        (["train", "--genotype=resnet18", "--groups=2"], "--groups: is for networks of bats, and resnet18 is none"),
+        (
+            ["train", "--genotype=resnet18", "--groups=2"],
+            "train: groups: is for networks of bats, and resnet18 is none",
+        ),
         (
             ["train", "--genotype=bireal_resnet18", "--full_precision"],
             "of vgg11 and resnet18, and bireal_resnet18 is none",
         ),
         (
             ["train", "--genotype=vgg11", "--drop_path=0.1"],
-            "--drop_path: is for networks of cells, and vgg11 is none; use --drop_path=0",
+            "train: drop_path: is for networks of cells, and vgg11 is none; use drop_path=0",
         ),
         (
             ["train", "--genotype=bars.json", "--filters=4"],
-            "--filters: is for networks of bnas and bats, and bars.json is none",
+            "train: filters: is for networks of bnas and bats, and bars.json is none",
         ),
-        (["train", "--genotype=bnas_a", "--groups=2"], "--groups: is for networks of bats, and bnas_a is none"),
-        (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose --filters or"),
+        (["train", "--genotype=bnas_a", "--groups=2"], "train: groups: is for networks of bats, and bnas_a is none"),
+        (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose filters or"),
         (
             ["train", "--genotype=bats", "--groups=2", "--channels_per_group=5"],
             "channels_per_group=5: does not divide 36",
@@ -221,7 +227,10 @@ def test_costs_of_the_zoo(directory):
             "groups=12: does not divide 16",
         ),
         (["search", "--method=bats", "--filters=6", "--groups=3", "--run_dir=runs/x"], "6 is no multiple of 4"),
-        (["train", "--genotype=bnas_a", "--full_precision"], "--full_precision: is for networks of vgg11 and resnet18"),
+        (
+            ["train", "--genotype=bnas_a", "--full_precision"],
+            "train: full_precision: is for networks of vgg11 and resnet18",
+        ),
         (["search", "--method=dms", "--backbone=vgg16", "--run_dir=runs/x"], "accepted are vgg11, resnet18"),
         (["search", "--method=dms", "--backbone=bnas_a", "--run_dir=runs/x"], "backbone: is a genotype of bnas"),
         (["costs", "--genotype=space.json"], "space.json: is a search space, not a genotype; search it first"),
@@ -231,7 +240,7 @@ def test_costs_of_the_zoo(directory):
         (["evaluate", "--tflite=nope.tflite"], "nope.tflite: no such file"),
         (["evaluate", "--tflite=runs/train/flags.txt"], "cannot run this file"),
         (["search", "--dataset=folder:nowhere", "--run_dir=runs/x"], "nowhere: there is no such folder"),
-        (["search", "--train_examples=99999", "--run_dir=runs/x"], "--train_examples=99999"),
+        (["search", "--train_examples=99999", "--run_dir=runs/x"], "search: train_examples=99999: accepted"),
     ],
 )
 def test_wrong_input_is_one_line_that_says_what_to_do(directory, words, said):
@@ -242,8 +251,11 @@ def test_wrong_input_is_one_line_that_says_what_to_do(directory, words, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["search", "--warmup_epochs=12", "--run_dir=runs/x"], "--warmup_epochs=12: must be less than --epochs=12"),
-        (["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"], "--epochs=10: must be a multiple of --rounds=7"),
+        (["search", "--warmup_epochs=12", "--run_dir=runs/x"], "search: warmup_epochs=12: must be less than epochs=12"),
+        (
+            ["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"],
+            "search: epochs=10: must be a multiple of rounds=7",
+        ),
         (
             ["search", "--method=dms", "--scale=0.1", "--run_dir=runs/x"],
             "final_scale=0.3: must be positive and at most",
@@ -261,7 +273,7 @@ def test_broken_weights_are_named(directory):
     try:
         weights.write_bytes(content[: len(content) // 2])
         done = _run(directory, "convert", code=3)
-        assert "weights.h5: not the weights of" in done.stderr and "--overwrite" in done.stderr
+        assert "weights.h5: not the weights of" in done.stderr and "overwrite=True" in done.stderr
     finally:
         weights.write_bytes(content)
 
@@ -341,7 +353,7 @@ def test_another_genotype_under_the_same_name_is_refused(directory):
     try:
         genotype.write_text(content.replace("max_pool_3x3", "avg_pool_3x3").replace('"none"', '"max_pool_3x3"'))
         done = _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, code=3)
-        assert "another genotype" in done.stderr and "--overwrite" in done.stderr
+        assert "another genotype" in done.stderr and "overwrite=True" in done.stderr
     finally:
         genotype.write_text(content)
 

@@ -246,6 +246,26 @@ def test_a_miscompiled_file_is_an_error_that_names_the_layer():
     assert raised.value.report.differences["random"][0] > 0.01
 
 
+@pytest.mark.parametrize(
+    ("padding", "where"),
+    [(1, "first layer whose outputs differ is wrong;"), (0, "no layer differs without 8 bits; convert without")],
+)
+def test_the_error_about_a_file_of_8_bits_names_a_layer_that_is_wrong_without_8_bits_too(monkeypatch, padding, where):
+    def network():
+        convs = layers.Conv2D(8, 3, name="right"), layers.Conv2D(8, 3, 2, name="wrong")
+        return _sequential(convs[0], *[layers.ZeroPadding2D(1)] * padding, convs[1], shape=(10, 10, 3))
+
+    model, other, convert = network(), network(), tflite.to_flatbuffer
+
+    def convert_other(model, split_all, target, calibration=None):
+        return convert(model if calibration is None else other, split_all, target, calibration)
+
+    monkeypatch.setattr(tflite, "to_flatbuffer", convert_other)
+    images = np.random.default_rng(2).normal(size=(16, 10, 10, 3)).astype(np.float32)
+    with pytest.raises(tflite.ConversionError, match=where):
+        tflite.convert(model, calibration=images)
+
+
 def test_bad_models_are_refused():
     with pytest.raises(tflite.ConversionError, match="are not one image of fixed size"):
         tflite.convert(tf.keras.Sequential([layers.Input((None, None, 3)), layers.GlobalAveragePooling2D()]))
@@ -306,7 +326,7 @@ def test_it_is_an_error_where_lce_leaves_images_float_in_spite_of_8_bits(monkeyp
             return larq_compute_engine.convert_saved_model(directory, target=target)
 
     monkeypatch.setattr(interpreter, "require_lce", Silent)
-    with pytest.raises(tflite.ConversionError, match="images float32 .* convert without --int8"):
+    with pytest.raises(tflite.ConversionError, match="images float32 .* convert without 8 bits"):
         tflite.convert(_small(), calibration=np.random.default_rng(2).normal(size=(8, 16, 16, 3)))
 
 

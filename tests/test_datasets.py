@@ -8,8 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from larq_nas import datasets
-from larq_nas.datasets import augmentations
+from larq_nas import datasets, names
 
 
 def parts(data):
@@ -192,7 +191,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert len({order.tobytes() for order in np.concatenate(orders)}) == 12
 
 
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
+@pytest.mark.parametrize("augmentation", names.AUGMENTATIONS)
 def test_a_resumed_training_sees_the_very_batches_it_would_have_seen(augmentation):
     data = in_memory(noise(20, channels=3))
     options = {"epochs": 4, "seed": 5, "augmentation": augmentation}
@@ -227,7 +226,7 @@ def test_training_starts_over_at_every_iteration_of_its_batches():
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (12, 20, 3)])
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
+@pytest.mark.parametrize("augmentation", names.AUGMENTATIONS)
 def test_augmentations_keep_the_shape_and_the_range_of_pixels(augmentation, shape):
     images, _ = unbatched(training(in_memory(noise(16, *shape)), epochs=2, augmentation=augmentation))
     assert images.shape == (32, *shape)
@@ -274,7 +273,7 @@ def test_no_augmentation_shows_images_as_they_are():
 
 
 @pytest.mark.parametrize("central_crop", [False, True])
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
+@pytest.mark.parametrize("augmentation", names.AUGMENTATIONS)
 def test_training_images_take_the_size_of_the_network(augmentation, central_crop):
     data = in_memory(noise(6, 40, 24, 3), (16, 16, 3), central_crop)
     images, _ = unbatched(training(data, epochs=1, augmentation=augmentation))
@@ -547,7 +546,7 @@ def test_a_set_that_is_not_prepared_is_refused_at_once_without_a_network(tmp_pat
     # TFDS would try for minutes.
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lambda *a, **k: pytest.fail("tried"))
     with pytest.raises(
-        datasets.DatasetError, match=f"{name} is not prepared in .*no network; give --data_dir"
+        datasets.DatasetError, match=f"{name} is not prepared in .*no network; give its directory as data_dir"
     ) as error:
         datasets.load(name, data_dir=tmp_path)
     assert str(tmp_path) in str(error.value)

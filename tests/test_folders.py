@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from test_datasets import arrays, noise, parts, unbatched
 
-from larq_nas import datasets
-from larq_nas.datasets import augmentations, folders
+from larq_nas import datasets, names
+from larq_nas.datasets import folders
 
 
 def picture(path, value=100, size=(6, 4), mode="RGB"):
@@ -175,11 +175,11 @@ def test_what_has_the_name_of_an_image_but_is_no_file_is_passed_over(folder, kin
 
 def test_images_of_several_sizes_need_one(folder):
     picture(folder / "cat" / "large.png", size=(30, 20))
-    with pytest.raises(datasets.DatasetError, match="images differ in size; give one, e.g. --image_size"):
+    with pytest.raises(datasets.DatasetError, match="images differ in size; give one, e.g. image_size=224"):
         datasets.load(f"folder:{folder}")
 
 
-@pytest.mark.parametrize("augmentation", augmentations.NAMES)
+@pytest.mark.parametrize("augmentation", names.AUGMENTATIONS)
 def test_images_of_several_sizes_are_brought_to_one(folder, augmentation):
     for value in range(10):
         picture(folder / "cat" / f"large{value}.png", 60, size=(30 + value, 20))
@@ -384,7 +384,7 @@ def test_large_photographs_are_read_small(tmp_path):
 
 def test_a_folder_of_gray_images_says_so(tmp_path):
     classes_of(tmp_path, Image.new("L", (6, 4), 3))
-    assert "all are gray: --channels=1" in datasets.load(f"folder:{tmp_path}").note
+    assert "all are gray: channels=1" in datasets.load(f"folder:{tmp_path}").note
     gray = datasets.load(f"folder:{tmp_path}", channels=1)
     assert gray.image_shape == (4, 6, 1) and "all are gray" not in gray.note
 

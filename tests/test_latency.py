@@ -60,7 +60,7 @@ def test_a_fitted_time_is_never_negative_and_grows_with_the_work():
 
 
 def test_a_kind_without_measurements_is_named():
-    with pytest.raises(latency.LatencyError, match="'residual'; it has binary. .*--profile_operations"):
+    with pytest.raises(latency.LatencyError, match="'residual'; it has binary. .*profile_operations=True"):
         _table(("binary",)).ms(Block("residual", 8, 8, 4, 4))
 
 

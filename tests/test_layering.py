@@ -20,6 +20,7 @@ ORDER = [
     "lazy",
     "quiet",
     "versions",
+    "names",
     "options",
     "space",
     "layers",
@@ -61,6 +62,7 @@ LIGHT = [
     "runs.fingerprints",
     "quiet",
     "versions",
+    "names",
     "options",
     "configs",
     "zoo",
@@ -178,6 +180,7 @@ def test_only_the_lazy_packages_import_by_name():
         "runs",
         "runs.locks",
         "quiet",
+        "names",
         "options",
     ],
 )
@@ -188,6 +191,27 @@ def test_ground_floor_needs_only_the_standard_library(module):
 def test_absl_flags_are_read_by_the_command_line_only():
     readers = {module for module in MODULES if "absl.flags" in imports(module)}
     assert readers == {"larq_nas.flags.definitions", "larq_nas.flags.command_line"}
+
+
+def texts(module):
+    """The strings of a module, without its docstrings."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    alone = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in alone
+    ]
+
+
+def test_messages_of_the_library_name_options_and_not_flags():
+    # A user in Python knows the option `image_size`, but not the flag `--image_size`.
+    rooms = {"flags", "commands", "__main__"}
+    # They write the flags of `flags.txt` and those of programs on devices.
+    others = {"larq_nas.runs", "larq_nas.devices", "larq_nas.devices.timing"}
+    for module in set(MODULES) - others - {"larq_nas"}:
+        if room(module) not in rooms:
+            assert not [text for text in texts(module) if re.search(r"--([a-z]|$)", text)], module
 
 
 @pytest.mark.parametrize("module", LIGHT)

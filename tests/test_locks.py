@@ -34,7 +34,10 @@ def holder(tmp_path):
 def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path):
     path = tmp_path / "new [1]" / "run"
     with locks.hold(path):
-        with pytest.raises(locks.LockError, match="is in use by process .*; wait .*--run_dir"), locks.hold(path):
+        with (
+            pytest.raises(locks.LockError, match="is in use by process .*; wait .*choose another run_dir"),
+            locks.hold(path),
+        ):
             pass
         (path / "weights.h5").write_text("kept")
     assert [file.name for file in path.iterdir()] == ["weights.h5"]
@@ -71,7 +74,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(holder, tmp_path):
 @pytest.mark.parametrize("below", ["", "run"])
 def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(locks.LockError, match="--run_dir must be a directory"), locks.hold(tmp_path / "file" / below):
+    with pytest.raises(locks.LockError, match="; run_dir must be a directory"), locks.hold(tmp_path / "file" / below):
         pass
     assert (tmp_path / "file").read_text() == "precious"
 

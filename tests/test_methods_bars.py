@@ -98,7 +98,7 @@ def test_without_gumbel_candidates_are_mixed_by_a_softmax():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs=5: must be less than the 5 epochs"),
+        ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs=5: must be less than epochs=5"),
         ({"temperature": 0.0}, "temperatures must be positive"),
         ({"budget": 1e9}, "need `counted`, the space of the genotypes"),
         (

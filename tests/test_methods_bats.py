@@ -214,7 +214,7 @@ def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
     further = {layer.name for layer in both.layers} - {layer.name for layer in network.layers}
     assert further and all(name.startswith("auxiliary") for name in further)
     small = networks.build(genotype, (16, 16, 3), 7)
-    with pytest.raises(networks.NetworkError, match="auxiliary classifier.*--image_size=32"):
+    with pytest.raises(networks.NetworkError, match="auxiliary classifier.*image_size=32"):
         networks.with_auxiliary_classifier(small, genotype, 7)
 
 

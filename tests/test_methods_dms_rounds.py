@@ -102,7 +102,7 @@ def test_a_broken_backup_gives_way_to_the_round_before_or_is_named(tmp_path, cap
     assert rounds._load(run, base)["round"] == 3
     assert "round-0004.npz: broken; going on after round 3" in caplog.text
     older.write_bytes(content)
-    with pytest.raises(runs.RunError, match="round-0004.npz: broken.*--overwrite"):
+    with pytest.raises(runs.RunError, match="round-0004.npz: broken.*overwrite=True"):
         rounds._load(run, base)
 
 

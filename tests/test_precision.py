@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import networks, supernet, training, zoo
+from larq_nas import names, networks, supernet, training, zoo
 from larq_nas.layers import precision
 from larq_nas.methods import bnas
 from larq_nas.methods.bnas import OPERATIONS, mixed_edges
@@ -21,7 +21,7 @@ def _genotype():
     return bnas.scale(zoo.genotype("bnas_a"), filters=4, layers=3)
 
 
-@pytest.mark.parametrize("name", precision.POLICIES)
+@pytest.mark.parametrize("name", names.PRECISIONS)
 def test_the_policy_holds_inside_only(name):
     before = tf.keras.mixed_precision.global_policy().name
     with pytest.raises(KeyError), precision.policy(name):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from larq_nas import names
 from larq_nas.training import optimizers, recipes
 
 
@@ -85,7 +86,7 @@ def test_an_unknown_schedule_is_refused_with_the_known_ones(use):
         use(recipes.Recipe(1, 1, schedule="linear"))
 
 
-@pytest.mark.parametrize("schedule", recipes.SCHEDULES)
+@pytest.mark.parametrize("schedule", names.SCHEDULES)
 def test_the_optimizer_follows_the_schedules_and_decays_weights(schedule):
     recipe = recipes.Recipe(2, 5, schedule, learning_rate=0.1, weight_decay=0.01, restart_epochs=1, milestones=(1,))
     optimizer, (rates, momenta) = recipe.make_optimizer(), recipe.schedules()

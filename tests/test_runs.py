@@ -96,9 +96,9 @@ def test_same_flags_go_on_in_any_order(run):
 @pytest.mark.parametrize(
     ("command", "changed", "named"),
     [
-        ("search", {"epochs": 3}, ["--epochs"]),
-        ("search", {"layers": 5}, ["--layers"]),
-        ("search", {"epochs": 3, "seed": 1}, ["--epochs", "--seed"]),
+        ("search", {"epochs": 3}, ["epochs"]),
+        ("search", {"layers": 5}, ["layers"]),
+        ("search", {"epochs": 3, "seed": 1}, ["epochs", "seed"]),
         ("train", {}, ["larq_nas search", "larq_nas train"]),
     ],
     ids=["value", "new", "two", "command"],
@@ -110,12 +110,12 @@ def test_other_flags_are_refused_by_name_and_nothing_changes(run, command, chang
         run.start(command, {**FLAGS, **changed})
     listed = re.search(r"differs in (.*) \(see", str(caught.value)).group(1)
     assert listed.split(", ") == named
-    assert "--overwrite" in str(caught.value)
+    assert "overwrite=True" in str(caught.value)
     assert run.weights.exists() and run.flags.read_text() == before
 
 
 def test_flag_that_is_gone_is_named(run):
-    with pytest.raises(runs.RunError, match="differs in --seed "):
+    with pytest.raises(runs.RunError, match="differs in seed "):
         run.start("search", {"epochs": 2})
 
 
@@ -133,7 +133,7 @@ def test_overwrite_starts_again(run):
 def test_directory_that_holds_no_run_is_refused_and_kept(tmp_path, name, overwrite):
     (tmp_path / name).write_text("precious\n")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(runs.RunError, match="--run_dir"):
+    with pytest.raises(runs.RunError, match="choose another run_dir"):
         runs.Run(tmp_path).start("search", FLAGS, overwrite)
     assert files(tmp_path) == sorted(["folder", name])
     assert (tmp_path / name).read_text() == "precious\n"
@@ -142,7 +142,7 @@ def test_directory_that_holds_no_run_is_refused_and_kept(tmp_path, name, overwri
 @pytest.mark.parametrize("below", ["", "run"], ids=["file", "below"])
 def test_file_in_the_place_of_the_directory_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(runs.RunError, match="choose another --run_dir"):
+    with pytest.raises(runs.RunError, match="choose another run_dir"):
         runs.Run(tmp_path / "file" / below).start("search", FLAGS)
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -245,13 +245,13 @@ def test_drop_rows_of_all_epochs_leaves_no_file(run):
 )
 def test_broken_table_is_refused_with_a_way_out(run, text, read):
     run.metrics_csv.write_bytes(text)
-    with pytest.raises(runs.RunError, match="--overwrite"):
+    with pytest.raises(runs.RunError, match="overwrite=True"):
         read(run)
 
 
 def test_row_that_was_cut_off_is_not_read_as_numbers(run):
     run.metrics_csv.write_text(TABLE[:-5])
-    with pytest.raises(runs.RunError, match="--overwrite"):
+    with pytest.raises(runs.RunError, match="overwrite=True"):
         run.rows()
 
 
@@ -264,7 +264,7 @@ def test_a_row_that_was_cut_off_while_it_was_written_is_forgotten(run, cut):
 
 def test_epochs_without_a_backup_are_not_begun_again_in_silence(run):
     run.metrics_csv.write_text(TABLE)
-    with pytest.raises(runs.RunError, match="backup: holds none of the 3 epochs that metrics.csv .*--overwrite"):
+    with pytest.raises(runs.RunError, match="backup: holds none of the 3 epochs that metrics.csv .*overwrite=True"):
         run.drop_rows(0)
     assert run.metrics_csv.read_text() == TABLE
 
@@ -284,7 +284,7 @@ def test_overwrite_keeps_the_lock_and_a_lock_is_no_file_of_others(tmp_path):
 def test_broken_flags_are_named(run):
     run.flags.write_bytes(b"# larq_nas search\n\xff\n")
     for read in (run.flag_values, lambda: run.start("search", FLAGS)):
-        with pytest.raises(runs.RunError, match="flags.txt: broken; .*--overwrite"):
+        with pytest.raises(runs.RunError, match="flags.txt: broken; .*overwrite=True"):
             read()
 
 

@@ -264,9 +264,9 @@ def test_the_load_of_the_measurement_before_is_no_reason_for_a_warning(fake, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--models=runs/none"], "--models=runs/none: No such file or directory; larq_nas convert writes"),
-        (["--models=runs/a,program"], "--models=program: not a .tflite file"),
-        (["--models=runs/a", "--benchmark_binary=none"], "none: No such file or directory; --benchmark_binary"),
+        (["--models=runs/none"], "benchmark: models=runs/none: No such file or directory; larq_nas convert writes"),
+        (["--models=runs/a,program"], "benchmark: models=program: not a .tflite file"),
+        (["--models=runs/a", "--benchmark_binary=none"], "none: No such file or directory; benchmark_binary must be"),
         (["--models=runs/a", "--benchmark_binary=runs/a/model.tflite"], "not a program for Linux or Android"),
         (["--models=runs/a", "--device=ssh:-oProxyCommand=touch x"], "accepted are user@host"),
     ],
@@ -288,7 +288,7 @@ def test_without_the_program_the_error_says_where_it_is(fake):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"machine": "x86_64"}, "--benchmark_binary is a program for 64-bit ARM, the device is x86_64"),
+        ({"machine": "x86_64"}, ": benchmark_binary is a program for 64-bit ARM, the device is x86_64"),
         ({"bits": 32}, "32-bit system"),
         ({"free_kb": 5}, "5,120 bytes free"),
     ],
@@ -366,6 +366,14 @@ def test_host_measures_with_both_kernels_and_takes_one(content):
         portable = any("their times say nothing about ARM" in line for line in measurement.warnings)
         assert portable == (os.uname().machine not in ("arm64", "aarch64"))
     assert json.loads(json.dumps(found[0].to_dict())) == found[0].to_dict()
+
+
+def test_host_needs_no_warm_up(content):
+    options = dataclasses.replace(OPTIONS, runs=1, warmup_runs=0, use_indirect_bgemm=False)
+    with timing.open_device("host") as device:
+        found = device.measure(content, options)
+    assert found.runs == 1 and found.latency_ms == {**dict.fromkeys(found.latency_ms, found.first_ms), "std": 0}
+    assert timing.summarize([found])["spread_ms"] == 0
 
 
 def test_host_runs_files_with_native_groups_with_the_only_kernel_that_can():

@@ -185,7 +185,7 @@ def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, di
     assert len(shared) == len(values) == len(model.trainable_variables) - 19
     for variable in shared:
         np.testing.assert_allclose(variable, values[variable.name], atol=1e-6)
-    with pytest.raises(training.WeightsError, match="--initial_weights=.*not those of this genotype's float twin"):
+    with pytest.raises(training.WeightsError, match="^initial_weights=.*not those of this genotype's float twin"):
         other = dms.derive(dms.space("resnet18"), np.full(12, 0.4))
         training.train(other, data, runs.Run(tmp_path / "other"), recipe, settings)
 

@@ -127,7 +127,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
     if len(names) < 2:
         raise DatasetError(f"{name}: has {len(names)} class; a classifier needs at least two")
     if image_size is None and None in shape:
-        raise DatasetError(f"{name}: its images differ in size; give one, e.g. --image_size=224")
+        raise DatasetError(f"{name}: its images differ in size; give one, e.g. image_size=224")
     if train_examples is not None:
         parts = _fewer(name, parts, train_examples)
     target = (image_size or shape[0], image_size or shape[1], channels or shape[2])
@@ -150,7 +150,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
 def _fewer(name, parts, count):
     most = sum(size for _, size in parts[:2])
     if not 2 <= count <= most:
-        raise DatasetError(f"--train_examples={count}: accepted for {name} are 2 to {most:,}")
+        raise DatasetError(f"train_examples={count}: accepted for {name} are 2 to {most:,}")
     first = min(max(count - count // 2, count - parts[1][1]), parts[0][1])
     counts = (first, count - first)
     return [(part.take(n), min(n, size)) for (part, size), n in zip(parts, counts, strict=False)] + [parts[2]]
@@ -162,7 +162,7 @@ def _shaped(part, shape, target, central_crop):
     if shape[2] != target[2]:
         colours = {(3, 1): tf.image.rgb_to_grayscale, (1, 3): tf.image.grayscale_to_rgb}
         if (shape[2], target[2]) not in colours:
-            raise DatasetError(f"--channels={target[2]}: images of {shape[2]} channels cannot be converted to it")
+            raise DatasetError(f"channels={target[2]}: images of {shape[2]} channels cannot be converted to it")
         conversions.append(colours[shape[2], target[2]])
     if central_crop:
         conversions.append(functools.partial(augmentations.shrink, side=2 * target[0]))
@@ -225,7 +225,7 @@ def training_batches(
         epochs: Number of the last epoch, exclusive.
         first_epoch: Number of the first epoch.
         seed: Any integer.
-        augmentation: One of `augmentations.NAMES`.
+        augmentation: One of `names.AUGMENTATIONS`.
         steps: Batches per epoch; `ceil(size / batch_size)` by default. If there are fewer batches, they repeat from the
             first.
 

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-NAMES = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
-
 
 def resize(image, size):
     """Resizes a `uint8` image to `size`, a pair of height and width."""
@@ -44,7 +42,7 @@ def get(name: str, shape, central_crop=True):
     """Returns an augmentation by its name.
 
     # Arguments
-        name: One of `NAMES`.
+        name: One of `names.AUGMENTATIONS`.
         shape: Height, width and channels of the result.
         central_crop: Whether images of another size are reduced to their central 7/8. If false, the whole image is
             scaled. The augmentation `"imagenet"` ignores this, since it crops at random itself.

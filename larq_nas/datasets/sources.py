@@ -74,7 +74,7 @@ def tfds_set(name: str, data_dir=None) -> Source:
 
 
 def _prepare(name, builder):
-    advice = "give --data_dir where it is, or prepare it on a machine with a network"
+    advice = "give its directory as data_dir, or prepare it on a machine with a network"
     try:
         # Without a network, TFDS would retry for minutes before it fails.
         if not any(proxy in os.environ for proxy in ("https_proxy", "HTTPS_PROXY")):

@@ -34,14 +34,14 @@ def read_program(text, binary) -> bytes:
     """
     if binary is None:
         raise BenchmarkError(
-            f"{text}: needs LCE's benchmark program as --benchmark_binary: download lce_benchmark_model_aarch64 "
+            f"{text}: needs LCE's benchmark program as benchmark_binary: download lce_benchmark_model_aarch64 "
             "(Raspberry Pi) or lce_benchmark_model_android_arm64 from https://github.com/larq/compute-engine/releases, "
             "of the version that pip show larq-compute-engine prints"
         )
     try:
         content = pathlib.Path(binary).read_bytes()
     except OSError as error:
-        raise BenchmarkError(f"{binary}: {error.strerror}; --benchmark_binary is LCE's benchmark program") from None
+        raise BenchmarkError(f"{binary}: {error.strerror}; benchmark_binary must be LCE's benchmark program") from None
     if elf_machine(content) is None:
         raise BenchmarkError(f"{binary}: not a program for Linux or Android (no ELF file); download it again")
     return content
@@ -68,7 +68,7 @@ def check_program(program: bytes, description: dict):
     if machine in _MACHINES and found != _MACHINES[machine]:
         name = _ELF_NAMES.get(found, f"ELF machine {found}")
         raise BenchmarkError(
-            f"{description['device']}: --benchmark_binary is a program for {name}, the device is {machine}; "
+            f"{description['device']}: benchmark_binary is a program for {name}, the device is {machine}; "
             "take lce_benchmark_model_aarch64 for Linux and lce_benchmark_model_android_arm64 for Android"
         )
 

@@ -132,8 +132,8 @@ class _Host:
         start = time.perf_counter()
         run = _load(content, options, indirect)
         init = time.perf_counter() - start
-        first, *_ = [_timed(run, end, options) for _ in range(options.warmup_runs)]
-        ms = [_timed(run, end, options) for _ in range(options.runs)]
+        times = [_timed(run, end, options) for _ in range(options.warmup_runs + options.runs)]
+        first, ms = times[0], times[options.warmup_runs :]
         latency = {"mean": statistics.fmean(ms), "min": min(ms), "max": max(ms), "std": statistics.pstdev(ms)}
         latency["median"] = statistics.median(ms)
         kernel = _kernel(indirect)

@@ -8,7 +8,7 @@ import contextlib
 
 import tensorflow as tf
 
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+from larq_nas.names import PRECISIONS
 
 
 class PrecisionError(ValueError):
@@ -20,13 +20,13 @@ def policy(name: str):
     """Creates the Keras layers inside the context with the given policy.
 
     # Arguments
-        name: One of `POLICIES`.
+        name: One of `PRECISIONS`.
 
     # Raises
         PrecisionError: If the policy is unknown.
     """
-    if name not in POLICIES:
-        raise PrecisionError(f"precision {name!r} is unknown; accepted: {', '.join(POLICIES)}")
+    if name not in PRECISIONS:
+        raise PrecisionError(f"precision {name!r} is unknown; accepted: {', '.join(PRECISIONS)}")
     keras = tf.keras.mixed_precision
     before = keras.global_policy()
     keras.set_global_policy(name)

@@ -67,7 +67,7 @@ def build(
     templates.check_architecture(architecture, images.shape[1] >= LARGE_IMAGE)
     template = architecture.kind
     if drop_path and template.widths:
-        raise NetworkError(f"drop_path: is for networks of cells, not for {template.name}; use --drop_path=0")
+        raise NetworkError(f"drop_path: is for networks of cells, not for {template.name}; use drop_path=0")
     options = {"normalize": True} if normalize and choices and template.normalize else {}
     if not binary:
         options["binary"] = False
@@ -126,7 +126,7 @@ def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architectur
     if min(x.shape[1:3]) < AUXILIARY_POOL + 1:
         raise NetworkError(
             f"auxiliary classifier: pools {AUXILIARY_POOL}x{AUXILIARY_POOL} pixels of features of {x.shape[1:3]}; give "
-            "larger images, e.g. --image_size=32, or set --auxiliary_weight=0"
+            "larger images, e.g. image_size=32, or set auxiliary_weight=0"
         )
     strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
     x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)

@@ -104,16 +104,16 @@ class Run:
             if self._holds_run():
                 self._check_same(lines)
             elif self.path.exists() and any(path.name != locks.NAME for path in self.path.iterdir()):
-                raise RunError(f"{self.path}: holds files but no run of larq_nas; choose another --run_dir")
+                raise RunError(f"{self.path}: holds files but no run of larq_nas; choose another run_dir")
             write(self.flags, "\n".join(lines) + "\n")
             write(self.environment, _environment())
         except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror or error}; choose another --run_dir") from None
+            raise RunError(f"{self.path}: {error.strerror or error}; choose another run_dir") from None
 
     def _clear(self):
         """Removes everything except the lock; `flags.txt` is last, since it marks the directory as a run."""
         if self.path.is_symlink():
-            raise RunError(f"{self.path}: is a symbolic link, which --overwrite does not follow; name its directory")
+            raise RunError(f"{self.path}: is a symbolic link, which overwrite=True does not follow; name its directory")
         for path in sorted(self.path.iterdir(), key=lambda path: path == self.flags):
             if path.name != locks.NAME:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -129,10 +129,10 @@ class Run:
         differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0"}
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if changed:
-            names = ", ".join(changed).replace("# ", "")
+            names = ", ".join(changed).replace("# ", "").replace("--", "")
             raise RunError(
                 f"{self.path}: holds a run that differs in {names} (see flags.txt there); "
-                "choose another --run_dir, or start again with --overwrite"
+                "choose another run_dir, or start again with overwrite=True"
             )
 
     def flag_values(self) -> dict:
@@ -144,10 +144,10 @@ class Run:
         try:
             return self.flags.read_text(encoding="utf-8").splitlines()
         except ValueError:
-            raise RunError(f"{self.flags}: broken; start again with --overwrite") from None
+            raise RunError(f"{self.flags}: broken; start again with overwrite=True") from None
 
     def provenance(self) -> dict:
-        """Returns the flags of the run, without `--data_dir`, and the versions of packages; `{}` if there is no run."""
+        """Returns the flags of the run, without `data_dir`, and the versions of packages; `{}` if there is no run."""
         if not self.flags.exists():
             return {}
         flags = {name: value for name, value in self.flag_values().items() if name != "data_dir"}
@@ -198,7 +198,7 @@ class Run:
         if first_epoch == 0 and len(table) > 1:
             raise RunError(
                 f"{self.backup}: holds none of the {len(table)} epochs that {self.metrics_csv.name} lists as finished; "
-                "start again with --overwrite"
+                "start again with overwrite=True"
             )
         if not rows:
             self.metrics_csv.unlink(missing_ok=True)
@@ -227,7 +227,7 @@ class Run:
             raise self._broken_table() from None
 
     def _broken_table(self):
-        return RunError(f"{self.metrics_csv}: broken; remove its broken lines, or start again with --overwrite")
+        return RunError(f"{self.metrics_csv}: broken; remove its broken lines, or start again with overwrite=True")
 
 
 def _environment():

@@ -33,9 +33,7 @@ def hold(path):
         path.mkdir(parents=True, exist_ok=True)
         file = _acquire(path)
     except OSError as error:
-        raise LockError(
-            f"{path}: {error.strerror}; --run_dir must be a directory that can be made and written"
-        ) from None
+        raise LockError(f"{path}: {error.strerror}; run_dir must be a directory that can be made and written") from None
     try:
         yield
     finally:
@@ -58,7 +56,7 @@ def _acquire(path):
                 holder = file.read(200).strip() or "another process"
                 file.close()
                 raise LockError(
-                    f"{path}: is in use by {holder}; wait until it has ended, or choose another --run_dir"
+                    f"{path}: is in use by {holder}; wait until it has ended, or choose another run_dir"
                 ) from None
             # Any other error means that the file system has no locks.
         # The previous holder may have removed the file between opening and locking.

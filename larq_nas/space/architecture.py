@@ -88,8 +88,20 @@ class Architecture:
         return all(option.name != "binarize" for option in self.kind.options) or self.option("binarize")
 
     def cell(self, name: str) -> Cell:
-        """Returns the cell with the given name."""
-        return next(cell for cell in self.cells if cell.name == name)
+        """Returns the cell with the given name.
+
+        # Arguments
+            name: Name of the cell.
+
+        # Returns
+            The `Cell`.
+
+        # Raises
+            ArchitectureError: If the architecture has no such cell.
+        """
+        cells = {cell.name: cell for cell in self.cells}
+        check_name(name, "cells", cells)
+        return cells[name]
 
     @property
     def decided(self) -> bool:

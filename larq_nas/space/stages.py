@@ -61,7 +61,7 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
     if architecture.kind.grouped:
         raise ArchitectureError(
             f"template {architecture.template}: widths are not rounded in a template with groups, since LCE computes "
-            "each group by itself; train with --groups=lce or --channels_per_group=32"
+            "each group by itself; train with groups=lce or channels_per_group=32"
         )
 
     def nearest(width, unit):

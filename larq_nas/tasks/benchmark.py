@@ -102,7 +102,7 @@ def _profile(config):
     # The time-out does not influence the measured times.
     described = {**dataclasses.asdict(options), "device": config.device, "timeout": None}
     if known and {**known.options, "timeout": None} != described:
-        raise TaskError(f"{file}: holds times of another device or with other flags; choose another --run_dir")
+        raise TaskError(f"{file}: holds times of another device or with other options; choose another run_dir")
     blocks = [block for block in dict.fromkeys(blocks) if not known or block not in known.measured]
     table = known
     try:
@@ -121,7 +121,7 @@ def _profile(config):
 
 
 def zoo_name(text) -> bool:
-    """Whether a text of `--models` names a network of the zoo. A file or directory of this name has precedence."""
+    """Whether a value of `models` names a network of the zoo. A file or directory of this name has precedence."""
     return text in zoo.VARIANTS and not pathlib.Path(text).exists()
 
 
@@ -136,7 +136,7 @@ def _zoo_model(name, config):
     try:
         conversion = tflite.convert(getattr(zoo, name)(input_shape=shape, num_classes=classes))
     except ValueError as error:
-        raise TaskError(f"--models={name}: {error}") from None
+        raise TaskError(f"models={name}: {error}") from None
     return conversion.bytes, conversion.report.use_indirect_bgemm
 
 
@@ -146,7 +146,7 @@ def _models(config):
     texts = config.models
     for name in ("input_shape", "num_classes"):
         if getattr(config, name) and not any(map(zoo_name, texts)):
-            raise TaskError(f"--{name}: is only for networks of the zoo and for --profile_operations")
+            raise TaskError(f"{name}: is only for networks of the zoo and for profile_operations")
     made = {text: _zoo_model(text, config) for text in dict.fromkeys(texts) if zoo_name(text)}
     for text in [text for text in texts if text not in made]:
         path = pathlib.Path(text)
@@ -162,10 +162,10 @@ def _models(config):
             hint = meant(path.name) if len(path.parts) == 1 and not path.suffix else ""
             hint = hint and f", and no network of the zoo{hint}"
             raise TaskError(
-                f"--models={path}: {error.strerror}{hint or '; larq_nas convert writes a model.tflite'}"
+                f"models={path}: {error.strerror}{hint or '; larq_nas convert writes a model.tflite'}"
             ) from None
         if content[4:8] != b"TFL3":
-            raise TaskError(f"--models={path}: not a .tflite file")
+            raise TaskError(f"models={path}: not a .tflite file")
         report = path.with_suffix(".report.json")
         found = runs.read_json(report) if report.exists() else {}
         indirect = isinstance(found, dict) and found.get("use_indirect_bgemm") is True
@@ -181,7 +181,7 @@ def _probe(models):
         try:
             interpreter.probe(content)
         except ConversionError as error:
-            raise TaskError(f"--models={name}: {error}") from None
+            raise TaskError(f"models={name}: {error}") from None
 
 
 def _benchmark_dict(models, measured, device, options):

@@ -38,7 +38,7 @@ def _convert(config):
     run = runs.Run(config.run_dir)
     model, description = load_trained(run)
     if config.round_filters and isinstance(trained_network(run), zoo.Baseline):
-        raise TaskError(f"--round_filters: {model.name} is made by hand and has no genotype")
+        raise TaskError(f"round_filters: {model.name} is made by hand and has no genotype")
     table = _latency_table(config)
     samples = calibration = None
     try:
@@ -59,7 +59,7 @@ def _convert(config):
             calibration = np.concatenate([images for images, _ in batches])
     except datasets.DatasetError as error:
         if config.int8:
-            raise TaskError(f"--int8: needs training images to calibrate on: {error}") from None
+            raise TaskError(f"int8: needs training images to calibrate on: {error}") from None
         logger.warning("compared on random inputs only: %s", error)
     if config.round_filters:
         _round_filters(run, description, config.round_filters)

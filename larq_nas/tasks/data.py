@@ -40,7 +40,7 @@ def start_run(run: runs.Run, command: str, config, data):
         if changed:
             raise TaskError(
                 f"{run.path}: holds a run on other data than {config.dataset} is now ({changed}); bring the data "
-                "back, choose another --run_dir, or start again with --overwrite"
+                "back, choose another run_dir, or start again with overwrite=True"
             )
     else:
         runs.write(run.dataset, data.describe())

@@ -29,7 +29,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     run = runs.Run(config.run_dir)
     file = pathlib.Path(config.tflite) if config.tflite else run.tflite
     if config.tflite and not file.is_file():
-        raise TaskError(f"--tflite={file}: no such file")
+        raise TaskError(f"tflite={file}: no such file")
     model, _ = load_trained(run)
     data = load_same_classes(run, config.data_dir)
     content = file.read_bytes() if file.is_file() else None

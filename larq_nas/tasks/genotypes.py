@@ -27,7 +27,7 @@ def load_network(genotype: str | Architecture):
     if genotype in zoo.VARIANTS:
         return zoo.genotype(genotype) if genotype in zoo.GENOTYPES else zoo.Baseline(genotype)
     if not pathlib.Path(genotype).exists():
-        raise TaskError(f"--genotype={genotype}: no such file, and no network of the zoo{meant(genotype)}")
+        raise TaskError(f"genotype={genotype}: no such file, and no network of the zoo{meant(genotype)}")
     return _decided(Architecture.load(genotype), genotype)
 
 
@@ -53,7 +53,7 @@ def with_genotypes(config: options.Config) -> options.Config:
         # The name of a network of the zoo wins over a file of the same name.
         if value in zoo.GENOTYPES or value not in zoo.VARIANTS and pathlib.Path(value).exists():
             found[name] = load_network(value)
-            check_reachable(found[name], f"--{name}={value}")
+            check_reachable(found[name], f"{name}={value}")
     return config.replace(**found) if found else config
 
 
@@ -68,7 +68,7 @@ def check_reachable(network, name):
     if not reached:
         raise TaskError(
             f"{name}: no image reaches the classifier, since each path through the cells has a `none`; search again, "
-            "e.g. with another --seed or more --epochs"
+            "e.g. with another seed or more epochs"
         )
 
 
@@ -77,4 +77,4 @@ def kept_genotype(run) -> Architecture:
     try:
         return Architecture.load(run.genotype)
     except ArchitectureError as error:
-        raise TaskError(f"{error}; start again with --overwrite, or choose another --run_dir") from None
+        raise TaskError(f"{error}; start again with overwrite=True, or choose another run_dir") from None

@@ -13,6 +13,6 @@ def check_precision(network, config: FitConfig):
 
     if not tf.config.list_physical_devices("GPU"):
         raise TaskError(
-            "--precision=mixed_float16: on CPUs TensorFlow cannot train grouped convolutions in it; use float32 or "
+            "precision=mixed_float16: on CPUs TensorFlow cannot train grouped convolutions in it; use float32 or "
             "mixed_bfloat16"
         )

@@ -72,7 +72,7 @@ def _warn_of_collapse(genotype):
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         logger.warning(
             "warning: the search has collapsed to cells without a convolution (%s); search longer, with more images, "
-            "or with another --seed",
+            "or with another seed",
             counts,
         )
 
@@ -81,9 +81,7 @@ def _tell_latency(genotype, limit):
     predicted, device = limit.ms(genotype), limit.table.device.get("device")
     logger.info("predicted to take %.3f ms on %s, at most %s asked", predicted, device, limit.most)
     if predicted > limit.most:
-        logger.warning(
-            "the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more --samples"
-        )
+        logger.warning("the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more samples")
 
 
 def _check_latency_table(config):
@@ -100,6 +98,7 @@ def _keep_latency_table(run, config):
     text, kept = pathlib.Path(config.latency_table).read_text(encoding="utf-8"), run.path / "latency.json"
     if kept.exists() and kept.read_text(encoding="utf-8") != text:
         raise TaskError(
-            f"{config.latency_table}: has changed since this search began; choose another --run_dir, or --overwrite"
+            f"{config.latency_table}: has changed since this search began; choose another run_dir, or start again "
+            "with overwrite=True"
         )
     runs.write(kept, text)

@@ -40,11 +40,11 @@ def _train(config):
     whole, name = config, _name(config)
     architecture, build = _scaled(load_network(config.genotype), config), None
     check_precision(architecture, config)
-    check_reachable(architecture, f"--genotype={name}")
+    check_reachable(architecture, f"genotype={name}")
     staged = len(config.stages) > 1
     real = isinstance(architecture, Architecture) and not architecture.binary
     if staged and (config.full_precision or real):
-        raise TaskError("--stages=activations,weights: this network has no binary activations; use --stages=weights")
+        raise TaskError("stages=activations,weights: this network has no binary activations; use stages=weights")
     run = runs.Run(config.run_dir)
     data = load_images(config)
     # The images may be too small for the network. This must be found before anything is written.
@@ -56,14 +56,14 @@ def _train(config):
     if run.genotype.exists() and kept_genotype(run) != architecture:
         raise TaskError(
             f"{run.path}: holds a training of another genotype than {name} is now; "
-            "choose another --run_dir, or start again with --overwrite"
+            "choose another run_dir, or start again with overwrite=True"
         )
     if run.weights.exists():
         network, _ = load_trained(run)
     else:
         recipe = _recipe(config, data)
         if config.activations and not staged:
-            unused = ", ".join(f"--activations_{name}" for name in config.activations)
+            unused = ", ".join(f"activations_{name}" for name in config.activations)
             logger.warning("one stage: %s are not used", unused)
         if architecture is not None:
             runs.write(run.genotype, architecture.to_json())
@@ -123,7 +123,7 @@ def _check_options(template, searched, config):
     """
 
     def refuse(option, networks, advice=""):
-        raise TaskError(f"--{option}: is for networks of {networks}, and {_name(config)} is none{advice}")
+        raise TaskError(f"{option}: is for networks of {networks}, and {_name(config)} is none{advice}")
 
     takers = {}
     for known in methods.loadable():
@@ -136,7 +136,7 @@ def _check_options(template, searched, config):
         if getattr(config, option) and not (template and template.full_precision):
             refuse(option, " and ".join(name for name, other in registry.templates().items() if other.full_precision))
     if config.drop_path and not (template and template.inputs):
-        refuse("drop_path", "cells", "; use --drop_path=0")
+        refuse("drop_path", "cells", "; use drop_path=0")
 
 
 def _counts(network, data, name):
@@ -150,4 +150,4 @@ def _counts(network, data, name):
             network = network.genotype(shape) or network.build(shape, classes)
         return costs.count(network, shape, classes)
     except templates.NetworkError as error:
-        raise TaskError(f"{name}: {error}; --image_size resizes images") from None
+        raise TaskError(f"{name}: {error}; the option image_size resizes images") from None

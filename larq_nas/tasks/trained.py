@@ -22,7 +22,7 @@ def load_trained(run: runs.Run):
 
     for path in (run.flags, run.dataset, run.weights):
         if not path.exists():
-            raise TaskError(f"{path}: missing; --run_dir must be the directory of a finished larq_nas train")
+            raise TaskError(f"{path}: missing; run_dir must be the directory of a finished larq_nas train")
     network, description = trained_network(run), fingerprints.read(run.dataset)
     shape, classes = tuple(description["image_shape"]), len(description["class_names"])
     check_reachable(network, run.genotype)
@@ -34,7 +34,9 @@ def load_trained(run: runs.Run):
         model.load_weights(run.weights)
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         name = network.name if isinstance(network, zoo.Baseline) else run.genotype
-        raise TaskError(f"{run.weights}: not the weights of {name} ({error}); train again with --overwrite") from None
+        raise TaskError(
+            f"{run.weights}: not the weights of {name} ({error}); train again with overwrite=True"
+        ) from None
     description.pop("origin", None)
     return model, description
 
@@ -46,4 +48,4 @@ def trained_network(run: runs.Run):
         return kept_genotype(run)
     if name in zoo.VARIANTS and name not in zoo.GENOTYPES:
         return zoo.Baseline(name)
-    raise TaskError(f"{run.genotype}: missing; --run_dir must be the directory of a finished larq_nas train")
+    raise TaskError(f"{run.genotype}: missing; run_dir must be the directory of a finished larq_nas train")

@@ -245,11 +245,11 @@ class WeightsError(ValueError):
 
 def _begin_with(model, path, twin):
     if not pathlib.Path(path).is_file():
-        raise WeightsError(f"--initial_weights={path}: no such file")
+        raise WeightsError(f"initial_weights={path}: no such file")
     try:
         twin.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(f"--initial_weights={path}: not those of this genotype's float twin ({error})") from None
+        raise WeightsError(f"initial_weights={path}: not those of this genotype's float twin ({error})") from None
     values = {variable.name: variable for variable in twin.variables}
     for variable in model.variables:
         if variable.name in values:
@@ -301,7 +301,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
             network.load_weights(before.weights)
         except (ValueError, OSError, KeyError, RuntimeError) as error:
             raise WeightsError(
-                f"{before.weights}: broken ({error}); remove it to train this stage again, or start with --overwrite"
+                f"{before.weights}: broken ({error}); remove it to train this stage again, or start again with "
+                "overwrite=True"
             ) from None
         for layer in network.layers:
             if isinstance(layer, grouped.ScaledConv2D):

@@ -60,7 +60,7 @@ class Backup(tf.keras.callbacks.Callback):
         for broken, reason in errors.items():
             raise runs.RunError(
                 f"{broken}: broken ({str(reason)[:100]}), and there is no readable earlier epoch; start again with "
-                "--overwrite"
+                "overwrite=True"
             ) from None
         return 0
 

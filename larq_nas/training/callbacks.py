@@ -63,7 +63,7 @@ class FiniteLoss(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
         if not loss == loss or abs(loss) == float("inf"):
-            raise LossError(f"the loss became {loss}; lower --learning_rate")
+            raise LossError(f"the loss became {loss}; use a lower learning_rate")
 
 
 class Progress(tf.keras.callbacks.Callback):

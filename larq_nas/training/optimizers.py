@@ -10,6 +10,7 @@ import math
 import tensorflow as tf
 
 from larq_nas.layers.quantizers import register
+from larq_nas.names import OPTIMIZERS
 
 
 @register
@@ -148,13 +149,6 @@ class Adam(tf.keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
-# Name in flags and recipes -> a function that makes the optimizer from the learning rate and the momentum.
-_KINDS = {
-    "sgd": lambda rate, momentum, **options: SGD(rate, momentum, **options),
-    "adam": lambda rate, momentum, **options: Adam(rate, **options),
-}
-
-
 def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int | None) -> float:
     """Scales a learning rate to another batch size.
 
@@ -192,6 +186,9 @@ def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
     # Raises
         ValueError: If there is no optimizer of this name.
     """
-    if name not in _KINDS:
-        raise ValueError(f"unknown optimizer {name!r}; accepted: {', '.join(_KINDS)}")
-    return _KINDS[name](learning_rate, momentum, l2=weight_decay, global_clipnorm=clip_norm or None)
+    options = {"l2": weight_decay, "global_clipnorm": clip_norm or None}
+    if name == "sgd":
+        return SGD(learning_rate, momentum, **options)
+    if name == "adam":
+        return Adam(learning_rate, **options)
+    raise ValueError(f"unknown optimizer {name!r}; accepted: {', '.join(OPTIMIZERS)}")

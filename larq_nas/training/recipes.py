@@ -9,9 +9,8 @@ import dataclasses
 import tensorflow as tf
 
 from larq_nas.layers.quantizers import register
+from larq_nas.names import SCHEDULES
 from larq_nas.training import optimizers
-
-SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 
 
 @dataclasses.dataclass(frozen=True)

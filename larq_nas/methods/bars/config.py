@@ -5,6 +5,7 @@ import logging
 import typing
 
 from larq_nas.configs import CellSearchConfig, amount, is_amount, shape_option
+from larq_nas.methods.bars.derivation import check_samples
 from larq_nas.methods.bars.search_space import scale, share_of_range, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
@@ -18,8 +19,8 @@ def is_budget(text: str) -> bool:
     return is_amount(text) if share is None else share.isdecimal() and 0 < int(share) <= 100
 
 
-def _amount(name, help):
-    return option(None, help, check=is_amount, accepted=f"give a positive number, e.g. --{name}=2096M or 2.77M")
+def _amount(help):
+    return option(None, help, check=is_amount, accepted="give a positive number, e.g. 2096M or 2.77M")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,19 +59,18 @@ class BarsConfig(CellSearchConfig):
         "budget of binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M; or a share of the "
         "way from the smallest network of the space to the largest, e.g. 40%",
         check=is_budget,
-        accepted="give a positive number, e.g. --budget=2096M, or 40%",
+        accepted="give a positive number, e.g. 2096M, or 40%",
     )
     budget_params: str | None = _amount(
-        "budget_params", "draw only genotypes with about this many parameters and --budget binary operations"
+        "draw only genotypes with about this many parameters and budget binary operations"
     )
     budget_flops: str | None = _amount(
-        "budget_flops", "draw only genotypes with about this many float operations and --budget binary operations"
+        "draw only genotypes with about this many float operations and budget binary operations"
     )
     budget_tolerance: float = option(
-        0.02, "largest relative difference of drawn genotypes from --budget, --budget_params, --budget_flops", least=0
+        0.02, "largest relative difference of drawn genotypes from budget, budget_params, budget_flops", least=0
     )
     budget_shape: tuple[int, ...] | None = shape_option(
-        "budget_shape",
         None,
         "height, width and channels of the images for which costs are counted; those of the data set by default",
     )
@@ -81,9 +81,8 @@ class BarsConfig(CellSearchConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.budget is None and (self.budget_params or self.budget_flops) and self.max_latency_ms is None:
-            raise OptionError("--budget_params, --budget_flops: need --budget, too")
-        if self.max_latency_ms is not None and not self.samples:
-            raise OptionError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
+            raise OptionError("budget_params, budget_flops: need budget, too")
+        check_samples(self.samples, self.max_latency_ms is not None)
 
     def space(self) -> Architecture:
         names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")
@@ -111,7 +110,7 @@ class BarsConfig(CellSearchConfig):
         texts = {name: text for name, text in texts.items() if text}
         if self.max_latency_ms is not None:
             if texts:
-                logger.info("--max_latency_ms is used instead of the budget")
+                logger.info("max_latency_ms is used instead of the budget")
             return {}
         found = {}
         for name, text in texts.items():

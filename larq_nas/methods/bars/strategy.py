@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas import costs, latency
+from larq_nas.configs import check_warmup
 from larq_nas.costs import expected_costs
 from larq_nas.costs.limits import Penalty
 from larq_nas.methods.bars.derivation import (
+    check_samples,
     connected,
     decide,
     draw,
@@ -78,12 +80,10 @@ class Strategy(strategy.Strategy):
     batch_statistics = True
 
     def __post_init__(self):
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(f"warmup_epochs={self.warmup_epochs}: must be less than the {self.epochs} epochs")
+        check_warmup(self.warmup_epochs, self.epochs)
         if min(self.temperature, self.final_temperature) <= 0:
             raise ValueError("temperatures must be positive")
-        if self.limit and not self.samples:
-            raise ValueError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
+        check_samples(self.samples, self.limit is not None)
         if (self.budget is not None or self.accepted) and not self.counted:
             raise ValueError("budget, accepted: need `counted`, the space of the genotypes")
         if self.budget is not None:

@@ -7,7 +7,7 @@ import typing
 import numpy as np
 
 from larq_nas.configs import SearchConfig
-from larq_nas.methods.dms.search_space import derive, space
+from larq_nas.methods.dms.search_space import check_scales, derive, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
@@ -34,13 +34,13 @@ class DmsConfig(SearchConfig):
         is_genotype=True,
         profiled=True,
     )
-    width: int = option(1, "factor of the widths of --backbone; 4 for the networks for ImageNet", least=1)
-    rounds: int = option(50, "rounds, each with new candidate widths; --epochs must be a multiple of it", least=1)
-    ratio: float = option(1.5, "mean ratio of all widths to those of --backbone at first", least=0.3)
+    width: int = option(1, "factor of the widths of the backbone; 4 for the networks for ImageNet", least=1)
+    rounds: int = option(50, "rounds, each with new candidate widths; epochs must be a multiple of it", least=1)
+    ratio: float = option(1.5, "mean ratio of all widths to those of the backbone at first", least=0.3)
     scale: float = option(1.0, "scale of the distributions of the ratios at first", least=0.01)
     final_scale: float = option(0.3, "scale of the distributions of the ratios in the last round", least=0.01)
     memory_target: float | None = option(None, "megabytes (2^20 bytes) above which memory adds to the loss", least=0)
-    memory_weight: float = option(0.01, "loss per megabyte above --memory_target", least=0)
+    memory_weight: float = option(0.01, "loss per megabyte above memory_target", least=0)
     genotype_megabytes: float | None = option(
         None,
         "megabytes of the genotype; the ratios that the search finds are multiplied by a factor to reach this size",
@@ -51,9 +51,8 @@ class DmsConfig(SearchConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.epochs % self.rounds:
-            raise OptionError(f"--epochs={self.epochs}: must be a multiple of --rounds={self.rounds}")
-        if self.final_scale > self.scale:
-            raise OptionError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
+            raise OptionError(f"epochs={self.epochs}: must be a multiple of rounds={self.rounds}")
+        check_scales(self.scale, self.final_scale)
 
     @property
     def epochs_unit(self) -> int:
@@ -68,7 +67,7 @@ class DmsConfig(SearchConfig):
         names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
         options = {name: getattr(self, name) for name in (*names, "genotype_megabytes")}
         if self.max_latency_ms is not None and (self.memory_target or self.genotype_megabytes):
-            logger.info("--max_latency_ms is used instead of --memory_target and --genotype_megabytes")
+            logger.info("max_latency_ms is used instead of memory_target and genotype_megabytes")
             options |= {"memory_target": None, "genotype_megabytes": None}
         limit = self.limit(derive(space, np.zeros(len(space.stages))), input_shape, num_classes)
         strategy = Strategy(**options, limit=limit)

@@ -160,13 +160,14 @@ def _load(run, base):
             continue
         if not same:
             raise runs.RunError(
-                f"{run.path}: holds a search of another --backbone; choose another --run_dir, or --overwrite"
+                f"{run.path}: holds a search of another backbone; choose another run_dir, or start again with "
+                "overwrite=True"
             )
         for broken in errors:
             logger.warning("%s: broken; going on after round %d", broken, int(state["round"]))
         return state
     for file, reason in errors.items():
         raise runs.RunError(
-            f"{file}: broken ({reason}), and there is no readable earlier round; start again with --overwrite"
+            f"{file}: broken ({reason}), and there is no readable earlier round; start again with overwrite=True"
         )
     return None

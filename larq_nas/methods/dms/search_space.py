@@ -7,6 +7,7 @@ import numpy as np
 from larq_nas import costs
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.networks import counting, templates
+from larq_nas.options import OptionError
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 
 # The filters of the networks for CIFAR-10, in the order of `WIDTHS`. Networks for ImageNet have four times as
@@ -163,3 +164,9 @@ def room(base: Architecture, candidates: np.ndarray, present=None) -> np.ndarray
     if present is not None and np.all(widest <= present) and 5 * needed.sum() > 4 * present.sum():
         return present
     return needed
+
+
+def check_scales(scale: float, final_scale: float):
+    """Raises an `OptionError` if the scale of the distributions of the ratios would rise during the search."""
+    if not 0 < final_scale <= scale:
+        raise OptionError(f"final_scale={final_scale}: must be positive and at most scale={scale}")

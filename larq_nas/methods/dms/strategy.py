@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from larq_nas import latency
 from larq_nas.costs import limits
-from larq_nas.methods.dms.search_space import base_widths, derive, size
+from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, size
 from larq_nas.space.architecture import Architecture
 
 # The smallest ratio, and the smallest lower edge of a bin; section B.2.1.
@@ -101,8 +101,7 @@ class Strategy:
     def __post_init__(self):
         if self.ratio < LEAST_RATIO:
             raise ValueError(f"ratio={self.ratio}: must be at least {LEAST_RATIO}")
-        if not 0 < self.final_scale <= self.scale:
-            raise ValueError(f"final_scale={self.final_scale}: must be positive and at most scale={self.scale}")
+        check_scales(self.scale, self.final_scale)
 
     def scale_at(self, number: int) -> float:
         """The scale of the distributions in a round. Rounds are counted from 0."""

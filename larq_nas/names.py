@@ -1,0 +1,10 @@
+"""The accepted names of optimizers, schedules, augmentations and precisions.
+
+The configurations list them as choices, and the modules that implement them need TensorFlow. This module does not
+import TensorFlow.
+"""
+
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
+AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
