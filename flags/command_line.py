@@ -128,7 +128,7 @@ def configure(command: str, **values) -> options.Config:
         The configuration, an instance of a subclass of `options.Config`.
 
     # Raises
-        OptionError: If a flag is unknown, or if its value is not accepted.
+        OptionError: If an option is unknown, or if its value is not accepted.
     """
     if command not in COMMANDS:
         raise options.OptionError(f"command {command!r}: accepted are {', '.join(COMMANDS)}")
@@ -140,10 +140,11 @@ def configure(command: str, **values) -> options.Config:
     try:
         config = parse(command, words, genotype).config
     except Error as error:
-        raise options.OptionError(str(error).splitlines()[0]) from None
+        # The errors of the command line begin the names of options with dashes.
+        raise options.OptionError(str(error).splitlines()[0].replace("--", "")) from None
     unknown = [name for name in others if name not in options.options(config)]
     if unknown:
-        raise options.OptionError(f"{unknown[0]}: is no flag of {command}")
+        raise options.OptionError(f"{unknown[0]}: is no option of {command}")
     return config.replace(**others)
 
 

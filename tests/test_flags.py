@@ -155,7 +155,7 @@ def test_none_from_python_takes_a_value_of_the_recipe_away():
     assert flags.configure("search", method="bars", budget=None).budget is None
     with pytest.raises(options.OptionError, match="epochs: a value is missing"):
         flags.configure("search", epochs=None)
-    with pytest.raises(options.OptionError, match="budget: is no flag of search"):
+    with pytest.raises(options.OptionError, match="budget: is no option of search"):
         flags.configure("search", budget=None)
     with pytest.raises(options.OptionError, match="command 'sarch': accepted are search, "):
         flags.configure("sarch")
@@ -184,7 +184,7 @@ def test_a_generic_recipe_is_found_for_every_method():
     [
         ({"epoch": 3}, "Unknown command line flag 'epoch'. Did you mean: epochs"),
         ({"epochs": 0}, "epochs"),
-        ({"method": "bars", "layers": 5}, "--layers is no flag of --method=bars, but of bnas, bats"),
+        ({"method": "bars", "layers": 5}, "layers is no flag of method=bars, but of bnas, bats"),
         ({"method": "darts"}, "darts"),
     ],
 )

@@ -1,0 +1,43 @@
+"""Configurations of `larq_nas.search`, `train`, `convert`, `evaluate` and `benchmark`.
+
+Each field of a configuration is also a flag of the command, under the same name. Each search method has a configuration
+of its own, which is a subclass of `SearchConfig`, for example `methods.bnas.BnasConfig`. The defaults are the published
+hyper-parameters for CIFAR-10.
+"""
+
+from larq_nas.configs.others import (
+    BenchmarkConfig,
+    ConvertConfig,
+    CostsConfig,
+    EvaluateConfig,
+    MeasureConfig,
+    ProfileConfig,
+    ZooConfig,
+    profile_config,
+)
+from larq_nas.configs.searches import CellSearchConfig, ChainedCellSearchConfig, SearchConfig, check_warmup
+from larq_nas.configs.shared import DataConfig, FitConfig, GroupsConfig, RunConfig, amount, is_amount, shape_option
+from larq_nas.configs.trainings import TrainConfig
+
+__all__ = [
+    "BenchmarkConfig",
+    "CellSearchConfig",
+    "ChainedCellSearchConfig",
+    "ConvertConfig",
+    "CostsConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "FitConfig",
+    "GroupsConfig",
+    "MeasureConfig",
+    "ProfileConfig",
+    "RunConfig",
+    "SearchConfig",
+    "TrainConfig",
+    "ZooConfig",
+    "amount",
+    "check_warmup",
+    "is_amount",
+    "profile_config",
+    "shape_option",
+]

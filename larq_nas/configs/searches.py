@@ -1,0 +1,195 @@
+"""The configurations of searches."""
+
+import dataclasses
+import typing
+
+from larq_nas.configs.shared import (
+    DataConfig,
+    FitConfig,
+    RunConfig,
+)
+from larq_nas.configs.trainings import TrainConfig
+from larq_nas.options import OptionError, changed_default, option
+from larq_nas.space.architecture import Architecture
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig(FitConfig, DataConfig, RunConfig):
+    """The base class of the configurations of searches.
+
+    Each subclass is a search method: its methods `space` and `strategy` define what is searched and how.
+    `methods.register` registers the subclass under a name, and sets its attribute `method` to this name.
+    """
+
+    heading: typing.ClassVar[str] = "search"
+    method: typing.ClassVar[str] = ""
+    # Options of `TrainConfig` that only networks of some methods accept, and networks of this method do.
+    network_options: typing.ClassVar[tuple[str, ...]] = ()
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
+    final_learning_rate: float = option(0.001, "learning rate of the weights in the last epoch", least=0)
+    architecture_learning_rate: float = option(3e-4, "learning rate of the architecture", least=0)
+    architecture_weight_decay: float = option(1e-3, "weight decay of the architecture", least=0)
+    latency_table: str | None = option(
+        None, "latency.json file that larq_nas benchmark has written with profile_operations", is_path=True
+    )
+    max_latency_ms: float | None = option(
+        None, "most milliseconds of the genotype, as latency_table predicts them", least=1e-6
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.latency_table is None) != (self.max_latency_ms is None):
+            raise OptionError("latency_table, max_latency_ms: each needs the other")
+
+    def texts(self) -> dict:
+        return {**super().texts(), **({"method": self.method} if self.method else {})}
+
+    def space(self) -> Architecture:
+        """The search space.
+
+        # Returns
+            An `Architecture`.
+
+        # Raises
+            ValueError: If the method has no space of the configured sizes.
+        """
+        raise NotImplementedError
+
+    def strategy(self, space: Architecture, input_shape, num_classes: int):
+        """The strategy, which defines how the space is searched.
+
+        # Arguments
+            space: The search space, as the method `space` returns it.
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A `supernet.strategy.Strategy`. A subclass that overrides `search` may return any object with an attribute
+            `limit`: a `latency.Limit` or `None`.
+
+        # Raises
+            ValueError: If no network of the space is within the limits of the configuration.
+        """
+        raise NotImplementedError
+
+    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+        """Searches the space and writes `genotype.json` to the run directory.
+
+        # Arguments
+            space: The search space, as the method `space` returns it.
+            strategy: The strategy, as the method `strategy` returns it.
+            data: The `datasets.Images`. A search must not use their test split.
+            run: The `runs.Run`.
+
+        # Returns
+            The genotype.
+        """
+        from larq_nas import training
+
+        return training.search(strategy, space, data, run, self)
+
+    @classmethod
+    def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
+        """Scales a genotype to the size that the configuration of a training asks for.
+
+        # Arguments
+            genotype: A genotype of this method.
+            config: The configuration of the training. Only its options in `network_options` matter.
+
+        # Returns
+            A genotype. By default, it is the given one.
+
+        # Raises
+            ValueError: If the genotype cannot be scaled to this size.
+        """
+        return genotype
+
+    def counted_images(self, input_shape, num_classes: int) -> tuple:
+        """The image shape and number of classes for which costs are counted; by default those of the data set."""
+        return input_shape, num_classes
+
+    def profiled_spaces(self) -> list:
+        """The spaces whose operations `larq_nas benchmark` times with `profile_operations`."""
+        return [self.space()]
+
+    def limit(self, space: Architecture, input_shape, num_classes: int, excluded=()):
+        """The limit that `max_latency_ms` and `latency_table` set on the latency of genotypes.
+
+        # Arguments
+            space: The space to which the genotypes belong.
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+            excluded: Names of the operations of the space that the method never chooses.
+
+        # Returns
+            A `latency.Limit`, or `None` if no limit is configured.
+
+        # Raises
+            ValueError: If every network of the space exceeds the limit, or if the table cannot be used.
+        """
+        if self.max_latency_ms is None:
+            return None
+        from larq_nas import latency
+
+        table = latency.Table.load(self.latency_table)
+        limit = latency.Limit(table, self.max_latency_ms, space, input_shape, num_classes, excluded)
+        least = latency.fastest(limit)
+        if least > limit.most:
+            raise OptionError(
+                f"max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
+            )
+        return limit
+
+
+def check_warmup(warmup_epochs: int, epochs: int):
+    """Raises an `OptionError` if a search of `epochs` epochs would end before its warm-up."""
+    if not 0 <= warmup_epochs < epochs:
+        raise OptionError(f"warmup_epochs={warmup_epochs}: must be less than epochs={epochs}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSearchConfig(SearchConfig):
+    """The base class of the configurations of searches for cells."""
+
+    filters: int = option(
+        16, "filters of a node in the first stage; for bars, the largest candidate", least=2, profiled=True
+    )
+    genotype_filters: int | None = option(
+        None,
+        "filters of the genotype, if the supernet is a narrower stand-in; the value of filters by default",
+        least=2,
+    )
+    warmup_epochs: int = option(
+        0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_warmup(self.warmup_epochs, self.epochs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChainedCellSearchConfig(CellSearchConfig):
+    """The base class of the configurations of searches for networks that are a chain of cells with two reductions."""
+
+    layers: int = option(8, "cells of the supernet", least=3, profiled=True)
+    genotype_layers: int | None = option(
+        None, "cells of the genotype, if the supernet has fewer or more; the value of layers by default", least=3
+    )
+    normalize: bool = option(
+        False,
+        "normalize the input of the supernet's classifier and the outputs of bnas's convolutions; keeps searches on "
+        "few images from choosing only pools",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.genotype_size and self.max_latency_ms is None:
+            raise OptionError("genotype_filters, genotype_layers: are only for max_latency_ms; give it, too")
+
+    @property
+    def genotype_size(self) -> dict:
+        """The filters and layers of the genotype, as far as they differ from those of the supernet."""
+        sizes = {"filters": self.genotype_filters, "layers": self.genotype_layers}
+        return {name: value for name, value in sizes.items() if value is not None}

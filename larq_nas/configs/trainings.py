@@ -1,0 +1,89 @@
+"""The configuration of a training."""
+
+import dataclasses
+import typing
+
+from larq_nas.configs.shared import (
+    DataConfig,
+    FitConfig,
+    GroupsConfig,
+    RunConfig,
+)
+from larq_nas.names import OPTIMIZERS, SCHEDULES
+from larq_nas.options import changed_default, option
+from larq_nas.space.architecture import Architecture
+
+
+def _rise(epochs):
+    return all(before < after for before, after in zip((0, *epochs), epochs, strict=False))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
+    """The configuration of a training."""
+
+    heading: typing.ClassVar[str] = "network"
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/train")
+    batch_size: int = changed_default(FitConfig, "batch_size", 256)
+    epochs: int = changed_default(FitConfig, "epochs", 600)
+    learning_rate: float = changed_default(FitConfig, "learning_rate", 0.05)
+    weight_decay: float = changed_default(FitConfig, "weight_decay", 3e-6)
+    genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
+    layers: int | None = option(None, "cells of the network; as many as in the genotype by default", least=3)
+    filters: int | None = option(None, "filters of a node in the first stage; as in the genotype by default", least=2)
+    schedule: str = option("one_cycle", "schedule of the learning rate", choices=SCHEDULES)
+    milestones: tuple[int, ...] = option(
+        (),
+        "epochs after which schedule=steps divides the learning rate by 10, e.g. 140,220,260",
+        check=_rise,
+        accepted="give rising numbers of epochs, e.g. 140,220,260",
+    )
+    restart_epochs: int = option(50, "epochs between two restarts of schedule=restarts", least=1, in_epochs=True)
+    warmup_epochs: float = option(
+        0.0, "epochs at the beginning of schedule=cosine in which the learning rate rises", least=0, in_epochs=True
+    )
+    label_smoothing: float = option(0.0, "label smoothing of the training loss", least=0, most=1)
+    full_precision: bool = option(False, "train the float twin of a dms network: the same network without quantizers")
+    initial_weights: str | None = option(
+        None, "weights.h5 file of a training with full_precision, from which to start", is_path=True
+    )
+    drop_path: float = option(
+        0.2, "drop path rate at the end of the training; it rises linearly from 0", least=0, most=1
+    )
+    auxiliary_weight: float = option(
+        0.0,
+        "weight of the loss of a second classifier at two thirds of a bats network; 0: no second classifier",
+        least=0,
+    )
+    stages: tuple[str, ...] = option(
+        ("weights",),
+        "weights: train the binary network in one stage; activations,weights: train it with binary activations and "
+        "float kernels first, then continue with binary kernels",
+        check=lambda names: names in (("weights",), ("activations", "weights")),
+        accepted="give activations,weights or weights",
+    )
+    activations_epochs: int | None = option(
+        None, "epochs of the stage activations; the value of epochs by default", least=1, in_epochs=True
+    )
+    activations_optimizer: str | None = option(
+        None, "optimizer of the stage activations; the value of optimizer by default", choices=OPTIMIZERS
+    )
+    activations_schedule: str | None = option(
+        None,
+        "schedule of the learning rate in the stage activations; the value of schedule by default",
+        choices=SCHEDULES,
+    )
+    activations_learning_rate: float | None = option(
+        None, "learning rate of the stage activations; the value of learning_rate by default", least=0
+    )
+    activations_weight_decay: float | None = option(
+        None, "weight decay of the stage activations; the value of weight_decay by default", least=0
+    )
+
+    @property
+    def activations(self) -> dict:
+        """The fields of a `recipes.Recipe` that differ in the stage `activations`: name to value."""
+        names = ("epochs", "optimizer", "schedule", "learning_rate", "weight_decay")
+        values = {name: getattr(self, f"activations_{name}") for name in names}
+        return {name: value for name, value in values.items() if value is not None}
