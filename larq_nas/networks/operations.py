@@ -2,6 +2,19 @@
 
 Each method defines its operations in its package. `"none"` and the pools belong to several methods and are defined
 here. This module does not import TensorFlow.
+
+```python
+import larq_nas
+
+
+def pair(v, x, filters, strides, name):
+    x = v.conv(x, filters, (1, 3), strides, kind="xnor", name=f"{name}_row")
+    return v.conv(v.norm(x, name=f"{name}_norm"), filters, (3, 1), kind="xnor", name=f"{name}_column")
+
+
+larq_nas.operations.register("pair", pair, kernel_size=3)
+larq_nas.operations.unregister("pair")
+```
 """
 
 import dataclasses
@@ -130,18 +143,6 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
     """Registers an operation, so that templates may list its name.
 
     An operation that you have registered under the same name before is replaced.
-
-    ```python
-    import larq_nas
-
-
-    def pair(v, x, filters, strides, name):
-        x = v.conv(x, filters, (1, 3), strides, kind="xnor", name=f"{name}_row")
-        return v.conv(v.norm(x, name=f"{name}_norm"), filters, (3, 1), kind="xnor", name=f"{name}_column")
-
-
-    larq_nas.operations.register("pair", pair, kernel_size=3)
-    ```
 
     # Arguments
         name: Name of the operation, and of its kind in latency tables.
