@@ -9,6 +9,8 @@ CONSTRAINTS = $$($(BIN)/python -c 'import sys; print("constraints/python%d.%d" %
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable
 
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+TESTS = TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST)
+WITHOUT_ONEDNN = TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m 'onednn and not slow'
 
 .PHONY: demo demo-images test test-all clean
 
@@ -33,9 +35,14 @@ demo-images: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	for part in a-e f-m n-s t-z; do TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST) tests/test_[$$part]*.py || exit 1; done
-	for part in a-l m-z; do \
-		TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m "onednn and not slow" tests/test_[$$part]*.py || exit 1; done
+	$(TESTS) tests/test_*.py
+	$(TESTS) tests/space tests/layers tests/networks tests/costs
+	$(TESTS) tests/methods tests/supernet
+	$(TESTS) tests/datasets tests/training tests/runs tests/devices
+	$(TESTS) tests/converters tests/zoo
+	$(TESTS) tests/tasks tests/flags tests/commands
+	$(WITHOUT_ONEDNN) tests/test_*.py tests/layers tests/networks tests/supernet tests/training
+	$(WITHOUT_ONEDNN) tests/methods
 
 # The oldest and the newest that are promised, each in an environment of its own.
 test-all: test-3.10 test-3.11 test-3.12

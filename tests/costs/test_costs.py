@@ -12,7 +12,7 @@ from larq_nas.converters import tflite
 from larq_nas.layers.convolutional import binary_conv
 from larq_nas.methods import bnas
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "experiments"))
 import costs as published  # noqa: E402  (experiments/costs.py)
 
 layers = tf.keras.layers
@@ -180,7 +180,7 @@ def test_bars_networks_within_the_published_budgets(arguments, large, figures):
 @pytest.mark.slow
 def test_the_document_is_what_its_command_writes(tmp_path):
     published.main(tmp_path / "costs.md")
-    document = pathlib.Path(__file__).parent.parent / "docs" / "costs.md"
+    document = pathlib.Path(__file__).parents[2] / "docs" / "costs.md"
     assert (tmp_path / "costs.md").read_text() == document.read_text()
 
 

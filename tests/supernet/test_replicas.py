@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -64,7 +65,9 @@ def _after(meeting, function):
 def test_two_replicas_take_the_step_of_one_device():
     # Logical devices are made before TensorFlow starts.
     code = "import test_replicas; test_replicas.replicate()"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent)
+    here = pathlib.Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def replicate():

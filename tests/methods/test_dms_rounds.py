@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from dms_search import SETTINGS, STRATEGY
 
 from larq_nas import costs, datasets, runs
 from larq_nas.methods import bars, dms
@@ -11,13 +12,6 @@ from larq_nas.methods.dms import rounds
 from larq_nas.space.architecture import Architecture
 
 pytestmark = pytest.mark.onednn
-
-SETTINGS = argparse.Namespace(
-    **{"seed": 3, "batch_size": 16, "epochs": 3, "learning_rate": 0.05, "final_learning_rate": 0.01},
-    **{"momentum": 0.9, "weight_decay": 1e-4, "architecture_learning_rate": 0.05, "optimizer": "sgd"},
-    **{"architecture_weight_decay": 0.0, "clip_norm": 0.0, "augmentation": "crop"},
-)
-STRATEGY = dms.Strategy(rounds=3, ratio=0.4, scale=0.3, final_scale=0.2, memory_target=0.0, memory_weight=100.0)
 
 
 @pytest.fixture(scope="module")

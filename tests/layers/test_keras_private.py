@@ -10,7 +10,7 @@ from larq_nas.layers import _keras
 from larq_nas.layers.convolutional import GroupedConv2D
 from larq_nas.layers.grouped import ScaledConv2D
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 layers = tf.keras.layers
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_methods_dms_rounds import SETTINGS, STRATEGY
+from dms_search import SETTINGS, STRATEGY
 
 from larq_nas import supernet, training
 from larq_nas.methods import bars, bnas, dms

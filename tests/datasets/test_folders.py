@@ -4,8 +4,8 @@ import unicodedata
 
 import numpy as np
 import pytest
+from images import arrays, noise, parts, unbatched
 from PIL import Image
-from test_datasets import arrays, noise, parts, unbatched
 
 from larq_nas import datasets, names
 from larq_nas.datasets import folders

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_datasets import in_memory, noise
+from images import in_memory, noise
 
 from larq_nas import datasets
 from larq_nas.training import class_weights, recipes
