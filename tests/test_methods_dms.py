@@ -147,14 +147,6 @@ def _supernet(room, mean=(0.6,) * 8, scale=0.5):
     return model, filters
 
 
-class Fixed:
-    """A source of random numbers that are always the same."""
-
-    @staticmethod
-    def uniform(shape, minval):
-        return tf.random.stateless_uniform(shape, [3, 4], minval=minval)
-
-
 def test_channels_that_no_candidate_has_do_not_matter():
     model, filters = _supernet([24, 48, 64, 64, 128, 128, 128, 128])
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
@@ -199,6 +191,11 @@ def test_accuracy_alone_moves_the_means_and_steps_of_weights_do_not():
 def test_the_gradient_of_a_mean_is_that_of_the_mixture():
     """Against finite differences, with the same noise."""
     model, _ = _supernet(None)
+
+    class Fixed:
+        @staticmethod
+        def uniform(shape, minval):
+            return tf.random.stateless_uniform(shape, [3, 4], minval=minval)
 
     def weights(mean):
         return model.strategy.choice_weights({"mean": mean}, 0, Fixed)

@@ -6,8 +6,6 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_methods_dms import Fixed
-from test_methods_dms import _supernet as _width_supernet
 from test_supernet import _supernet
 
 pytestmark = pytest.mark.onednn
@@ -70,25 +68,6 @@ def _warmup():
     yield lambda model: model.fit(_batches(copies=2), verbose=0, initial_epoch=1, epochs=2), (_weights, _logits)
 
 
-def _dms():
-    """A search of DMS, which trains first the weights and then the means."""
-    model, _ = _width_supernet(None)
-    # Each replica has random numbers of its own.
-    model.random = Fixed
-    yield model
-    images = np.random.default_rng(0).normal(size=(3, 4, 32, 32, 3)).astype(np.float32)
-    labels = np.arange(12).reshape(3, 4) % 3
-    copies = tuple(np.concatenate([part] * 2, axis=1) for part in (images, labels))
-    batches = tf.data.Dataset.from_tensor_slices(copies)
-    for turn, trained in enumerate((_weights, _logits)):
-
-        def fit(model, turn=turn):
-            model.turn.assign(turn)
-            return model.fit(batches, verbose=0)
-
-        yield fit, (trained,)
-
-
 def _weights(model):
     return model.network.trainable_variables, model.optimizer
 
@@ -97,10 +76,9 @@ def _logits(model):
     return list(model.logits.values()), model.architecture_optimizer
 
 
-@pytest.mark.parametrize("search", ["_warmup", "_dms"])
-def test_two_replicas_take_the_steps_of_one_device(search):
+def test_two_replicas_take_the_steps_of_one_device():
     # Logical devices are made before TensorFlow starts.
-    code = f"import test_replicas; test_replicas.replicate(test_replicas.{search})"
+    code = "import test_replicas; test_replicas.replicate(test_replicas._warmup)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent)
 
 
@@ -125,7 +103,6 @@ def replicate(search):
             same = [np.array_equal(a, b) for a, b in zip(_all(variables, optimizer), start, strict=True)]
             # The variables of the optimizer, such as its learning rate, may stay the same.
             assert not any(same[: len(variables)]) if kind in trained else all(same), kind
-    assert int(replicated.architecture_optimizer.iterations) == 3
 
 
 def _all(variables, optimizer):
