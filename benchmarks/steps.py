@@ -1,5 +1,6 @@
 """The steps that benchmarks time, and the processes in which they do."""
 
+import importlib
 import os
 import pathlib
 import sys
@@ -42,11 +43,10 @@ def random_batches(batch, image_size):
 
 def space(method, cells, channels):
     """The search space of a method; of `dms` the base network, which has neither cells nor a number of channels."""
-    from larq_nas import methods
-
+    module = importlib.import_module(f"larq_nas.methods.{method}")
     if method == "dms":
-        return methods.get("dms").space("vgg11")
-    make = methods.get(method).space
+        return module.space("vgg11")
+    make = module.space
     return make(channels, cells) if method == "bars" else make(cells, channels)
 
 
@@ -65,7 +65,7 @@ def supernet(method, cells, channels, image_size, form="shared"):
         builder.MixedEdges, builder.ResidualEdges = PerEdge, PerResidualEdge
         builder.GroupedEdges = PerGroupedEdge
     searched, shape = space(method, cells, channels), (image_size, image_size, 3)
-    strategies = larq_nas.methods.get(method)
+    strategies = importlib.import_module(f"larq_nas.methods.{method}")
     if method == "dms":
         model = _width_supernet(strategies, searched, shape)
     else:

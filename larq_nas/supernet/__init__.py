@@ -143,14 +143,26 @@ class Supernet(tf.keras.Model):
         weights_batch, architecture_batch = data
         if self.strategy.warmup_epochs:
 
-            def architecture_step():
-                self._architecture_step(*architecture_batch)
+            def warmed_up():
+                return self.epoch >= self.strategy.warmup_epochs
 
-            tf.cond(self.epoch >= self.strategy.warmup_epochs, architecture_step, lambda: None)
+            self._choose(warmed_up, self._architecture_step, lambda images, labels: None, architecture_batch)
         else:
             self._architecture_step(*architecture_batch)
         self._weights_step(*weights_batch)
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def _choose(self, condition, step, otherwise, batch):
+        """Takes `step` with a batch if `condition()` is true, and `otherwise` if not."""
+
+        def choose(strategy, *batch):
+            def branch(function):
+                strategy.run(function, batch)
+
+            tf.cond(condition(), lambda: branch(step), lambda: branch(otherwise))
+
+        # An optimizer updates all replicas at once, so the condition must be one for all replicas, too.
+        tf.distribute.get_replica_context().merge_call(choose, args=batch)
 
     def _architecture_step(self, images, labels):
         logits = list(self.logits.values())

@@ -62,27 +62,51 @@ def _after(meeting, function):
     return call
 
 
-def test_two_replicas_take_the_step_of_one_device():
+def _warmup():
+    """A search of BNAS whose first epoch trains only the weights."""
+    yield _supernet(warmup_epochs=1)
+    yield lambda model: model.fit(_batches(copies=2), verbose=0), (_weights,)
+    yield lambda model: model.fit(_batches(copies=2), verbose=0, initial_epoch=1, epochs=2), (_weights, _logits)
+
+
+def _weights(model):
+    return model.network.trainable_variables, model.optimizer
+
+
+def _logits(model):
+    return list(model.logits.values()), model.architecture_optimizer
+
+
+def test_two_replicas_take_the_steps_of_one_device():
     # Logical devices are made before TensorFlow starts.
-    code = "import test_replicas; test_replicas.replicate()"
+    code = "import test_replicas; test_replicas.replicate(test_replicas._warmup)"
     here = pathlib.Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def replicate():
-    """Compares a search in two replicas with one on one device."""
+def replicate(search):
+    """Compares each part of a search in two replicas with that on one device."""
     cpus = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-    alone = _supernet()
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    alone, *parts = search()
     with strategy.scope():
-        replicated = _supernet()
-    before = [variable.numpy() for variable in _trained(alone)]
-    # Both replicas get the same images, so that their statistics are those of all images.
-    expected, found = (model.fit(_batches(copies=2), verbose=0).history for model in (alone, replicated))
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-4, err_msg=name)
-    for a, b, start in zip(_trained(alone), _trained(replicated), before, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=a.name)
-        assert not np.array_equal(a, start), a.name
+        replicated = next(search())
+    for fit, trained in parts:
+        before = [[variable.numpy() for variable in _all(*kind(alone))] for kind in (_weights, _logits)]
+        # Both replicas get the same images, so that their statistics are those of all images.
+        expected, found = (fit(model).history for model in (alone, replicated))
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, err_msg=name)
+        for kind, start in zip((_weights, _logits), before, strict=True):
+            variables, optimizer = kind(alone)
+            for a, b in zip(_all(variables, optimizer), _all(*kind(replicated)), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5, err_msg=a.name)
+            same = [np.array_equal(a, b) for a, b in zip(_all(variables, optimizer), start, strict=True)]
+            # The variables of the optimizer, such as its learning rate, may stay the same.
+            assert not any(same[: len(variables)]) if kind in trained else all(same), kind
+
+
+def _all(variables, optimizer):
+    return [*variables, *optimizer.variables]

@@ -8,15 +8,15 @@ from reference import PerEdge, kernels
 from larq_nas import supernet
 from larq_nas.methods import bnas
 from larq_nas.methods.bnas import mixed_edges
-from larq_nas.networks import builder
 from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
 
 
-def _supernet(seed=0, filters=2, layers=3):
+def _supernet(seed=0, filters=2, layers=3, **options):
     tf.keras.utils.set_random_seed(seed)
-    model = supernet.Supernet(bnas.Strategy(), bnas.space(layers, filters), input_shape=(8, 8, 1), num_classes=4)
+    space = bnas.space(layers, filters)
+    model = supernet.Supernet(bnas.Strategy(**options), space, input_shape=(8, 8, 1), num_classes=4)
     model.compile(
         optimizer=optimizers.SGD(0.01, momentum=0.9, l2=3e-4),
         architecture_optimizer=optimizers.Adam(3e-3, beta_1=0.5, epsilon=1e-8, l2=1e-3),
@@ -37,7 +37,7 @@ def _batches(count=3, size=8):
 def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch):
     shared = _supernet()
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "MixedEdges", PerEdge)
+        patch.setattr(mixed_edges, "MixedEdges", PerEdge)
         plain = _supernet(seed=1)
     pairs = [
         (layer, plain.network.get_layer(layer.name))

@@ -144,12 +144,7 @@ class WidthSupernet(supernet.Supernet):
         return {}
 
     def train_step(self, data):
-        images, labels = data
-        tf.cond(
-            self.turn == 0,
-            lambda: self._weights_step(images, labels),
-            lambda: self._means_step(images, labels),
-        )
+        self._choose(lambda: self.turn == 0, self._weights_step, self._means_step, data)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _means_step(self, images, labels):
