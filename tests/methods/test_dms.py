@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from dms_search import Fixed, width_supernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,23 +134,8 @@ def test_networks_are_kept_while_candidates_fit_and_not_much_room_is_wasted():
     np.testing.assert_array_equal(dms.room(base, candidates, np.array([24, 64])), [16, 48])
 
 
-def _supernet(room, mean=(0.6,) * 8, scale=0.5):
-    tf.keras.utils.set_random_seed(0)
-    candidates = dms.Candidates(dms.Strategy(ratio=mean[0]), dms.space("vgg11"), (32, 32, 3), 3)
-    filters = candidates.begin(np.array(mean, np.float32), scale)
-    model = dms.WidthSupernet(candidates, filters.max(axis=1) if room is None else room)
-    model.logits["mean"].assign(mean)
-    model.compile(
-        optimizers.SGD(0.05),
-        architecture_optimizer=optimizers.Adam(0.01),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
-    return model, filters
-
-
 def test_channels_that_no_candidate_has_do_not_matter():
-    model, filters = _supernet([24, 48, 64, 64, 128, 128, 128, 128])
+    model, filters = width_supernet([24, 48, 64, 64, 128, 128, 128, 128])
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
     before = model(images, training=True)
     widest = dict(zip(WIDTHS["vgg11"], filters.max(axis=1), strict=True))
@@ -163,7 +149,7 @@ def test_channels_that_no_candidate_has_do_not_matter():
 
 
 def test_the_widest_candidates_alone_compute_what_the_network_of_their_genotype_does():
-    model, filters = _supernet(None)
+    model, filters = width_supernet(None)
     network = networks.build(dms.with_widths(dms.space("vgg11"), filters[:, 2:]), (32, 32, 3), 3)
     dms.best_effort(network, {variable.name: variable.numpy() for variable in model.network.variables})
     only = tf.constant([[0.0, 0.0, 1.0]] * 8)
@@ -173,7 +159,7 @@ def test_the_widest_candidates_alone_compute_what_the_network_of_their_genotype_
 
 
 def test_accuracy_alone_moves_the_means_and_steps_of_weights_do_not():
-    model, _ = _supernet(None)
+    model, _ = width_supernet(None)
     x = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
     y = np.arange(64) % 3
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32).repeat()
@@ -191,12 +177,7 @@ def test_accuracy_alone_moves_the_means_and_steps_of_weights_do_not():
 
 def test_the_gradient_of_a_mean_is_that_of_the_mixture():
     """Against finite differences, with the same noise."""
-    model, _ = _supernet(None)
-
-    class Fixed:
-        @staticmethod
-        def uniform(shape, minval):
-            return tf.random.stateless_uniform(shape, [3, 4], minval=minval)
+    model, _ = width_supernet(None)
 
     def weights(mean):
         return model.strategy.choice_weights({"mean": mean}, 0, Fixed)
