@@ -55,15 +55,17 @@ def supernet(method, cells, channels, image_size, form="shared"):
     import tensorflow as tf
 
     from larq_nas import supernet
-    from larq_nas.networks import builder
+    from larq_nas.methods.bars import residual_edges
+    from larq_nas.methods.bats import grouped_edges
+    from larq_nas.methods.bnas import mixed_edges
     from larq_nas.training import optimizers
 
     if form == "per edge":
         sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
         from reference import PerEdge, PerGroupedEdge, PerResidualEdge
 
-        builder.MixedEdges, builder.ResidualEdges = PerEdge, PerResidualEdge
-        builder.GroupedEdges = PerGroupedEdge
+        mixed_edges.MixedEdges, residual_edges.ResidualEdges = PerEdge, PerResidualEdge
+        grouped_edges.GroupedEdges = PerGroupedEdge
     searched, shape = space(method, cells, channels), (image_size, image_size, 3)
     strategies = importlib.import_module(f"larq_nas.methods.{method}")
     if method == "dms":
