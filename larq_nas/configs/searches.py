@@ -179,8 +179,8 @@ class ChainedCellSearchConfig(CellSearchConfig):
     )
     normalize: bool = option(
         False,
-        "normalize the input of the supernet's classifier and the outputs of bnas's convolutions; keeps searches on "
-        "few images from choosing only pools",
+        "normalize the input of the supernet's classifier, the outputs of bnas's convolutions and the states of bats's "
+        "cells; keeps searches on few images from choosing only pools",
     )
 
     def __post_init__(self):

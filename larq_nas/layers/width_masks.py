@@ -46,7 +46,9 @@ class WidthMask(tf.keras.layers.Layer):
             arise where narrower tensors are concatenated.
 
     # Inputs
-        A tensor with channels on the last axis, and the weights of the candidates, of shape `(len(widths),)`.
+        A tensor with channels on the last axis; the weights of the candidates, of shape `(len(widths),)`; and, if the
+        tensor has been masked before, the weights of that mask. A channel is then multiplied by the ratio of its two
+        masks, but at most by 1, so that a mask is never applied twice.
 
     # Returns
         A tensor of the shape of the first input.
@@ -71,9 +73,12 @@ class WidthMask(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        x, choice = inputs
+        x, choice, *before = inputs
         x = tf.cast(x, self.compute_dtype)
-        return x * tf.cast(width_mask(choice, self.widths, x.shape[-1]), x.dtype)
+        mask = width_mask(choice, self.widths, x.shape[-1])
+        if before:
+            mask = tf.minimum(tf.math.divide_no_nan(mask, width_mask(before[0], self.widths, x.shape[-1])), 1.0)
+        return x * tf.cast(mask, x.dtype)
 
     def get_config(self):
         return {**super().get_config(), "widths": self.widths}

@@ -167,9 +167,12 @@ class Builder:
         """
         return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
-    def mask(self, x, candidates, choice, *, name=None):
-        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`."""
-        return WidthMask(candidates, name=name)([x, choice])
+    def mask(self, x, candidates, choice, before=None, *, name=None):
+        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`.
+
+        `before` are the weights by which `x` has been masked already.
+        """
+        return WidthMask(candidates, name=name)([x, choice] if before is None else [x, choice, before])
 
     def cell_widths(self, depths, own, following, depth):
         """The weights of the widths of a stage's cells; see `width_masks.CellWidths`."""

@@ -27,12 +27,21 @@ class Widths(NamedTuple):
     choice: typing.Any
 
 
-def masked(v, x, widths: Widths | None):
+def masked(v, x, widths: Widths | None, before: Widths | None = None):
     """Multiplies the channels of `x` by the weights of the candidate widths that keep them.
 
-    Returns `x` itself if `widths` is `None`.
+    # Arguments
+        v: The interpreter of the layer verbs.
+        x: Features.
+        widths: The `Widths`, or `None` for features without a mask.
+        before: The `Widths` by which `x` has been masked already.
+
+    # Returns
+        Features. If they need no other mask than `before`, they are `x` itself.
     """
-    return v.mask(x, widths.candidates, widths.choice) if widths else x
+    if widths is None or before is not None and before.choice is widths.choice:
+        return x
+    return v.mask(x, widths.candidates, widths.choice, before and before.choice)
 
 
 def chained(v, architecture, inputs, choices, cell, own):
@@ -85,6 +94,7 @@ class Edges:
         options: Keyword arguments of the verb `shared_edges` and of `operations.apply`.
         search_options: Further keyword arguments of the verb `shared_edges`.
         widths: If the width is searched, the `Widths` of the nodes.
+        normalize: Whether each state is normalized, without scale and offset, before edges read it.
     """
 
     v: typing.Any
@@ -94,6 +104,7 @@ class Edges:
     options: dict = dataclasses.field(default_factory=dict)
     search_options: dict = dataclasses.field(default_factory=dict)
     widths: Widths | None = None
+    normalize: bool = False
 
     def nodes(self, inputs, strides: int, name: str):
         """Returns the concatenated nodes of the cell. See `states` for the arguments."""
@@ -143,6 +154,8 @@ class Edges:
             A list of features, one for each edge.
         """
         name = f"{name}_state{source}"
+        if self.normalize:
+            state = self.v.norm(state, affine=False, name=f"{name}_norm")
         if self.choice is not None:
             candidates = self.cell.edges[rows[0]].operations
             sizes = candidates, len(rows), self.filters, strides

@@ -122,14 +122,18 @@ class PackedKernels(tf.keras.initializers.Initializer):
         taps: Number of taps of each kernel.
         initializer: A function without arguments that returns an initializer. It is called for each kernel, because one
             initializer would return the same values for all kernels.
+        edges: Number of edges, whose filters are concatenated. Each edge has kernels of its own, whose values do not
+            depend on the number of edges.
     """
 
-    def __init__(self, taps, initializer):
-        self.taps, self.initializer = taps, initializer
+    def __init__(self, taps, initializer, edges):
+        self.taps, self.initializer, self.edges = taps, initializer, edges
 
     def __call__(self, shape, dtype=None, **kwargs):
-        parts = [self.initializer()((1, taps, *shape[1:]), dtype)[0] for taps in self.taps]
-        return tf.concat(parts, axis=0) if parts else tf.zeros(shape, dtype)
+        *_, inputs, filters = shape
+        size = inputs, filters // self.edges
+        rows = [[self.initializer()((1, taps, *size), dtype)[0] for _ in range(self.edges)] for taps in self.taps]
+        return tf.concat([tf.concat(row, axis=-1) for row in rows], axis=0) if rows else tf.zeros(shape, dtype)
 
 
 def input_gradient(x, kernel, gradient, stride, padding="SAME"):

@@ -8,6 +8,7 @@ from larq_nas import costs, networks, supernet, zoo
 from larq_nas.methods import bats
 from larq_nas.methods.bats.network import stem_groups
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import choice_shapes
 from larq_nas.training import optimizers
 
 pytestmark = pytest.mark.onednn
@@ -220,3 +221,20 @@ def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
 
 def test_groups_of_the_large_stem_divide_its_filters():
     assert [stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]
+
+
+def test_normalized_states_do_not_grow_from_node_to_node():
+    """Each convolution adds its input to its output, so that without normalization late nodes are larger."""
+    space = bats.space(3, 12, 4)
+    images = tf.random.stateless_normal([16, 16, 16, 3], [1, 2])
+    growth = {}
+    for normalize in (False, True):
+        tf.keras.utils.set_random_seed(0)
+        network = networks.build(space, (16, 16, 3), 7, normalize=normalize)
+        choices = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
+        nodes = [layer.output for layer in network.layers if layer.name.startswith("cell00_node")]
+        values = tf.keras.Model(network.input, nodes)({"images": images, **choices}, training=True)
+        deviations = [np.std(value) for value in values]
+        growth[normalize] = deviations[-1] / deviations[0]
+    # Later nodes also have more edges.
+    assert growth[True] < 0.75 * growth[False]

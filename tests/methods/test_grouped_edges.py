@@ -148,3 +148,21 @@ def test_wrong_arguments_are_refused():
         grouped_edges.GroupedEdges(8, OPERATIONS, 2, 3)
     with pytest.raises(ValueError, match="accepted are the operations of BATS"):
         grouped_edges.GroupedEdges(8, ["bin_conv_3x3"], 2)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_initial_kernels_of_an_edge_do_not_depend_on_the_number_of_edges(strides):
+    deviations = []
+    for edges in (1, 6):
+        tf.keras.utils.set_random_seed(2)
+        layer = grouped_edges.GroupedEdges(24, OPERATIONS, edges, strides, 4)
+        layer([tf.zeros([1, 8, 8, 24]), tf.ones([edges, len(OPERATIONS)])])
+        kernels = [layer.kernel] + [layer.reduce_kernel] * (strides - 1)
+        deviations.append([np.std(kernel) for kernel in kernels])
+    np.testing.assert_allclose(*deviations, rtol=0.05)
+    alone = tf.keras.layers.Conv2D(24, 3, groups=4)
+    alone.build([None, 8, 8, 24])
+    rows = layer.kernel[:9].numpy()
+    np.testing.assert_allclose(rows.std(), np.std(alone.kernel), rtol=0.05)
+    # Each edge has kernels of its own.
+    assert len(np.unique(rows)) > 0.99 * rows.size

@@ -42,6 +42,18 @@ def test_a_supernet_with_one_hot_choices_computes_what_the_genotype_does(depths,
     np.testing.assert_allclose(network({"images": images, **weights}, training=True), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("widths", [(0, 2, 1), (3, 0, 2), (1, 3, 0)])
+def test_features_have_only_the_channels_of_the_chosen_width(widths):
+    space = bars.space(filters=4, cells_per_stage=2)
+    network = networks.build(space, (16, 16, 3), 5)
+    choices = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
+    choices |= {f"stage{stage}_width": tf.one_hot(width, 4) for stage, width in enumerate(widths)}
+    features = tf.keras.Model(network.input, network.get_layer("pool").input)
+    values = features({"images": tf.random.stateless_normal([4, 16, 16, 3], [1, 2]), **choices}, training=True)
+    used = np.any(values.numpy() != 0, axis=(0, 1, 2)).reshape(-1, 4)
+    np.testing.assert_array_equal(used, np.tile(np.arange(4) <= widths[-1], (len(used), 1)))
+
+
 def _layers(widths, strides, operations, filters=8, edges=3, size=6):
     generator = np.random.default_rng(strides)
     x = tf.constant(generator.normal(size=(4, size, size, filters)), tf.float32)

@@ -42,11 +42,16 @@ def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=Tru
     output = edges.nodes([masked(v, x, own)], 2 if reduction else 1, name)
     if not skip:
         return output
+    # The nodes are masked already. If their sum with the shortcut were masked again, the channels of wide candidates
+    # would shrink from cell to cell, and a search would prefer few cells.
     if reduction:
-        previous = bars_blocks.shortcut_of_halves(v, previous, output.shape[-1], mask_input, f"{name}_shortcut")
+        shortcut = bars_blocks.shortcut_of_halves(v, previous, output.shape[-1], mask_input, f"{name}_shortcut")
+        shortcut = masked(v, shortcut, own)
     elif previous.shape[-1] != output.shape[-1]:
-        previous = v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut")
-    return masked(v, blocks.sum_block(v, [output, previous], f"{name}_skip"), own)
+        shortcut = masked(v, v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut"), own)
+    else:
+        shortcut = masked(v, previous, own, before)
+    return blocks.sum_block(v, [output, shortcut], f"{name}_skip")
 
 
 def network(v, architecture, images, choices, *, cell_shortcut):

@@ -62,7 +62,9 @@ class GroupedEdges(SharedEdges):
         # The taps of all kernels are concatenated. Filters are ordered by group, then by edge.
         taps = [operation.kernel_size**2 for _, operation in convolutions]
         shape = (sum(taps), self.filters // self.groups, outputs)
-        self.kernel = self.add_float_weight("kernel", shape, PackedKernels(taps, tf.keras.initializers.GlorotUniform))
+        self.kernel = self.add_float_weight(
+            "kernel", shape, PackedKernels(taps, tf.keras.initializers.GlorotUniform, self.edges)
+        )
         self.slopes = self.add_float_weight(
             "slopes", (len(taps), outputs), tf.keras.initializers.Constant(grouped.SLOPE)
         )
@@ -71,7 +73,7 @@ class GroupedEdges(SharedEdges):
         if reduced:
             shape = (2, self.filters, outputs // 2)
             self.reduce_kernel = self.add_float_weight(
-                "reduce_kernel", shape, PackedKernels([1, 1], tf.keras.initializers.GlorotUniform)
+                "reduce_kernel", shape, PackedKernels([1, 1], tf.keras.initializers.GlorotUniform, self.edges)
             )
             slope = tf.keras.initializers.Constant(grouped.SLOPE)
             self.reduce_slopes = self.add_float_weight("reduce_slopes", (1, outputs), slope)

@@ -32,6 +32,7 @@ def cell(
     reduction=False,
     after_reduction=False,
     choice=None,
+    normalize=False,
     name="",
 ):
     """A BATS cell: two preprocessed inputs, and concatenated nodes as output.
@@ -49,6 +50,8 @@ def cell(
         after_reduction: Whether the previous cell was a reduction cell.
         choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
             leave the state, of shape `(edges, candidates)`.
+        normalize: Whether each state is normalized before edges read it. Otherwise, the input that a convolution adds
+            to its output lets the features grow from node to node, and with them the influence of late nodes.
         name: Prefix of the layers' names.
 
     # Returns
@@ -63,7 +66,7 @@ def cell(
         enter(v, earlier, filters, name=f"{name}_preprocess0", **options),
         preprocess(v, previous, filters, name=f"{name}_preprocess1", **options),
     ]
-    edges = cells.Edges(v, topology, filters, choice, {"groups": groups, "form": form})
+    edges = cells.Edges(v, topology, filters, choice, {"groups": groups, "form": form}, normalize=normalize)
     return edges.nodes(inputs, 2 if reduction else 1, name)
 
 
@@ -77,7 +80,8 @@ def network(v, architecture, images, choices, *, preprocess, binarize, normalize
         inputs = x, x, False
     # A search of BATS uses float kernels.
     form = "real" if not binarize else "activations" if choices else "binary"
-    own_cell = functools.partial(cell, form=form, preprocess_form="real" if preprocess == "float" else form)
+    preprocess_form = "real" if preprocess == "float" else form
+    own_cell = functools.partial(cell, form=form, preprocess_form=preprocess_form, normalize=normalize)
     x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"groups": stage.groups})
     return cells.normalized(v, x) if normalize else x
 

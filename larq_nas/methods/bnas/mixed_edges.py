@@ -73,7 +73,7 @@ class MixedEdges(SharedEdges):
         # The taps of all kernels are concatenated: one variable to binarize, update and constrain.
         self.taps = tuple(operation.kernel_size**2 for _, operation in convolutions)
         shape = (sum(self.taps), self.filters, self.filters * self.edges)
-        initializer = PackedKernels(self.taps, CentredUniform)
+        initializer = PackedKernels(self.taps, CentredUniform, self.edges)
         self.kernel = self.add_float_weight("kernel", shape, initializer, constraint=CentredClip())
         # Statistics of the state, of each pooled state, and, if normalized, of each convolution's output.
         outputs = len(convolutions) * self.edges if self.normalize else 0
