@@ -139,7 +139,7 @@ def test_operations_are_timed_and_a_search_keeps_within_a_latency(directory):
     assert f"{len(table['operations'])} operations" in again.stdout and "Block" not in again.stdout
     assert json.loads((directory / "runs/table/latency.json").read_text()) == table
     other = _run(directory, *words, "--threads=2", code=3)
-    assert "holds times of another device or with other flags" in other.stderr
+    assert "holds times of another device or with other options" in other.stderr
     limit = ["--latency_table=runs/table/latency.json", "--run_dir=runs/fast"]
     found = _run(directory, "search", *SMALL, *limit, "--max_latency_ms=1000")
     predicted = float(re.search(r"predicted to take ([\d.]+) ms on host, at most 1000.0 asked", found.stdout)[1])
