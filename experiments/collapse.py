@@ -1,4 +1,4 @@
-"""What the logits of a search see: gradients of the logits, sizes of the outputs, and the course of the search.
+"""The gradients that the logits of a search receive.
 
 The weights of a supernet are trained for some steps with even logits. Then the gradient of each logit is measured over
 many batches of the half of the images on which the architecture is trained. An operation whose logit has a gradient far
@@ -12,7 +12,6 @@ import argparse
 
 import numpy as np
 
-import larq_nas
 from larq_nas import datasets, flags
 
 
@@ -30,8 +29,8 @@ def main():
     data = datasets.load(config.dataset, image_size=config.image_size, data_dir=config.data_dir)
     model = supernet(config, data)
     batches = iter(training_batches(config, data))
-    rates = train(model, batches, arguments.steps)
-    print(f"{arguments.method} on {arguments.dataset}: loss {rates:.3f} after {arguments.steps} steps of the weights\n")
+    loss = train(model, batches, arguments.steps)
+    print(f"{arguments.method} on {arguments.dataset}: loss {loss:.3f} after {arguments.steps} steps of the weights\n")
     for name, (mean, deviation) in gradients(model, batches, arguments.batches, arguments.permuted).items():
         print(row(model.space, name, mean, deviation, arguments.batches))
 
@@ -113,5 +112,4 @@ def row(space, name, mean, deviation, count):
 
 
 if __name__ == "__main__":
-    assert larq_nas
     main()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 from absl import flags as absl_flags
 
@@ -140,8 +141,9 @@ def configure(command: str, **values) -> options.Config:
     try:
         config = parse(command, words, genotype).config
     except Error as error:
-        # The errors of the command line begin the names of options with dashes.
-        raise options.OptionError(str(error).splitlines()[0].replace("--", "")) from None
+        # On the command line, the names of options begin with dashes.
+        text = re.sub(r"(?<![\w./-])--(?=[a-z_])", "", str(error).splitlines()[0])
+        raise options.OptionError(re.sub(r"\bflag\b", "option", text)) from None
     unknown = [name for name in others if name not in options.options(config)]
     if unknown:
         raise options.OptionError(f"{unknown[0]}: is no option of {command}")

@@ -143,9 +143,9 @@ class SearchConfig(FitConfig, DataConfig, RunConfig):
 
 
 def check_warmup(warmup_epochs: int, epochs: int):
-    """Raises an `OptionError` if a search of `epochs` epochs would end before its warm-up."""
+    """Raises an `OptionError` unless the warm-up of a search of `epochs` epochs ends before the search."""
     if not 0 <= warmup_epochs < epochs:
-        raise OptionError(f"warmup_epochs={warmup_epochs}: must be less than epochs={epochs}")
+        raise OptionError(f"warmup_epochs={warmup_epochs}: must be at least 0 and less than epochs={epochs}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,6 +163,11 @@ class CellSearchConfig(SearchConfig):
     warmup_epochs: int = option(
         0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
     )
+    normalize: bool = option(
+        False,
+        "normalize the input of the supernet's classifier, in bnas the outputs of convolutions, too, and in bats the "
+        "states of cells; keeps searches on few images from choosing only pools or few cells",
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -176,11 +181,6 @@ class ChainedCellSearchConfig(CellSearchConfig):
     layers: int = option(8, "cells of the supernet", least=3, profiled=True)
     genotype_layers: int | None = option(
         None, "cells of the genotype, if the supernet has fewer or more; the value of layers by default", least=3
-    )
-    normalize: bool = option(
-        False,
-        "normalize the input of the supernet's classifier, the outputs of bnas's convolutions and the states of bats's "
-        "cells; keeps searches on few images from choosing only pools",
     )
 
     def __post_init__(self):

@@ -75,7 +75,7 @@ def source(folder: str, channels=None, size=None, crop=False) -> Source:
         height = width = size
     notes += [f"left out {', '.join(f'{count} {kind}' for kind, count in left_out.most_common())}"] * bool(left_out)
     if channels is None and all(gray for _, gray in headers):
-        notes.append("all are gray: channels=1 reads them so")
+        notes.append("all images are gray; use channels=1 to read one channel")
     channels = channels or 3
     colours = "gray" if channels == 1 else "RGB"
     notes = [f"{len(files):,} images of {len(class_names)} classes, read as {colours}", *notes]

@@ -1,7 +1,7 @@
 """Layers for stages of searched width and depth.
 
-`WidthMask` and `SkippableAggregation` take the weights of the candidates as their last input. The weights are one-hot
-once the choice is made.
+`WidthMask` and `SkippableAggregation` take the weights of the candidates as an input. The weights are one-hot once the
+choice is made.
 
 ```python
 import tensorflow as tf
@@ -47,8 +47,8 @@ class WidthMask(tf.keras.layers.Layer):
 
     # Inputs
         A tensor with channels on the last axis; the weights of the candidates, of shape `(len(widths),)`; and, if the
-        tensor has been masked before, the weights of that mask. A channel is then multiplied by the ratio of its two
-        masks, but at most by 1, so that a mask is never applied twice.
+        tensor has been masked before, the weights of the earlier mask. Each channel is then multiplied by the ratio of
+        the new mask to the earlier one, so no mask is applied twice. A ratio above 1 counts as 1.
 
     # Returns
         A tensor of the shape of the first input.
@@ -77,7 +77,10 @@ class WidthMask(tf.keras.layers.Layer):
         x = tf.cast(x, self.compute_dtype)
         mask = width_mask(choice, self.widths, x.shape[-1])
         if before:
-            mask = tf.minimum(tf.math.divide_no_nan(mask, width_mask(before[0], self.widths, x.shape[-1])), 1.0)
+            old = width_mask(before[0], self.widths, x.shape[-1])
+            # The gradient of the ratio would not be finite for an old mask of almost 0.
+            shrinks = old > tf.maximum(mask, 1e-6)
+            mask = tf.where(shrinks, mask / tf.where(shrinks, old, 1.0), 1.0)
         return x * tf.cast(mask, x.dtype)
 
     def get_config(self):

@@ -81,6 +81,7 @@ def convolution_block(v, x, filters, kernel_size=1, strides=1, dilation_rate=1, 
 
 
 def subsampled(v, x, subsampling, name):
+    """Keeps every `subsampling`-th pixel of each row and column."""
     return v.pool("max_pool", x, 1, subsampling, name=f"{name}_subsample") if subsampling > 1 else x
 
 
@@ -124,6 +125,7 @@ def parameter_free_shortcut(v, x, filters, strides, name=""):
 
 
 def doubled(v, x, filters, name):
+    """Repeats the channels if `filters` is twice their number."""
     return v.concat([x, x], name=f"{name}_double") if filters == 2 * x.shape[-1] else x
 
 
@@ -150,7 +152,7 @@ def _pool_of(kind):
 
 
 _SIZES = "kernel_size", "strides", "dilation_rate"
-# For each kind, a function that builds a single block, for profiling. `register` adds to the kinds of all methods.
+# For each kind, a function that builds a single block, for profiling. `register` adds the kinds of the methods.
 BLOCKS: dict[str, Callable] = {
     "binary": of_sizes(convolution_block, *_SIZES),
     "float": of_sizes(functools.partial(convolution_block, binary=False), "kernel_size", "strides"),
@@ -167,8 +169,9 @@ def register(**builders: Callable):
     """Registers kinds of blocks, so that they can be profiled.
 
     # Arguments
-        builders: By the name of the kind, a function that builds a single block; see `build`. Kinds whose kernels are
-            not binary begin with `"float"`, `"real_"` or `"dense"`.
+        builders: By the name of the kind, a function of an interpreter, features, a `counting.Block`, and a prefix of
+            the layers' names, e.g. from `of_sizes`. Kinds whose kernels are not binary begin with `"float"`, `"real_"`
+            or `"dense"`.
     """
     BLOCKS.update(builders)
 

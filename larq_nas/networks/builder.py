@@ -1,6 +1,7 @@
 """The interpreter of the layer verbs that makes Keras layers.
 
-`blocks` and `templates` call the verbs. `counting.Counter` is another interpreter of the same verbs.
+The blocks, the cells and the networks of the methods call the verbs. `counting.Counter` is another interpreter of the
+same verbs.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional, grouped
 from larq_nas.layers.drop_path import DropPath
+from larq_nas.layers.normalization import RmsNormalization
 from larq_nas.layers.step_convolution import StepConv2D
 from larq_nas.layers.width_masks import CellWidths, SkippableAggregation, WidthMask
 from larq_nas.networks import counting, operations
@@ -22,7 +24,7 @@ class Builder:
 
     # Arguments
         with_drop_path: Whether the verb `drop_path` makes layers.
-        shared_edges: The function behind the verb `shared_edges`; see `registry.Template`.
+        shared_edges: The function behind the verb `shared_edges`; see `registry.Template`. By default, `one_by_one`.
     """
 
     def __init__(self, with_drop_path=False, shared_edges=None):
@@ -42,6 +44,10 @@ class Builder:
     def norm(self, x, affine=True, *, name):
         """BatchNorm with the momentum and epsilon of the papers. If `affine`, it has a scale and an offset."""
         return convolutional.batch_normalization(affine, name)(x)
+
+    def rms_norm(self, x, *, name):
+        """Divides features by their root mean square; see `normalization.RmsNormalization`."""
+        return RmsNormalization(name=name)(x)
 
     def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
         """A convolution.

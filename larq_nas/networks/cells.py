@@ -175,7 +175,7 @@ class Edges:
 
 def convolutions(cell: Cell) -> int:
     """Returns the number of edges with a convolution in a decided cell."""
-    return sum(operations.OPERATIONS[edge.operations[0]].convolution for edge in cell.edges)
+    return sum(operations.get(edge.operations[0]).convolution for edge in cell.edges)
 
 
 def rows_of(cell: Cell, source: int) -> list[int]:

@@ -45,7 +45,8 @@ def build(
             initially 0.
         binary: Whether inner convolutions are binary. Only VGG-11 and ResNet-18 can be float.
         normalize: Whether the supernet of a BNAS or BATS space has a BatchNorm without scale and offset before the
-            classifier, in BNAS after each convolution, and in BATS before the edges that leave a state.
+            classifier, in BNAS after each convolution, and in BATS before the edges that leave a state. In the supernet
+            of a BARS space, the features that the classifier reads are divided by their root mean square.
         name: Name of the model.
 
     # Returns
@@ -56,6 +57,7 @@ def build(
 
     # Raises
         NetworkError: If the template has no network for the architecture, the shape or the arguments.
+        ArchitectureError: If the edges of a searched cell list different operations.
     """
     images = start(input_shape, input_tensor, *templates.halvings(architecture))
     shapes = choice_shapes(architecture)
@@ -131,8 +133,9 @@ def with_auxiliary_classifier(network: tf.keras.Model, architecture: Architectur
     strides = 2 if network.input_shape[1] >= LARGE_IMAGE else 3
     x = layers.AveragePooling2D(AUXILIARY_POOL, strides, name="auxiliary_pool")(x)
     v = Builder()
-    x = v.conv(v.norm(x, name="auxiliary_first_norm"), 128, 1, kind="real", name="auxiliary_first_conv")
-    x = v.prelu(x, name="auxiliary_first_prelu")
+    y = v.conv(v.norm(x, name="auxiliary_first_norm"), 128, 1, kind="real", name="auxiliary_first_conv")
+    y = v.prelu(y, name="auxiliary_first_prelu")
+    x = v.add([x, y], name="auxiliary_first_residual") if x.shape[-1] == 128 else y
     x = v.norm(x, name="auxiliary_second_norm")
     x = layers.Conv2D(768, min(2, *x.shape[1:3]), use_bias=False, name="auxiliary_second_conv")(x)
     x = layers.Flatten(name="auxiliary_flat")(v.prelu(x, name="auxiliary_second_prelu"))

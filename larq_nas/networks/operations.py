@@ -51,8 +51,20 @@ class Operation:
     context: tuple[str, ...] = ()
 
 
-# Operations by name. The packages of the methods add their operations when they are imported.
+# Operations by name. The packages of the methods add their operations when they are imported; `get` imports them.
 OPERATIONS: dict[str, Operation] = {}
+
+
+def get(name: str) -> Operation:
+    """Returns the operation of a name.
+
+    # Raises
+        ValueError: If there is no such operation.
+    """
+    registry.templates()  # The modules of the templates define their operations.
+    if name not in OPERATIONS:
+        raise ValueError(f"operation {name}: is not known; larq_nas.operations.register makes it known")
+    return OPERATIONS[name]
 
 
 def define(*operations: Operation):
@@ -70,7 +82,8 @@ def convolution(name: str, kind: str, block: Callable, kernel_size: int, dilatio
         kernel_size: Height and width of the kernel.
         dilation_rate: Distance of the taps of the kernel.
         context: See `Operation`.
-    """  # Some blocks do not have the argument `dilation_rate`.
+    """
+    # Some blocks do not have the argument `dilation_rate`.
     sizes = {"kernel_size": kernel_size} | ({"dilation_rate": dilation_rate} if dilation_rate > 1 else {})
 
     def build(v, x, filters, strides, name, **context):
@@ -99,7 +112,7 @@ def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""
 
     # Arguments
         v: The interpreter of the layer verbs.
-        name: Name of the operation, a key of `OPERATIONS`.
+        name: Name of the operation.
         x: Input features.
         filters: Output channels.
         strides: 1 or 2.
@@ -113,9 +126,7 @@ def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""
     # Raises
         ValueError: If the operation is unknown or returns features of another size.
     """
-    if name not in OPERATIONS:
-        raise ValueError(f"operation {name}: is not known; larq_nas.operations.register makes it known")
-    operation, context = OPERATIONS[name], {"groups": groups, "form": form}
+    operation, context = get(name), {"groups": groups, "form": form}
     y = operation.build(v, x, filters, strides, layer_name, **{key: context[key] for key in operation.context})
     expected = *(-(-side // strides) for side in x.shape[1:3]), filters
     if tuple(y.shape[1:]) != expected:
@@ -135,7 +146,7 @@ def block_builder(kind: str) -> Callable:
     """
     if kind in blocks.kinds():
         return blocks.BLOCKS[kind]
-    operation = OPERATIONS[kind]
+    operation = get(kind)
     return lambda v, x, block, name: operation.build(v, x, block.filters, block.strides, name)
 
 

@@ -122,8 +122,8 @@ class PackedKernels(tf.keras.initializers.Initializer):
         taps: Number of taps of each kernel.
         initializer: A function without arguments that returns an initializer. It is called for each kernel, because one
             initializer would return the same values for all kernels.
-        edges: Number of edges, whose filters are concatenated. Each edge has kernels of its own, whose values do not
-            depend on the number of edges.
+        edges: Number of edges, whose filters are concatenated. The range of the initial values depends on the filters
+            of one edge, not on the number of edges.
     """
 
     def __init__(self, taps, initializer, edges):

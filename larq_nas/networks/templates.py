@@ -1,4 +1,4 @@
-"""What all templates have in common: the features of their networks, the checks, and the choices of a space.
+"""What all templates have in common: the features of their networks, and the checks.
 
 The network of a template is a function in the package of its method. Its first argument is an interpreter of the layer
 verbs. `networks.build` passes an interpreter that makes Keras layers, and `counting.rows` one that counts. This module

@@ -74,6 +74,8 @@ class Template:
         halvings: A pair: how many times the network halves its images, and how many more times if the images are large.
             By default, each reduction halves the images once, and the stem of large images halves them three more
             times.
+        round_widths: A function of the stages and of a number. It returns the widths of the stages, rounded to
+            multiples of the number. By default, each width becomes the nearest multiple.
         full_precision: Whether the networks also exist without binary layers, as `networks.build(…, binary=False)`.
         normalize: Whether the features of the supernets can be normalized, as with `networks.build(…, normalize=True)`.
 
@@ -94,6 +96,7 @@ class Template:
     open_stages: bool = False
     check: Callable | None = None
     halvings: tuple[int, int] | None = None
+    round_widths: Callable | None = None
     full_precision: bool = False
     normalize: bool = False
 

@@ -64,12 +64,16 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
             "each group by itself; train with groups=lce or channels_per_group=32"
         )
 
-    def nearest(width, unit):
-        return max(int(width / unit + 0.5), 1) * unit
+    rounded = (architecture.kind.round_widths or _each_rounded)(architecture.stages, multiple)
+    stages = zip(architecture.stages, rounded, strict=True)
+    stages = tuple(dataclasses.replace(stage, widths=(width,)) for stage, width in stages)
+    return dataclasses.replace(architecture, stages=stages, provenance=None)
 
-    stages, first = [], nearest(architecture.stages[0].widths[0], multiple)
-    for index, stage in enumerate(architecture.stages):
-        unit = 2 * multiple if stage.reduction and architecture.kind.method == "bars" else multiple
-        width = first << index if architecture.template == "bnas" else nearest(stage.widths[0], unit)
-        stages.append(dataclasses.replace(stage, widths=(width,)))
-    return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
+
+def nearest(width: int, unit: int) -> int:
+    """Returns the nearest positive multiple of `unit`."""
+    return max(int(width / unit + 0.5), 1) * unit
+
+
+def _each_rounded(stages, multiple):
+    return [nearest(stage.widths[0], multiple) for stage in stages]

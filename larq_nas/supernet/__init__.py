@@ -58,6 +58,8 @@ class Supernet(tf.keras.Model):
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")
+        # Backups of searches whose supernets were computed otherwise do not have this variable, so they are refused.
+        self.form_2 = tf.Variable(0, trainable=False, name="form_2")
         # A backup contains its state, so that an interrupted search draws the same numbers as it would have drawn.
         self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
@@ -161,7 +163,7 @@ class Supernet(tf.keras.Model):
 
             tf.cond(condition(), lambda: branch(step), lambda: branch(otherwise))
 
-        # An optimizer updates all replicas at once, so the condition must be one for all replicas, too.
+        # An optimizer updates all replicas at once, so all replicas must follow the same condition.
         tf.distribute.get_replica_context().merge_call(choose, args=batch)
 
     def _architecture_step(self, images, labels):

@@ -59,8 +59,8 @@ class Backup(tf.keras.callbacks.Callback):
             return epoch + 1
         for broken, reason in errors.items():
             raise runs.RunError(
-                f"{broken}: broken ({str(reason)[:100]}), and there is no readable earlier epoch; start again with "
-                "overwrite=True"
+                f"{broken}: is broken or of another version of larq_nas ({str(reason)[:100]}), and there is no "
+                "readable earlier epoch; start again with overwrite=True"
             ) from None
         return 0
 

@@ -251,7 +251,10 @@ def test_wrong_input_is_one_line_that_says_what_to_do(directory, words, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["search", "--warmup_epochs=12", "--run_dir=runs/x"], "search: warmup_epochs=12: must be less than epochs=12"),
+        (
+            ["search", "--warmup_epochs=12", "--run_dir=runs/x"],
+            "search: warmup_epochs=12: must be at least 0",
+        ),
         (
             ["search", "--method=dms", "--rounds=7", "--run_dir=runs/x"],
             "search: epochs=10: must be a multiple of rounds=7",

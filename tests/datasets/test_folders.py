@@ -384,9 +384,9 @@ def test_large_photographs_are_read_small(tmp_path):
 
 def test_a_folder_of_gray_images_says_so(tmp_path):
     classes_of(tmp_path, Image.new("L", (6, 4), 3))
-    assert "all are gray: channels=1" in datasets.load(f"folder:{tmp_path}").note
+    assert "all images are gray; use channels=1" in datasets.load(f"folder:{tmp_path}").note
     gray = datasets.load(f"folder:{tmp_path}", channels=1)
-    assert gray.image_shape == (4, 6, 1) and "all are gray" not in gray.note
+    assert gray.image_shape == (4, 6, 1) and "all images are gray" not in gray.note
 
 
 def test_pixels_of_32_bits_are_refused_by_name(tmp_path):

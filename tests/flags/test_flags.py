@@ -129,7 +129,7 @@ def test_other_budgets_are_refused(text):
         ("search", ["--latency_table=x.json"], "^latency_table, max_latency_ms: each needs the other"),
         ("search", ["--method=bars", "--budget_params=2M", "--budget="], "budget"),
         ("search", ["--method=dms", "--epochs=7", "--rounds=3"], "^epochs=7: must be a multiple of rounds=3"),
-        ("search", ["--warmup_epochs=9", "--epochs=9"], "^warmup_epochs=9: must be less than epochs=9"),
+        ("search", ["--warmup_epochs=9", "--epochs=9"], "^warmup_epochs=9: must be at least 0 and less than epochs=9"),
         ("search", ["--method=bars", "--latency_table=x.json", "--max_latency_ms=1", "--samples=0"], "^samples=0: "),
         ("search", ["--method=dms", "--scale=0.1"], "^final_scale=0.3: must be positive and at most scale=0.1"),
         ("search", ["--genotype_filters=36"], "are only for max_latency_ms; give it, too"),
@@ -182,10 +182,11 @@ def test_a_generic_recipe_is_found_for_every_method():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"epoch": 3}, "Unknown command line flag 'epoch'. Did you mean: epochs"),
+        ({"epoch": 3}, "Unknown command line option 'epoch'. Did you mean: epochs"),
         ({"epochs": 0}, "epochs"),
-        ({"method": "bars", "layers": 5}, "layers is no flag of method=bars, but of bnas, bats"),
+        ({"method": "bars", "layers": 5}, "layers is no option of method=bars, but of bnas, bats"),
         ({"method": "darts"}, "darts"),
+        ({"flagfile": "my--file"}, "my--file"),
     ],
 )
 def test_a_wrong_value_from_python_is_refused(values, said):

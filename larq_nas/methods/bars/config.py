@@ -62,10 +62,10 @@ class BarsConfig(CellSearchConfig):
         accepted="give a positive number, e.g. 2096M, or 40%",
     )
     budget_params: str | None = _amount(
-        "draw only genotypes with about this many parameters and budget binary operations"
+        "draw only genotypes with about this many parameters and as many binary operations as budget says"
     )
     budget_flops: str | None = _amount(
-        "draw only genotypes with about this many float operations and budget binary operations"
+        "draw only genotypes with about this many float operations and as many binary operations as budget says"
     )
     budget_tolerance: float = option(
         0.02, "largest relative difference of drawn genotypes from budget, budget_params, budget_flops", least=0
@@ -93,7 +93,16 @@ class BarsConfig(CellSearchConfig):
 
         counted = scale(space, self.genotype_filters or self.filters), input_shape, num_classes
         budgets = self._budgets(counted)
-        names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
+        names = (
+            "epochs",
+            "warmup_epochs",
+            "temperature",
+            "final_temperature",
+            "entropy_weight",
+            "gumbel",
+            "samples",
+            "normalize",
+        )
         return Strategy(
             **{name: getattr(self, name) for name in names},
             capacity_exponent=self.capacity_exponent,

@@ -7,6 +7,7 @@ from larq_nas.networks.templates import NetworkError
 from larq_nas.space.architecture import Architecture, Cell
 from larq_nas.space.choices import depth_name, width_name
 from larq_nas.space.registry import Option, Template
+from larq_nas.space.stages import nearest
 
 OPERATIONS = ("none", "shortcut", "residual_bin_conv_3x3")
 
@@ -31,8 +32,8 @@ def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=Tru
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2. Two details are not public: the kernel of the
-          preprocessing, which is 1x1 here, and the shortcut around a reduction, which is a binary `strided_halves`
-          here.
+          preprocessing, which is 1x1 here, and the shortcut around a reduction, which is a binary
+          `blocks.strided_halves` here.
     """
     before, own = widths or (None, None)
     mask_input = (lambda x: masked(v, x, before)) if before else None
@@ -48,13 +49,14 @@ def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=Tru
         shortcut = bars_blocks.shortcut_of_halves(v, previous, output.shape[-1], mask_input, f"{name}_shortcut")
         shortcut = masked(v, shortcut, own)
     elif previous.shape[-1] != output.shape[-1]:
-        shortcut = masked(v, v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut"), own)
+        # Where widths are searched, the channels are equal.
+        shortcut = v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut")
     else:
         shortcut = masked(v, previous, own, before)
     return blocks.sum_block(v, [output, shortcut], f"{name}_skip")
 
 
-def network(v, architecture, images, choices, *, cell_shortcut):
+def network(v, architecture, images, choices, *, cell_shortcut, normalize=False):
     """Returns the features of a network of BARS; see `registry.Template`."""
     stages = architecture.stages
     widths = [_widths(architecture, index, choices) for index in range(len(stages))] + [None]
@@ -90,7 +92,9 @@ def network(v, architecture, images, choices, *, cell_shortcut):
             x = v.aggregate(reached, depth, name=f"stage{number}_aggregation")
         for row in reductions:
             x = add_cell(x, row, leaving, following)
-    return x
+    # Each cell adds to its features. Without normalization, deeper stages saturate the classifier, and a search prefers
+    # few cells and the operation "none".
+    return v.rms_norm(x, name="features_norm") if normalize else x
 
 
 def _widths(architecture, number, choices):
@@ -159,6 +163,11 @@ def check(architecture: Architecture, large: bool):
     templates.check_layout(architecture)
 
 
+def _rounded(stages, multiple):
+    """Rounds the widths of stages. The cell before a reduction has half as many filters as the reduction."""
+    return [nearest(stage.widths[0], 2 * multiple if stage.reduction else multiple) for stage in stages]
+
+
 _TEMPLATE = Template(
     "bars",
     "bars",
@@ -169,5 +178,7 @@ _TEMPLATE = Template(
     options=(Option("cell_shortcut", (True, False)),),
     open_stages=True,
     check=check,
+    normalize=True,
+    round_widths=_rounded,
 )
 TEMPLATES = (_TEMPLATE,)

@@ -1,7 +1,7 @@
 """The candidate operations of BARS on all edges that leave one state, computed together.
 
 All edges that leave a state read the same tensor and share the operation `"shortcut"`. BatchNorm is affine, so each
-edge has its own BatchNorm, sign and convolution. As in `mixed_edges`, all states of the same shape share a traced
+edge has its own BatchNorm, sign and convolution. As in BNAS, all states of the same shape share a traced
 function of tensors. Its gradient is written by hand, so that the function stores little, and the step that trains the
 architecture computes no gradients of kernels.
 """

@@ -1,6 +1,6 @@
 """The candidate operations of BATS on all edges that leave one state, computed together.
 
-As in `mixed_edges`, work that edges share is done once: the normalized state, its sign, and the pooled states. The
+As in BNAS, work that edges share is done once: the normalized state, its sign, and the pooled states. The
 grouped convolutions of one kind are one convolution with more filters. Kernels are float, as in the search of BATS. The
 channel shuffle is the same for all kinds, so it follows the sum over the kinds.
 

@@ -101,5 +101,5 @@ def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
     if groups == "lce":
         return next((n for n in range(width // WORD, 1, -1) if width % n == 0 and width // n % WORD == 0), 1)
     if width % groups:
-        raise ValueError(f"groups={groups}: does not divide {width} filters; choose filters or groups otherwise")
+        raise ValueError(f"groups={groups}: does not divide {width} filters; choose other filters or groups")
     return groups

@@ -5,6 +5,7 @@ import functools
 from larq_nas.networks import blocks, cells, operations, stems, templates
 from larq_nas.space.architecture import Cell
 from larq_nas.space.registry import Template
+from larq_nas.space.stages import nearest
 
 OPERATIONS = (
     "none",
@@ -110,6 +111,11 @@ def shared_edges(state, choice, candidates, count, filters, strides, *, normaliz
     return MixedEdges(filters, candidates, count, strides, normalize, name=name)([state, choice])
 
 
+def _rounded(stages, multiple):
+    """Rounds the widths of stages, which double from stage to stage."""
+    return [nearest(stages[0].widths[0], multiple) << index for index in range(len(stages))]
+
+
 _TEMPLATE = Template(
     "bnas",
     "bnas",
@@ -119,5 +125,6 @@ _TEMPLATE = Template(
     shared_edges=shared_edges,
     check=templates.check_sizes,
     normalize=True,
+    round_widths=_rounded,
 )
 TEMPLATES = (_TEMPLATE,)
