@@ -65,8 +65,8 @@ def round_widths(architecture: Architecture, multiple: int) -> Architecture:
         )
 
     rounded = (architecture.kind.round_widths or _each_rounded)(architecture.stages, multiple)
-    stages = zip(architecture.stages, rounded, strict=True)
-    stages = tuple(dataclasses.replace(stage, widths=(width,)) for stage, width in stages)
+    pairs = zip(architecture.stages, rounded, strict=True)
+    stages = tuple(dataclasses.replace(stage, widths=(width,)) for stage, width in pairs)
     return dataclasses.replace(architecture, stages=stages, provenance=None)
 
 
