@@ -163,11 +163,6 @@ class CellSearchConfig(SearchConfig):
     warmup_epochs: int = option(
         0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
     )
-    normalize: bool = option(
-        False,
-        "normalize the input of the supernet's classifier, in bnas the outputs of convolutions, too, and in bats the "
-        "states of cells; keeps searches on few images from choosing only pools or few cells",
-    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -181,6 +176,11 @@ class ChainedCellSearchConfig(CellSearchConfig):
     layers: int = option(8, "cells of the supernet", least=3, profiled=True)
     genotype_layers: int | None = option(
         None, "cells of the genotype, if the supernet has fewer or more; the value of layers by default", least=3
+    )
+    normalize: bool = option(
+        False,
+        "normalize the input of the supernet's classifier, the outputs of bnas's convolutions and the states of bats's "
+        "cells; keeps searches on few images from choosing only pools",
     )
 
     def __post_init__(self):

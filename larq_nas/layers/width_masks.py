@@ -46,9 +46,7 @@ class WidthMask(tf.keras.layers.Layer):
             arise where narrower tensors are concatenated.
 
     # Inputs
-        A tensor with channels on the last axis; the weights of the candidates, of shape `(len(widths),)`; and, if the
-        tensor has been masked before, the weights of the earlier mask. Each channel is then multiplied by the ratio of
-        the new mask to the earlier one, so no mask is applied twice. A ratio above 1 counts as 1.
+        A tensor with channels on the last axis, and the weights of the candidates, of shape `(len(widths),)`.
 
     # Returns
         A tensor of the shape of the first input.
@@ -73,15 +71,9 @@ class WidthMask(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        x, choice, *before = inputs
+        x, choice = inputs
         x = tf.cast(x, self.compute_dtype)
-        mask = width_mask(choice, self.widths, x.shape[-1])
-        if before:
-            old = width_mask(before[0], self.widths, x.shape[-1])
-            # The gradient of the ratio would not be finite for an old mask of almost 0.
-            shrinks = old > tf.maximum(mask, 1e-6)
-            mask = tf.where(shrinks, mask / tf.where(shrinks, old, 1.0), 1.0)
-        return x * tf.cast(mask, x.dtype)
+        return x * tf.cast(width_mask(choice, self.widths, x.shape[-1]), x.dtype)
 
     def get_config(self):
         return {**super().get_config(), "widths": self.widths}

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from larq_nas.layers import convolutional, grouped
 from larq_nas.layers.drop_path import DropPath
-from larq_nas.layers.normalization import RmsNormalization
 from larq_nas.layers.step_convolution import StepConv2D
 from larq_nas.layers.width_masks import CellWidths, SkippableAggregation, WidthMask
 from larq_nas.networks import counting, operations
@@ -44,10 +43,6 @@ class Builder:
     def norm(self, x, affine=True, *, name):
         """BatchNorm with the momentum and epsilon of the papers. If `affine`, it has a scale and an offset."""
         return convolutional.batch_normalization(affine, name)(x)
-
-    def rms_norm(self, x, *, name):
-        """Divides features by their root mean square; see `normalization.RmsNormalization`."""
-        return RmsNormalization(name=name)(x)
 
     def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
         """A convolution.
@@ -173,12 +168,9 @@ class Builder:
         """
         return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
-    def mask(self, x, candidates, choice, before=None, *, name=None):
-        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`.
-
-        `before` are the weights by which `x` has been masked already.
-        """
-        return WidthMask(candidates, name=name)([x, choice] if before is None else [x, choice, before])
+    def mask(self, x, candidates, choice, *, name=None):
+        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`."""
+        return WidthMask(candidates, name=name)([x, choice])
 
     def cell_widths(self, depths, own, following, depth):
         """The weights of the widths of a stage's cells; see `width_masks.CellWidths`."""

@@ -27,21 +27,12 @@ class Widths(NamedTuple):
     choice: typing.Any
 
 
-def masked(v, x, widths: Widths | None, before: Widths | None = None):
+def masked(v, x, widths: Widths | None):
     """Multiplies the channels of `x` by the weights of the candidate widths that keep them.
 
-    # Arguments
-        v: The interpreter of the layer verbs.
-        x: Features.
-        widths: The `Widths`, or `None` for features without a mask.
-        before: The `Widths` by which `x` has been masked already.
-
-    # Returns
-        Features. If they need no other mask than `before`, they are `x` itself.
+    Returns `x` itself if `widths` is `None`.
     """
-    if widths is None or before is not None and before.choice is widths.choice:
-        return x
-    return v.mask(x, widths.candidates, widths.choice, before and before.choice)
+    return v.mask(x, widths.candidates, widths.choice) if widths else x
 
 
 def chained(v, architecture, inputs, choices, cell, own):

@@ -236,10 +236,6 @@ class Counter:
         self._add(row)
         return Features(height, width, filters, x.constant)
 
-    def rms_norm(self, x, *, name):
-        """Division by the root mean square, which only supernets have."""
-        return x
-
     def prelu(self, x, *, name):
         """PReLU with a slope for each channel."""
         self._add(Row(name, "other", other_params=x.channels, other_stored=x.channels))

@@ -45,8 +45,7 @@ def build(
             initially 0.
         binary: Whether inner convolutions are binary. Only VGG-11 and ResNet-18 can be float.
         normalize: Whether the supernet of a BNAS or BATS space has a BatchNorm without scale and offset before the
-            classifier, in BNAS after each convolution, and in BATS before the edges that leave a state. In the supernet
-            of a BARS space, the features that the classifier reads are divided by their root mean square.
+            classifier, in BNAS after each convolution, and in BATS before the edges that leave a state.
         name: Name of the model.
 
     # Returns

@@ -30,23 +30,6 @@ def test_the_mask_has_gradients_of_input_and_choice():
     np.testing.assert_allclose(to_choice, [tf.reduce_sum(x[..., 0]), tf.reduce_sum(x)], rtol=1e-4, atol=1e-4)
 
 
-def test_a_tensor_that_is_masked_already_is_multiplied_by_the_ratio_of_the_masks():
-    x, before = tf.ones([1, 4]), tf.constant([0.5, 0.5])
-    for choice, expected in (([0.5, 0.5], [1, 1]), ([0.8, 0.2], [1, 0.4]), ([0.0, 1.0], [1, 1]), ([1.0, 0.0], [1, 0])):
-        once = WidthMask((2, 4))([x, before])
-        twice = WidthMask((2, 4))([once, tf.constant(choice), before])
-        np.testing.assert_allclose(twice, once * np.repeat(expected, 2), rtol=1e-6)
-    with tf.GradientTape() as tape:
-        almost_gone, choice = tf.constant([1 - 1e-21, 1e-21]), tf.constant([0.999, 0.001])
-        tape.watch([almost_gone, choice])
-        loss = tf.reduce_sum(WidthMask((2, 4))([x, choice, almost_gone]))
-    assert all(
-        np.all(np.isfinite(gradient)) for gradient in tape.gradient(loss, [almost_gone, choice]) if gradient is not None
-    )
-    gone = WidthMask((2, 4))([x, tf.constant([1.0, 0.0])])
-    np.testing.assert_array_equal(WidthMask((2, 4))([gone, before, tf.constant([1.0, 0.0])]), [[1, 1, 0, 0]])
-
-
 @pytest.mark.parametrize("widths", [(), (0, 2), (1.5, 2)])
 def test_widths_that_are_none_are_refused(widths):
     with pytest.raises(ValueError, match="must be positive integers"):

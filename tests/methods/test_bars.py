@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_nas import costs, networks, supernet
+from larq_nas import costs, supernet
 from larq_nas.costs import expected_costs
 from larq_nas.methods import bars
 from larq_nas.methods.bars import strategy as bars_strategy
@@ -262,14 +262,3 @@ def test_the_loss_of_a_candidate_is_that_of_its_choices():
     assert first.genotype != second.genotype
     losses = [model.loss_of(candidate.weights, half) for candidate in (first, second, first)]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[2], rel=1e-5)
-
-
-def test_the_features_that_the_classifier_reads_are_normalized_if_asked_for():
-    space = bars.space(filters=4, cells_per_stage=2)
-    choices = {name: tf.fill(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
-    images = tf.random.stateless_normal([8, 16, 16, 3], [1, 2])
-    for normalize in (False, True):
-        network = networks.build(space, (16, 16, 3), 5, normalize=normalize)
-        features = tf.keras.Model(network.input, network.get_layer("pool").input)
-        mean_square = np.mean(features({"images": images, **choices}, training=True) ** 2)
-        assert (mean_square == pytest.approx(1, rel=1e-3)) == normalize

@@ -93,16 +93,7 @@ class BarsConfig(CellSearchConfig):
 
         counted = scale(space, self.genotype_filters or self.filters), input_shape, num_classes
         budgets = self._budgets(counted)
-        names = (
-            "epochs",
-            "warmup_epochs",
-            "temperature",
-            "final_temperature",
-            "entropy_weight",
-            "gumbel",
-            "samples",
-            "normalize",
-        )
+        names = ("epochs", "warmup_epochs", "temperature", "final_temperature", "entropy_weight", "gumbel", "samples")
         return Strategy(
             **{name: getattr(self, name) for name in names},
             capacity_exponent=self.capacity_exponent,

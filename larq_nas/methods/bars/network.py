@@ -43,20 +43,14 @@ def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=Tru
     output = edges.nodes([masked(v, x, own)], 2 if reduction else 1, name)
     if not skip:
         return output
-    # The nodes are masked already. If their sum with the shortcut were masked again, the channels of wide candidates
-    # would shrink from cell to cell, and a search would prefer few cells.
     if reduction:
-        shortcut = bars_blocks.shortcut_of_halves(v, previous, output.shape[-1], mask_input, f"{name}_shortcut")
-        shortcut = masked(v, shortcut, own)
+        previous = bars_blocks.shortcut_of_halves(v, previous, output.shape[-1], mask_input, f"{name}_shortcut")
     elif previous.shape[-1] != output.shape[-1]:
-        # Where widths are searched, the channels are equal.
-        shortcut = v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut")
-    else:
-        shortcut = masked(v, previous, own, before)
-    return blocks.sum_block(v, [output, shortcut], f"{name}_skip")
+        previous = v.match_channels(previous, output.shape[-1], name=f"{name}_shortcut")
+    return masked(v, blocks.sum_block(v, [output, previous], f"{name}_skip"), own)
 
 
-def network(v, architecture, images, choices, *, cell_shortcut, normalize=False):
+def network(v, architecture, images, choices, *, cell_shortcut):
     """Returns the features of a network of BARS; see `registry.Template`."""
     stages = architecture.stages
     widths = [_widths(architecture, index, choices) for index in range(len(stages))] + [None]
@@ -92,9 +86,7 @@ def network(v, architecture, images, choices, *, cell_shortcut, normalize=False)
             x = v.aggregate(reached, depth, name=f"stage{number}_aggregation")
         for row in reductions:
             x = add_cell(x, row, leaving, following)
-    # Each cell adds to its features. Without normalization, deeper stages saturate the classifier, and a search prefers
-    # few cells and the operation "none".
-    return v.rms_norm(x, name="features_norm") if normalize else x
+    return x
 
 
 def _widths(architecture, number, choices):
@@ -178,7 +170,6 @@ _TEMPLATE = Template(
     options=(Option("cell_shortcut", (True, False)),),
     open_stages=True,
     check=check,
-    normalize=True,
     round_widths=_rounded,
 )
 TEMPLATES = (_TEMPLATE,)

@@ -57,8 +57,6 @@ class Strategy(strategy.Strategy):
         tolerance: The largest accepted relative difference from these costs.
         limit: A `latency.Limit` on the latency of a genotype, with the space of `counted`; `None` for no limit. It is
             used instead of the budget.
-        normalize: Whether the features that the classifier reads are divided by their root mean square, see
-            `networks.build`. The paper does not normalize them.
 
     # References
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.2. The values of the arguments are not public.
@@ -77,7 +75,6 @@ class Strategy(strategy.Strategy):
     accepted: dict = dataclasses.field(default_factory=dict)
     tolerance: float = 0.02
     limit: latency.Limit | None = None
-    normalize: bool = False
 
     # Moving averages would mix the statistics of different samples.
     batch_statistics = True
