@@ -77,6 +77,8 @@ LIGHT = [
     "methods.bats.network",
     "methods.dms.network",
     "tables",
+    "tasks.accuracies",
+    "tasks.compare",
     "tasks.search",
     "tasks.train",
     "tasks.convert",
