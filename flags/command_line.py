@@ -186,7 +186,9 @@ def _one_for_all(recipes):
     first, *others = dict.fromkeys(recipes)
     if others:
         names = ", ".join(name or "the defaults of the flags" for name in (first, *others))
-        raise Error(f"--genotypes: have different recipes ({names}); choose one for all, e.g. --flagfile={others[-1]}")
+        raise Error(
+            f"--genotypes: have different recipes ({names}); choose one for all, e.g. --flagfile={first or others[0]}"
+        )
     return first
 
 

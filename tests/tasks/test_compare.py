@@ -131,10 +131,15 @@ def files(tmp_path_factory):
         (["--genotypes=bnas_a", "--seeds=one"], 1, "give different numbers of at least 0, e.g. 1,2,3"),
         (["--genotypes=bnas_a", "--seed=1"], 1, "'seed'"),
         (
+            ["--genotypes=bnas_a,bars_a", "--dataset=cifar10"],
+            1,
+            "(the defaults of the flags, bars_cifar10); choose one for all, e.g. --flagfile=bars_cifar10",
+        ),
+        (
             ["--genotypes=bnas_a,bars_a"],
             1,
             "have different recipes (bnas_quickstart, bars_quickstart); choose one for all, e.g. "
-            "--flagfile=bars_quickstart",
+            "--flagfile=bnas_quickstart",
         ),
     ],
 )
