@@ -12,6 +12,7 @@ from larq_nas.space.architecture import Architecture
 
 CONFIGS = {
     "train": configs.TrainConfig,
+    "compare": configs.CompareConfig,
     "convert": configs.ConvertConfig,
     "evaluate": configs.EvaluateConfig,
     "costs": configs.CostsConfig,
@@ -79,19 +80,21 @@ def _selected(words):
     absl_flags.DEFINE_enum("method", "bnas", methods.names(), "", flag_values=values)
     absl_flags.DEFINE_string("dataset", "digits", "", flag_values=values)
     absl_flags.DEFINE_string("genotype", "", "", flag_values=values)
+    absl_flags.DEFINE_list("genotypes", [], "", flag_values=values)
     for name, default in (("profile_operations", False), ("binarize", True)):
         absl_flags.DEFINE_bool(name, default, "", flag_values=values)
     values(["", *words], known_only=True)
     return values
 
 
-def parse(command: str, words, genotype: Architecture | None = None) -> CommandLine:
+def parse(command: str, words, genotypes=()) -> CommandLine:
     """Parses a command line.
 
     # Arguments
         command: One of `COMMANDS`.
         words: The words after the command.
-        genotype: The genotype of a training, if the command line does not name it. It decides which recipe is chosen.
+        genotypes: The genotypes of a training or of a comparison, if the command line does not name them. They decide
+            which recipe is chosen.
 
     # Returns
         A `CommandLine`.
@@ -100,10 +103,10 @@ def parse(command: str, words, genotype: Architecture | None = None) -> CommandL
         Error: If a flag is unknown, or if its value is not accepted.
         OptionError: If the values of flags do not fit together.
     """
-    words, beginning, dataset = _resolved(command, words, genotype)
+    words, beginnings, dataset = _resolved(command, words, genotypes)
     recipe, given = None, words
-    if command in ("search", "train") and not any(map(_names_flag_file, words)):
-        recipe = recipe_files.default(command, dataset, beginning)
+    if command in ("search", "train", "compare") and not any(map(_names_flag_file, words)):
+        recipe = _one_for_all(recipe_files.default(command, dataset, beginning) for beginning in beginnings)
         if recipe is not None:
             given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
     values, config = _define(command, given)
@@ -134,12 +137,13 @@ def configure(command: str, **values) -> options.Config:
     if command not in COMMANDS:
         raise options.OptionError(f"command {command!r}: accepted are {', '.join(COMMANDS)}")
     # These cannot be written as words of a command line, so a placeholder is parsed instead.
-    others = {name: value for name, value in values.items() if value is None or isinstance(value, Architecture)}
+    others = {name: value for name, value in values.items() if value is None or _architectures(value)}
     words = [_word(name, value) for name, value in values.items() if name not in others]
     words += [f"--{name}={_UNNAMED}" for name, value in others.items() if value is not None]
-    genotype = others.get("genotype")
+    given = _several(others.get("genotypes") or others.get("genotype") or [])
+    genotypes = [each if isinstance(each, Architecture) else os.path.expanduser(each) for each in given]
     try:
-        config = parse(command, words, genotype).config
+        config = parse(command, words, genotypes).config
     except Error as error:
         # On the command line, the names of options begin with dashes.
         text = re.sub(r"(?<![\w./-])--(?=[a-z_])", "", str(error).splitlines()[0])
@@ -154,18 +158,40 @@ def configure(command: str, **values) -> options.Config:
 _UNNAMED = "architecture"
 
 
+def _architectures(value):
+    """The architectures in the value of an option."""
+    return [each for each in _several(value) if isinstance(each, Architecture)]
+
+
+def _several(value):
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def _word(name, value):
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     return f"--{name}={value}"
 
 
-def _resolved(command, words, genotype=None):
-    """The words with paths instead of names of recipes, the beginning of the names of recipes, and the data set."""
+def _resolved(command, words, genotypes=()):
+    """The words with paths instead of names of recipes, the beginnings of the names of recipes, and the data set."""
     words = _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])
-    beginning = recipe_files.beginning_for(genotype) if genotype else _beginning(command, own)
-    return [_with_path(command, word, beginning) for word in words], beginning, own.dataset
+    named = {"train": [own.genotype] if own.genotype else [], "compare": own.genotypes}.get(command, [])
+    found = [recipe_files.beginning_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
+    beginnings = list(dict.fromkeys(found)) or [recipe_files.beginning_of(own.method, own.binarize)]
+    return [_with_path(command, word, beginnings) for word in words], beginnings, own.dataset
+
+
+def _one_for_all(recipes):
+    """The recipe of all genotypes of a comparison. It is an error if they have several."""
+    first, *others = dict.fromkeys(recipes)
+    if others:
+        names = ", ".join(name or "the defaults of the flags" for name in (first, *others))
+        raise Error(
+            f"--genotypes: have different recipes ({names}); choose one for all, e.g. --flagfile={first or others[0]}"
+        )
+    return first
 
 
 def _joined(words):
@@ -181,19 +207,12 @@ def _names_flag_file(word):
     return word.startswith(("--flagfile", "-flagfile"))
 
 
-def _beginning(command, selected):
-    """The beginning of the names of the recipes for a command line, e.g. `"bnas"`."""
-    if command == "train" and selected.genotype:
-        return recipe_files.beginning_for(os.path.expanduser(selected.genotype))
-    return recipe_files.beginning_of(selected.method, selected.binarize)
-
-
-def _with_path(command, word, beginning):
+def _with_path(command, word, beginnings):
     """Replaces the name of a recipe in `--flagfile=NAME` by its path. Other words are returned as they are."""
     _, equals, name = word.partition("=")
     if not _names_flag_file(word) or not equals or os.path.isfile(os.path.expanduser(name)):
         return word
-    found = recipe_files.find(command, name, beginning)
+    found = _one_for_all(recipe_files.find(command, name, beginning) for beginning in beginnings)
     if found is None:
         known = ", ".join(recipe_files.recipes(command)) or "none"
         raise Error(f"--flagfile={name}: no such file, and no recipe of {command} (recipes: {known})")

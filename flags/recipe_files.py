@@ -13,12 +13,17 @@ _KNOWN = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstar
 
 def recipes(command: str) -> list:
     """The names of the recipes of a command, sorted."""
-    return sorted(path.stem for path in (FOLDER / command).glob("*.flags"))
+    return sorted(path.stem for path in _folder(command).glob("*.flags"))
+
+
+def _folder(command):
+    # A comparison consists of trainings.
+    return FOLDER / ("train" if command == "compare" else command)
 
 
 def recipe_path(command: str, name: str) -> pathlib.Path:
     """The path of the flag file of a recipe of a command."""
-    return FOLDER / command / f"{name}.flags"
+    return _folder(command) / f"{name}.flags"
 
 
 def find(command: str, name: str, beginning: str) -> str | None:
@@ -60,6 +65,7 @@ def beginning_for(genotype: str | Architecture) -> str:
         The beginning, e.g. `"bnas"`.
     """
     if not isinstance(genotype, Architecture):
+        genotype = genotype.removeprefix("zoo:")
         if genotype in zoo.VARIANTS and genotype not in zoo.GENOTYPES:
             # The authors of BARS also trained the other networks of the zoo.
             return "dms" if genotype in WIDTHS else "bars"

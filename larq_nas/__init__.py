@@ -24,7 +24,7 @@ _NAMES = {
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
     "operations": "larq_nas.networks",
-    **dict.fromkeys(("benchmark", "convert", "evaluate", "search", "train"), "larq_nas.api"),
+    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "search", "train"), "larq_nas.api"),
 }
 _MODULES = (
     *("converters", "costs", "datasets", "latency", "methods"),

@@ -20,6 +20,7 @@ from larq_nas.options import OptionError
 COMMANDS = {
     "search": "search for the architecture of a binary network",
     "train": "train the network of a genotype, or a network of the zoo",
+    "compare": "train several genotypes by the same recipe with several seeds, and compare their accuracies",
     "convert": "convert a trained network to a bit-packed .tflite file, with a report",
     "evaluate": "measure the accuracy of a trained network and of its .tflite file",
     "benchmark": "time .tflite files on this machine or on a device",

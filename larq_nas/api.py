@@ -1,4 +1,4 @@
-"""The tasks as functions for Keras users: `larq_nas.search`, `train`, `convert`, `evaluate` and `benchmark`.
+"""The tasks as functions for Keras users: `larq_nas.search`, `train`, `compare`, `convert` and so on.
 
 Each function does what the command of the same name does. It takes either a configuration or the values of the
 options of the command. In the second case, the other options get their values from the recipe for the data set, as on
@@ -56,6 +56,34 @@ def train(config: configs.TrainConfig | None = None, **values):
     from larq_nas.tasks import train
 
     return train.train(_configured("train", config, values))
+
+
+def compare(config: configs.CompareConfig | None = None, **values) -> dict:
+    """Trains genotypes by the same recipe with the same seeds, and writes `comparison.json` to the run directory.
+
+    Each training runs in a process of its own, since TensorFlow does not free the memory of its graphs. Thus, methods
+    and templates of your own must be installed as `docs/extending.md` describes.
+
+    ```python
+    comparison = larq_nas.compare(genotypes=["a.json", "bnas_a"], seeds=[1, 2, 3], dataset="digits")
+    comparison["networks"]["a"]["mean"]  # mean test accuracy
+    ```
+
+    # Arguments
+        config: The configuration.
+        values: Values of options of `larq_nas compare`, by name, instead of a configuration. The values of `genotypes`
+            may also be `Architecture`s.
+
+    # Returns
+        The dictionary that `comparison.json` holds, see `tasks.compare`.
+
+    # Raises
+        OptionError: If a value is not accepted.
+        ValueError: If the trainings cannot be done. The message says why.
+    """
+    from larq_nas.tasks import compare
+
+    return compare.compare(_configured("compare", config, values))
 
 
 def convert(config: configs.ConvertConfig | None = None, **values):

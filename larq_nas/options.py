@@ -150,8 +150,11 @@ def kind_of(config: type, name: str) -> Kind:
     hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     values = [hint for hint in hints if hint is not type(None)]
     several = typing.get_origin(values[0]) is tuple
-    accepted = tuple(typing.get_args(values[0])[:1] if several else values)
-    return Kind(accepted[0], accepted + (int,) * (float in accepted), several, len(values) < len(hints))
+    if several:
+        hint = typing.get_args(values[0])[0]
+        values = list(typing.get_args(hint)) if isinstance(hint, types.UnionType) else [hint]
+    accepted = tuple(values)
+    return Kind(accepted[0], accepted + (int,) * (float in accepted), several, type(None) in hints)
 
 
 def _plain(value, option, kind):
@@ -185,11 +188,13 @@ def _shown(value):
 
 
 def _text(value):
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
     if hasattr(value, "to_json"):
         # An architecture, wherever it comes from.
         text = dataclasses.replace(value, provenance=None).to_json()
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return str(_shown(value))
+    return str(value)
 
 
 def _check_one(name, value, single, option, kind):

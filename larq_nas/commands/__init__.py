@@ -9,7 +9,7 @@ import pathlib
 from larq_nas import api, configs
 from larq_nas.commands.costs import costs, list_zoo
 
-__all__ = ["benchmark", "convert", "costs", "evaluate", "list_zoo", "search", "train"]
+__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "search", "train"]
 
 
 def search(config: configs.SearchConfig):
@@ -22,6 +22,12 @@ def train(config: configs.TrainConfig):
     """Trains the network of a genotype, or a network of the zoo, and prints the path of `weights.h5`."""
     api.train(config)
     print(pathlib.Path(config.run_dir) / "weights.h5")
+
+
+def compare(config: configs.CompareConfig):
+    """Trains genotypes by the same recipe with the same seeds, and prints the path of `comparison.json`."""
+    api.compare(config)
+    print(pathlib.Path(config.run_dir) / "comparison.json")
 
 
 def convert(config: configs.ConvertConfig):

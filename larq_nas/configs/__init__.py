@@ -1,4 +1,4 @@
-"""Configurations of `larq_nas.search`, `train`, `convert`, `evaluate` and `benchmark`.
+"""Configurations of `larq_nas.search`, `train`, `compare`, `convert`, `evaluate` and `benchmark`.
 
 Each field of a configuration is also a flag of the command, under the same name. Each search method has a configuration
 of its own, which is a subclass of `SearchConfig`, for example `methods.bnas.BnasConfig`. The defaults are the published
@@ -16,13 +16,23 @@ from larq_nas.configs.others import (
     profile_config,
 )
 from larq_nas.configs.searches import CellSearchConfig, ChainedCellSearchConfig, SearchConfig, check_warmup
-from larq_nas.configs.shared import DataConfig, FitConfig, GroupsConfig, RunConfig, amount, is_amount, shape_option
-from larq_nas.configs.trainings import TrainConfig
+from larq_nas.configs.shared import (
+    DataConfig,
+    FitConfig,
+    GroupsConfig,
+    RunConfig,
+    SeedConfig,
+    amount,
+    is_amount,
+    shape_option,
+)
+from larq_nas.configs.trainings import CompareConfig, RecipeConfig, TrainConfig
 
 __all__ = [
     "BenchmarkConfig",
     "CellSearchConfig",
     "ChainedCellSearchConfig",
+    "CompareConfig",
     "ConvertConfig",
     "CostsConfig",
     "DataConfig",
@@ -31,8 +41,10 @@ __all__ = [
     "GroupsConfig",
     "MeasureConfig",
     "ProfileConfig",
+    "RecipeConfig",
     "RunConfig",
     "SearchConfig",
+    "SeedConfig",
     "TrainConfig",
     "ZooConfig",
     "amount",

@@ -7,6 +7,7 @@ from larq_nas.configs.shared import (
     DataConfig,
     FitConfig,
     RunConfig,
+    SeedConfig,
 )
 from larq_nas.configs.trainings import TrainConfig
 from larq_nas.options import OptionError, changed_default, option
@@ -14,7 +15,7 @@ from larq_nas.space.architecture import Architecture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchConfig(FitConfig, DataConfig, RunConfig):
+class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
     """The base class of the configurations of searches.
 
     Each subclass is a search method: its methods `space` and `strategy` define what is searched and how.

@@ -75,12 +75,20 @@ class DataConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedConfig(Config):
+    """The option of the seed of a search or a training."""
+
+    heading: typing.ClassVar[str] = "training"
+
+    seed: int = option(0, "seed of the initial weights, the order of the examples, and the augmentation", least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig(Config):
     """The options of the training of weights."""
 
     heading: typing.ClassVar[str] = "training"
 
-    seed: int = option(0, "seed of the initial weights, the order of the examples, and the augmentation", least=0)
     batch_size: int = option(64, "examples per step", least=1)
     epochs: int = option(50, "passes over the training examples", least=1)
     steps: int | None = option(None, "scale epochs, and the other options in epochs, to about this many steps", least=1)

@@ -1,4 +1,4 @@
-"""The configuration of a training."""
+"""The configurations of a training and of a comparison of trainings."""
 
 import dataclasses
 import typing
@@ -8,6 +8,7 @@ from larq_nas.configs.shared import (
     FitConfig,
     GroupsConfig,
     RunConfig,
+    SeedConfig,
 )
 from larq_nas.names import OPTIMIZERS, SCHEDULES
 from larq_nas.options import changed_default, option
@@ -19,17 +20,15 @@ def _rise(epochs):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
-    """The configuration of a training."""
+class RecipeConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
+    """The options that all trainings of a comparison share: all of a training except its network and its seed."""
 
     heading: typing.ClassVar[str] = "network"
 
-    run_dir: str = changed_default(RunConfig, "run_dir", "runs/train")
     batch_size: int = changed_default(FitConfig, "batch_size", 256)
     epochs: int = changed_default(FitConfig, "epochs", 600)
     learning_rate: float = changed_default(FitConfig, "learning_rate", 0.05)
     weight_decay: float = changed_default(FitConfig, "weight_decay", 3e-6)
-    genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
     layers: int | None = option(None, "cells of the network; as many as in the genotype by default", least=3)
     filters: int | None = option(None, "filters of a node in the first stage; as in the genotype by default", least=2)
     schedule: str = option("one_cycle", "schedule of the learning rate", choices=SCHEDULES)
@@ -45,9 +44,6 @@ class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
     )
     label_smoothing: float = option(0.0, "label smoothing of the training loss", least=0, most=1)
     full_precision: bool = option(False, "train the float twin of a dms network: the same network without quantizers")
-    initial_weights: str | None = option(
-        None, "weights.h5 file of a training with full_precision, from which to start", is_path=True
-    )
     drop_path: float = option(
         0.2, "drop path rate at the end of the training; it rises linearly from 0", least=0, most=1
     )
@@ -87,3 +83,38 @@ class TrainConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
         names = ("epochs", "optimizer", "schedule", "learning_rate", "weight_decay")
         values = {name: getattr(self, f"activations_{name}") for name in names}
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(SeedConfig, RecipeConfig):
+    """The configuration of a training."""
+
+    heading: typing.ClassVar[str] = "network"
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/train")
+    genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
+    initial_weights: str | None = option(
+        None, "weights.h5 file of a training with full_precision, from which to start", is_path=True
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(RecipeConfig):
+    """The configuration of a comparison: genotypes that are trained by the same recipe, each with the same seeds."""
+
+    heading: typing.ClassVar[str] = "comparison"
+    unit: typing.ClassVar[str] = "training"
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/compare")
+    genotypes: tuple[str | Architecture, ...] = option(
+        help="genotype.json files, and names of zoo models such as bnas_a or zoo:bnas_a, separated by commas",
+        is_path=True,
+        check=len,
+        accepted="give at least one, e.g. a.json,b.json,bnas_a",
+    )
+    seeds: tuple[int, ...] = option(
+        (1, 2, 3),
+        "seeds with which each genotype is trained, separated by commas; three or more show how sure a mean is",
+        check=lambda seeds: seeds and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
+        accepted="give different numbers of at least 0, e.g. 1,2,3",
+    )

@@ -37,18 +37,12 @@ def _train(config):
     from larq_nas import training
     from larq_nas.layers import precision
 
-    whole, name = config, _name(config)
-    architecture, build = _scaled(load_network(config.genotype), config), None
-    check_precision(architecture, config)
-    check_reachable(architecture, f"genotype={name}")
-    staged = len(config.stages) > 1
-    real = isinstance(architecture, Architecture) and not architecture.binary
-    if staged and (config.full_precision or real):
-        raise TaskError("stages=activations,weights: this network has no binary activations; use stages=weights")
+    whole, name = config, name_of(config)
+    architecture, build, staged = checked_network(config), None, _is_staged(config)
     run = runs.Run(config.run_dir)
     data = load_images(config)
     # The images may be too small for the network. This must be found before anything is written.
-    counts = _counts(architecture, data, name)
+    counts = count(architecture, data, name)
     config = fitted(config, data.train_size)
     data = start_run(run, "train", whole, data)
     if isinstance(architecture, zoo.Baseline):
@@ -73,12 +67,43 @@ def _train(config):
             network = training.train(architecture, data, run, recipe, config, first, build)
         for folder in (run.backup, run.path / "activations" / "backup"):
             shutil.rmtree(folder, ignore_errors=True)
+    accuracy, examples = accuracy_of(run)
+    logger.info("test accuracy %.2f%% on %s examples", 100 * accuracy, f"{examples:,}")
+    return network
+
+
+def accuracy_of(run: runs.Run) -> tuple:
+    """The accuracy of a finished training on the test split, and the number of test examples."""
     metrics = runs.read_json(run.metrics)
     try:
-        logger.info("test accuracy %.2f%% on %s examples", 100 * metrics["test_accuracy"], _count(metrics))
+        return float(metrics["test_accuracy"]), int(metrics["test_examples"])
     except (KeyError, TypeError, ValueError):
         raise TaskError(f"{run.metrics}: broken; larq_nas evaluate measures the accuracy again") from None
+
+
+def checked_network(config: TrainConfig):
+    """Loads the network of a training, and checks that it accepts the options.
+
+    # Arguments
+        config: The configuration of the training.
+
+    # Returns
+        An `Architecture` of the configured size, or a `zoo.Baseline`.
+
+    # Raises
+        ValueError: If the network cannot be trained with these options. The message says why.
+    """
+    network = _scaled(load_network(config.genotype), config)
+    check_precision(network, config)
+    check_reachable(network, f"genotype={name_of(config)}")
+    real = isinstance(network, Architecture) and not network.binary
+    if _is_staged(config) and (config.full_precision or real):
+        raise TaskError("stages=activations,weights: this network has no binary activations; use stages=weights")
     return network
+
+
+def _is_staged(config):
+    return len(config.stages) > 1
 
 
 def _recipe(config, data):
@@ -92,11 +117,8 @@ def _recipe(config, data):
     return recipes.Recipe(**own, **{name: getattr(config, name) for name in names})
 
 
-def _count(metrics):
-    return f"{metrics['test_examples']:,}"
-
-
-def _name(config):
+def name_of(config: TrainConfig) -> str:
+    """The name of the network of a training in messages."""
     return config.genotype if isinstance(config.genotype, str) else "genotype"
 
 
@@ -123,7 +145,7 @@ def _check_options(template, searched, config):
     """
 
     def refuse(option, networks, advice=""):
-        raise TaskError(f"{option}: is for networks of {networks}, and {_name(config)} is none{advice}")
+        raise TaskError(f"{option}: is for networks of {networks}, and {name_of(config)} is none{advice}")
 
     takers = {}
     for known in methods.loadable():
@@ -139,8 +161,20 @@ def _check_options(template, searched, config):
         refuse("drop_path", "cells", "; use drop_path=0")
 
 
-def _counts(network, data, name):
-    """Counts the costs of a network. Raises a `TaskError` if the network cannot be built for the images."""
+def count(network, data, name: str):
+    """Counts the costs of a network.
+
+    # Arguments
+        network: An `Architecture`, or a `zoo.Baseline`.
+        data: The `datasets.Images`.
+        name: The name of the network in messages.
+
+    # Returns
+        A `costs.Costs`.
+
+    # Raises
+        TaskError: If the network cannot be built for the images, e.g. because they are too small.
+    """
     from larq_nas import costs
     from larq_nas.networks import templates
 

@@ -124,7 +124,7 @@ def test_console_script_is_this_program():
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("serch", "did you mean search?"), ("trian", "did you mean train?"), ("xyz", "commands: search, train, convert")],
+    [("serch", "did you mean search?"), ("trian", "did you mean train?"), ("xyz", "commands: search, train, compare")],
 )
 def test_unknown_command_suggests_one(cli, word, hint):
     fails(cli(word), 2, f"unknown command '{word}'", hint)

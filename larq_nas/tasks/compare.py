@@ -1,0 +1,224 @@
+"""Training several networks by the same recipe, each with the same seeds: `larq_nas compare`.
+
+# References
+    - [NAS Evaluation Is Frustratingly Hard](https://arxiv.org/abs/1912.12522)
+    - [Random Search and Reproducibility for Neural Architecture Search](https://arxiv.org/abs/1902.07638)
+"""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+
+from larq_nas import options, runs, zoo
+from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
+from larq_nas.runs import locks
+from larq_nas.space.architecture import Architecture
+from larq_nas.tasks import accuracies
+from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import load_network, meant
+from larq_nas.tasks.train import accuracy_of, checked_network, count, name_of
+
+logger = logging.getLogger(__name__)
+
+
+def compare(config: CompareConfig) -> dict:
+    """Trains networks with several seeds, and writes `comparison.json`, `comparison.csv` and a chart.
+
+    Each training has a run directory of its own in the run directory, e.g. `bnas_a-seed1`. Trainings that have finished
+    are not repeated.
+
+    # Arguments
+        config: The configuration.
+
+    # Returns
+        A dictionary with the `dataset`, the number of `test_examples`, the `seeds`, the `networks` and the `pairs`, see
+        `accuracies.pairs`. `networks` is a dictionary of names to the `genotype` as it was given, the `accuracies` in
+        the order of the seeds, their statistics, see `accuracies.summarize`, and the costs `params`, `bytes`,
+        `binary_macs` and `float_macs`.
+    """
+    with locks.hold(config.run_dir):
+        return _compare(config)
+
+
+def _compare(config):
+    # Otherwise, this process would take the whole memory of a GPU, on which the trainings run.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    run, trainings = runs.Run(config.run_dir), _trainings(config)
+    # All networks are checked before the first training, since a training may take long.
+    networks = {name: checked_network(training) for name, training in trainings.items()}
+    _check_differ(networks)
+    data = load_images(config)
+    costs = {name: count(network, data, name_of(trainings[name])) for name, network in networks.items()}
+    start_run(run, "compare", config, data)
+    for name, training in trainings.items():
+        _keep_genotype(run, name, training)
+    runs.write(run.path / "train.flags", _flag_file(config))
+    found, examples = {name: [] for name in trainings}, 0
+    steps = [(name, seed) for seed in config.seeds for name in trainings]
+    for number, (name, seed) in enumerate(steps, 1):
+        own = runs.Run(run.path / f"{name}-seed{seed}")
+        if not own.weights.exists():
+            logger.info("training %d of %d in %s", number, len(steps), own.path)
+            _train(run, name, trainings[name], seed, own)
+        accuracy, examples = accuracy_of(own)
+        found[name].append(accuracy)
+        logger.info("%s, seed %d: test accuracy %.2f%%", name, seed, 100 * accuracy)
+    return _result(run, config, examples, found, costs)
+
+
+def _trainings(config):
+    """The configuration of the training of each network, with the given genotype, by the name of the network."""
+    genotypes = [_without_prefix(genotype) for genotype in config.genotypes]
+    shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}
+    return {
+        name: TrainConfig(**shared, genotype=genotype)
+        for name, genotype in zip(labels(genotypes), genotypes, strict=True)
+    }
+
+
+def _check_differ(networks):
+    """Refuses networks of which two are the same."""
+    names, bare = list(networks), [_bare(network) for network in networks.values()]
+    for index, network in enumerate(bare):
+        if network in bare[:index]:
+            other = names[bare.index(network)]
+            raise TaskError(f"genotypes: {other} and {names[index]} are the same network; give each network once")
+
+
+def _without_prefix(genotype):
+    """The genotype, or the name of a network of the zoo without the prefix `zoo:`."""
+    if not isinstance(genotype, str) or not genotype.startswith("zoo:"):
+        return genotype
+    name = genotype.removeprefix("zoo:")
+    if name not in zoo.VARIANTS:
+        raise TaskError(f"genotypes={genotype}: no network of the zoo{meant(name)}")
+    return name
+
+
+def _bare(network):
+    return dataclasses.replace(network, provenance=None) if isinstance(network, Architecture) else network
+
+
+def labels(genotypes: list) -> list:
+    """Names networks after their files: `a` for `a.json` and for `a/genotype.json`.
+
+    # Arguments
+        genotypes: Genotypes, paths of files, and names of networks of the zoo.
+
+    # Returns
+        The names. If several are the same, they begin with the names of the folders, as far as they differ.
+
+    # Raises
+        TaskError: If two files differ in nothing but the ends of their names, or if a genotype is listed twice.
+    """
+    parts = [_parts(genotype, number) for number, genotype in enumerate(genotypes, 1)]
+    lengths = [1] * len(parts)
+    while True:
+        found = ["-".join(part[-length:]) for part, length in zip(parts, lengths, strict=True)]
+        same = [index for index, name in enumerate(found) if found.count(name) > 1]
+        longer = [index for index in same if lengths[index] < len(parts[index])]
+        if not longer:
+            break
+        for index in longer:
+            lengths[index] += 1
+    if same:
+        first, second = (genotypes[index] for index in same[:2])
+        raise TaskError(f"genotypes: {first} and {second} have the same name; give each genotype once, by its own name")
+    return found
+
+
+def _parts(genotype, number):
+    """The folders and the name of a file, from which its label is made."""
+    if isinstance(genotype, Architecture):
+        return [f"genotype{number}"]
+    if genotype in zoo.VARIANTS:
+        return [genotype]
+    path = pathlib.Path(os.path.abspath(genotype)).with_suffix("")
+    parts = [part for part in path.parts if part != path.anchor]
+    # A search names its file `genotype.json`, so that the folder tells more.
+    return parts[:-1] if parts[-1] == "genotype" and len(parts) > 1 else parts
+
+
+def _keep_genotype(run, name, training):
+    """Keeps a copy of a genotype, so that the comparison cannot continue with another one."""
+    network = load_network(training.genotype)
+    if not isinstance(network, Architecture):
+        return
+    kept = _kept(run, name)
+    if kept.exists() and _bare(load_network(str(kept))) != _bare(network):
+        raise TaskError(
+            f"{run.path}: holds a comparison with another genotype than {name_of(training)} is now; choose another "
+            "run_dir, or start again with overwrite=True"
+        )
+    runs.write(kept, network.to_json())
+
+
+def _kept(run, name):
+    return run.genotypes / f"{name}.json"
+
+
+def _flag_file(config):
+    """The flags that all trainings share, as the text of a flag file."""
+    shared = options.options(RecipeConfig)
+    flags = {name: value for name, value in config.texts().items() if name in shared}
+    return "".join(f"--{name}={value}\n" for name, value in sorted(flags.items()))
+
+
+def _train(run, name, training, seed, own):
+    """Runs or resumes a training in a process of its own, since TensorFlow keeps the graphs of a process in memory."""
+    kept = _kept(run, name)
+    flags = {
+        "flagfile": run.path / "train.flags",
+        "genotype": kept if kept.exists() else training.genotype,
+        "seed": seed,
+        "run_dir": own.path,
+    }
+    words = [sys.executable, "-m", "larq_nas", "train", *(f"--{key}={value}" for key, value in flags.items())]
+    last = ""
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+    ) as process:
+        try:
+            for line in process.stdout:
+                last = line.strip() or last
+                logger.debug(line.rstrip("\n"))
+        except BaseException:
+            process.terminate()
+            # Until the training has ended, it holds the lock of its directory.
+            process.wait()
+            raise
+    if process.returncode < 0:
+        last = f"its process was ended by signal {-process.returncode}; the same command goes on"
+    if process.returncode:
+        raise TaskError(f"{own.path}: {last.removeprefix('larq_nas: train: ')}")
+
+
+def _result(run, config, examples, found, costs):
+    """Writes the result of a comparison to its files, logs it, and returns it."""
+    networks = {}
+    for (name, values), given in zip(found.items(), config.genotypes, strict=True):
+        counted = {cost: getattr(costs[name], cost) for cost in accuracies.COSTS}
+        genotype = given if isinstance(given, str) else name
+        networks[name] = {"genotype": genotype, "accuracies": values, **accuracies.summarize(values), **counted}
+    comparison = {
+        "dataset": config.dataset,
+        "test_examples": examples,
+        "seeds": list(config.seeds),
+        "networks": networks,
+        "pairs": accuracies.pairs(networks),
+    }
+    file = run.path / "comparison.json"
+    logger.info(accuracies.table(comparison))
+    runs.write(file, comparison)
+    runs.write(file.with_suffix(".csv"), accuracies.to_csv(comparison))
+    try:
+        with runs.atomic(file.with_suffix(".png")) as temporary:
+            accuracies.draw(comparison, temporary)
+        logger.info(file.with_suffix(".png"))
+    except ImportError:
+        logger.info("pip install matplotlib gives a chart, too")
+    return comparison
