@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from larq_nas.space import registry
+
 ROOT = pathlib.Path(__file__).parent.parent
 # Folder in the repository -> where it is installed.
 FOLDERS = {
@@ -153,7 +155,7 @@ def test_no_circles():
 def test_methods_do_not_know_each_other():
     modules = [module for module in MODULES if module.startswith("larq_nas.methods.")]
     methods = {module: module.split(".")[2] for module in modules}
-    assert set(methods.values()) == {"bnas", "bars", "bats", "dms"}
+    assert set(methods.values()) == set(registry.METHODS)
     for module, method in methods.items():
         assert {methods[name] for name in own(module) if name in methods} <= {method}, module
 

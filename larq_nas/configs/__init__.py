@@ -5,16 +5,9 @@ of its own, which is a subclass of `SearchConfig`, for example `methods.bnas.Bna
 hyper-parameters for CIFAR-10.
 """
 
-from larq_nas.configs.others import (
-    BenchmarkConfig,
-    ConvertConfig,
-    CostsConfig,
-    EvaluateConfig,
-    MeasureConfig,
-    ProfileConfig,
-    ZooConfig,
-    profile_config,
-)
+from larq_nas.configs.benchmarks import BenchmarkConfig, MeasureConfig, ProfileConfig, profile_config
+from larq_nas.configs.conversions import ConvertConfig, EvaluateConfig
+from larq_nas.configs.listings import CostsConfig, ZooConfig
 from larq_nas.configs.searches import CellSearchConfig, ChainedCellSearchConfig, SearchConfig, check_warmup
 from larq_nas.configs.shared import (
     DataConfig,

@@ -40,8 +40,6 @@ from larq_nas.options import OptionError
 from larq_nas.space import registry
 
 ENTRY_POINTS = "larq_nas.methods"
-# Name of the method, which is also the name of its package -> name of the class of its configuration.
-_BUILT_IN = {"bnas": "BnasConfig", "bars": "BarsConfig", "dms": "DmsConfig", "bats": "BatsConfig"}
 _OWN = {}
 
 
@@ -51,7 +49,7 @@ class MethodError(OptionError):
 
 def names() -> tuple[str, ...]:
     """The names of all methods."""
-    return tuple(dict.fromkeys([*_BUILT_IN, *_installed(), *_OWN]))
+    return tuple(dict.fromkeys([*registry.METHODS, *_installed(), *_OWN]))
 
 
 @functools.cache
@@ -67,8 +65,9 @@ def get(name: str) -> type[SearchConfig]:
     # Raises
         MethodError: If there is no method of this name, or if its entry point cannot be loaded.
     """
-    if name in _BUILT_IN:
-        return _named(name, getattr(importlib.import_module(f"larq_nas.methods.{name}.config"), _BUILT_IN[name]))
+    if name in registry.METHODS:
+        module = importlib.import_module(f"larq_nas.methods.{name}.config")
+        return _named(name, getattr(module, f"{name.capitalize()}Config"))
     if name in _OWN:
         return _OWN[name]
     if name in _installed():
@@ -103,7 +102,7 @@ def register(name: str):
         registry.check_name(name)
     except ValueError as error:
         raise MethodError(f"method {error}") from None
-    if name in _BUILT_IN:
+    if name in registry.METHODS:
         raise MethodError(f"method {name} is one of larq_nas; choose another name")
 
     def known(config):
@@ -143,4 +142,4 @@ def _named(name, config):
 def _installed():
     """The entry points of the methods that installed packages declare, by the name of the method."""
     found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
-    return {name: point for name, point in found.items() if name not in _BUILT_IN}
+    return {name: point for name, point in found.items() if name not in registry.METHODS}

@@ -17,7 +17,7 @@ from larq_nas import lazy
 from larq_nas.networks import operations
 from larq_nas.networks.templates import NetworkError
 
-__all__ = ["NetworkError", "build", "operations", "with_auxiliary_classifier", "with_float_kernels"]
+__all__ = ["NetworkError", "build", "operations", "with_float_kernels"]
 
-_NAMES = ("build", "finish", "start", "with_auxiliary_classifier", "with_float_kernels")
+_NAMES = ("build", "finish", "start", "with_float_kernels")
 __getattr__ = lazy.attributes(__name__, dict.fromkeys(_NAMES, "models"))

@@ -76,6 +76,8 @@ class Template:
             times.
         round_widths: A function of the stages and of a number. It returns the widths of the stages, rounded to
             multiples of the number. By default, each width becomes the nearest multiple.
+        auxiliary: A function of a network, its architecture and the number of classes. It returns a model with the
+            layers of the network and a second classifier, which is only used in training. By default, there is none.
         full_precision: Whether the networks also exist without binary layers, as `networks.build(…, binary=False)`.
         normalize: Whether the features of the supernets can be normalized, as with `networks.build(…, normalize=True)`.
 
@@ -97,6 +99,7 @@ class Template:
     check: Callable | None = None
     halvings: tuple[int, int] | None = None
     round_widths: Callable | None = None
+    auxiliary: Callable | None = None
     full_precision: bool = False
     normalize: bool = False
 
@@ -131,8 +134,8 @@ def check_name(name):
         raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
 
 
-# Packages of the methods whose module `network` has `TEMPLATES`.
-_METHODS = ("bnas", "bars", "bats", "dms")
+# The methods of larq_nas. Each has a package in `larq_nas.methods`, whose module `network` has `TEMPLATES`.
+METHODS = ("bnas", "bars", "dms", "bats")
 # The templates that users have registered, by name.
 _OWN: dict[str, Template] = {}
 
@@ -173,6 +176,6 @@ def unregister(name: str):
 def templates() -> Mapping[str, Template]:
     """Returns all templates by name, as a read-only mapping."""
     # Imported here, because the networks import `space.architecture`, which imports this module.
-    modules = [importlib.import_module(f"larq_nas.methods.{method}.network") for method in _METHODS]
+    modules = [importlib.import_module(f"larq_nas.methods.{method}.network") for method in METHODS]
     built_in = {template.name: template for module in modules for template in module.TEMPLATES}
     return types.MappingProxyType(collections.ChainMap(_OWN, built_in))

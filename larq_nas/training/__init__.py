@@ -16,7 +16,7 @@ from larq_nas.training import backups, callbacks, class_weights, optimizers
 logger = logging.getLogger(__name__)
 
 
-def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=()):
+def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=(), describe=str):
     """Fits a compiled model. If the run was interrupted, it continues after the last finished epoch.
 
     # Arguments
@@ -28,6 +28,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
         steps_per_epoch: Number of batches in an epoch.
         validation: Batches on which the model is evaluated after every epoch.
         extra: Further callbacks. They are called before the epoch counts as finished.
+        describe: A function that returns a text about the model, which is logged after each epoch.
 
     # Returns
         The rows of `metrics.csv`.
@@ -35,7 +36,7 @@ def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=No
     backup = backups.Backup(run.backup)
     first_epoch = backup.restore(model)
     run.drop_rows(first_epoch)
-    progress = callbacks.Progress(epochs, steps_per_epoch, traced=model.train_function is not None)
+    progress = callbacks.Progress(epochs, steps_per_epoch, None, model.train_function is not None, describe)
     keras = tf.keras.callbacks
     try:
         model.fit(
@@ -99,6 +100,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
         steps_per_epoch=steps,
         validation=validation,
         extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
+        describe=lambda: callbacks.operations(model.genotype(), space),
     )
     provenance = {**run.provenance(), "examples": data.half_sizes}
     candidates = model.candidates(config.seed)
@@ -320,7 +322,7 @@ def _train(network, architecture, data, run, recipe, config):
     if recipe.clip_norm or config.auxiliary_weight:
         options = {"clip_norm": recipe.clip_norm, "auxiliary_weight": config.auxiliary_weight}
         if config.auxiliary_weight:
-            options["auxiliary"] = networks.with_auxiliary_classifier(network, architecture, num_classes)
+            options["auxiliary"] = architecture.kind.auxiliary(network, architecture, num_classes)
         model = TrainedModel(network.input, network.output, **options)
     loss = class_weights.weighted(recipe.loss(num_classes), data.class_weights)
     model.compile(recipe.make_optimizer(), loss, metrics=["accuracy"])

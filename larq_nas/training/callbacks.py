@@ -74,13 +74,14 @@ class Progress(tf.keras.callbacks.Callback):
         steps: Number of steps in an epoch.
         console: The `rich` console of the line of steps; by default, that of stdout.
         traced: Whether the training step has already been traced.
+        describe: A function without arguments. It returns a text that ends each line, e.g. of `operations`.
     """
 
-    def __init__(self, epochs, steps, console=None, traced=False):
+    def __init__(self, epochs, steps, console=None, traced=False, describe=str):
         super().__init__()
         self.begin = "training" if traced else "tracing the training step"
         self.epochs, self.steps, self.console = epochs, steps, console or Console(soft_wrap=True)
-        self.epoch, self.operations, self.live = 0, "", None
+        self.epoch, self.describe, self.described, self.live = 0, describe, "", None
 
     def on_train_begin(self, logs=None):
         if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
@@ -99,25 +100,15 @@ class Progress(tf.keras.callbacks.Callback):
             self.live = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-        self._count_operations()
+        self.epoch, self.described = epoch, self.describe()
 
     def on_train_batch_end(self, batch, logs=None):
         if self.live is not None:
             self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._figures(logs)}")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._count_operations()
+        self.described = self.describe()
         logger.info("%s %s", self._head(), self._figures(logs))
-
-    def _count_operations(self):
-        if hasattr(self.model, "genotype"):
-            genotype = self.model.genotype()
-            words = [f"{cell.name} {cell.counts}" for cell in genotype.cells]
-            if getattr(self.model, "space", genotype).stages != genotype.stages:
-                sizes = (f"{stage.depths[0]}x{stage.widths[0]}" for stage in genotype.stages)
-                words.append(f"stages:{','.join(sizes)}")
-            self.operations = " ".join(words)
 
     def _head(self):
         return f"epoch {self.epoch + 1}/{self.epochs}"
@@ -126,7 +117,16 @@ class Progress(tf.keras.callbacks.Callback):
         # Figures whose name has a slash are written to files only.
         hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
         shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}
-        return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.operations])
+        return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.described])
+
+
+def operations(genotype, space) -> str:
+    """Returns the number of edges of each operation in each cell and, if stages are searched, depths and widths."""
+    words = [f"{cell.name} {cell.counts}" for cell in genotype.cells]
+    if space.stages != genotype.stages:
+        sizes = (f"{stage.depths[0]}x{stage.widths[0]}" for stage in genotype.stages)
+        words.append(f"stages:{','.join(sizes)}")
+    return " ".join(words)
 
 
 def _form(value):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from larq_nas import costs, networks, supernet, zoo
 from larq_nas.methods import bats
-from larq_nas.methods.bats.network import stem_groups
+from larq_nas.methods.bats.network import stem_groups, with_auxiliary_classifier
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 from larq_nas.training import optimizers
@@ -210,13 +210,13 @@ def test_a_search_step_moves_weights_and_logits():
 def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
     genotype = bats.scale(zoo.genotype("bats"), 12, 3)
     network = networks.build(genotype, (32, 32, 3), 7)
-    both = networks.with_auxiliary_classifier(network, genotype, 7)
+    both = with_auxiliary_classifier(network, genotype, 7)
     assert both.output_shape == [(None, 7), (None, 7)]
     further = {layer.name for layer in both.layers} - {layer.name for layer in network.layers}
     assert further and all(name.startswith("auxiliary") for name in further)
     small = networks.build(genotype, (16, 16, 3), 7)
     with pytest.raises(networks.NetworkError, match="auxiliary classifier.*image_size=32"):
-        networks.with_auxiliary_classifier(small, genotype, 7)
+        with_auxiliary_classifier(small, genotype, 7)
 
 
 def test_groups_of_the_large_stem_divide_its_filters():

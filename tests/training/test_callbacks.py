@@ -106,18 +106,21 @@ def test_a_training_ends_in_the_very_step_whose_loss_is_no_number():
 class Searching(tf.keras.Sequential):
     """What `Progress` sees of a supernet."""
 
-    GENOTYPE = bnas.space(layers=3, filters=2).sample(0)
-
-    def genotype(self):
-        return self.GENOTYPE
+    SPACE = bnas.space(layers=3, filters=2)
+    GENOTYPE = SPACE.sample(0)
 
     def train_step(self, data):
         return {**super().train_step(data), "architecture_loss": tf.constant(9.0), "entropy": tf.constant(1.25)}
 
 
+def _operations():
+    return callbacks.operations(Searching.GENOTYPE, Searching.SPACE)
+
+
 def show(model, epochs=2, **options):
     console = Console(file=io.StringIO(), soft_wrap=True, **options)
-    progress = callbacks.Progress(epochs, 3, console)
+    searching = isinstance(model, Searching)
+    progress = callbacks.Progress(epochs, 3, console, describe=_operations if searching else str)
     with logged(console.file):
         model.fit(small_batches(), epochs=epochs, verbose=0, callbacks=[progress])
     return console.file.getvalue()
@@ -171,8 +174,7 @@ def test_progress_writes_no_control_characters_to_a_file():
 
 def test_progress_follows_the_steps_on_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=200)
-    progress = callbacks.Progress(2, 3, console)
-    progress.set_model(types.SimpleNamespace(genotype=lambda: Searching.GENOTYPE))
+    progress = callbacks.Progress(2, 3, console, describe=_operations)
     with logged(console.file):
         progress.on_train_begin()
         progress.on_epoch_begin(1)

@@ -11,6 +11,7 @@ from larq_nas import costs, datasets, networks, runs, supernet, training
 from larq_nas.converters import inference
 from larq_nas.layers import quantizers
 from larq_nas.methods import bars, bats, bnas, dms
+from larq_nas.methods.bats.network import with_auxiliary_classifier
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import strategy
 from larq_nas.training import callbacks, recipes
@@ -296,7 +297,7 @@ def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_pa
     training.train(genotype, data, run, recipes.Recipe(1, 2, "cosine", 0.01), settings)
     network = networks.build(genotype, data.image_shape, 10)
     network.load_weights(run.weights)
-    both = networks.with_auxiliary_classifier(network, genotype, 10)
+    both = with_auxiliary_classifier(network, genotype, 10)
     x, y = np.zeros((4, 32, 32, 1), np.float32), np.array([0, 1, 2, 3])
     model = training.TrainedModel(network.input, network.output, auxiliary=both, auxiliary_weight=0.4)
     sgd = tf.keras.optimizers.SGD(1.0)

@@ -112,6 +112,14 @@ def check(architecture: Architecture, large: bool):
             raise templates.NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {SHUFFLE}")
 
 
+def with_auxiliary_classifier(network, architecture: Architecture, num_classes: int):
+    """Adds a second classifier to a network for training; see `auxiliary.with_auxiliary_classifier`."""
+    # Imported here, because counting needs no TensorFlow.
+    from larq_nas.methods.bats import auxiliary
+
+    return auxiliary.with_auxiliary_classifier(network, architecture, num_classes)
+
+
 _TEMPLATE = Template(
     "bats",
     "bats",
@@ -124,5 +132,6 @@ _TEMPLATE = Template(
     grouped=True,
     check=check,
     normalize=True,
+    auxiliary=with_auxiliary_classifier,
 )
 TEMPLATES = (_TEMPLATE,)

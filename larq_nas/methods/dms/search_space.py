@@ -38,7 +38,8 @@ def space(backbone, factor=1) -> Architecture:
     """
     if isinstance(backbone, Architecture):
         decided = backbone.decided
-        if not decided or backbone.kind.method not in ("bars", "dms"):
+        # The widths of the stages must be free.
+        if not decided or not (backbone.kind.open_stages or backbone.kind.widths):
             found = f"a genotype of {backbone.template}" if decided else "a space"
             raise ValueError(f"backbone: is {found}; accepted are genotypes of bars and of {', '.join(WIDTHS)}")
         base = with_widths(backbone, base_widths(backbone)[:, np.newaxis] * factor)
