@@ -165,8 +165,23 @@ class CellSearchConfig(SearchConfig):
         0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
     )
 
+    samples: int = option(
+        0,
+        "genotypes to draw at the end, of which the best is kept; 0: keep the genotype of the best epoch or, in bars, "
+        "the most probable genotype",
+        least=0,
+    )
+    finalists: int = option(
+        0, "best ones of the samples to train for a short time, in rounds that keep the better half; 0: none", least=0
+    )
+    finalist_epochs: int = option(
+        5, "epochs of the first round of finalists; each further round has twice as many", least=1, in_epochs=True
+    )
+
     def __post_init__(self):
         super().__post_init__()
+        if self.finalists > self.samples:
+            raise OptionError(f"finalists={self.finalists}: must be at most samples={self.samples}")
         check_warmup(self.warmup_epochs, self.epochs)
 
 

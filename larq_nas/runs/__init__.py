@@ -78,6 +78,7 @@ class Run:
         self.genotype = self.path / "genotype.json"
         self.genotypes = self.path / "genotypes"
         self.candidates = self.path / "candidates.json"
+        self.finalists = self.path / "finalists.json"
         self.metrics_csv = self.path / "metrics.csv"
         self.metrics = self.path / "metrics.json"
         self.logs = self.path / "logs"

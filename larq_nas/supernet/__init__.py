@@ -134,7 +134,8 @@ class Supernet(tf.keras.Model):
 
     @tf.function
     def _losses_of(self, images, labels, choice_weights):
-        predictions = self.network({"images": images, **choice_weights}, training=self.strategy.batch_statistics)
+        # Moving averages would be those of mixtures.
+        predictions = self.network({"images": images, **choice_weights}, training=True)
         return self.loss.call(labels, predictions)
 
     def call(self, inputs, training=None):

@@ -4,8 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
+from larq_nas.networks import reachability
+from larq_nas.space import choices
 from larq_nas.space.architecture import Architecture
 
 
@@ -37,6 +40,7 @@ class Strategy(Protocol):
         normalize: Whether features of the supernet are normalized, see `networks.build`.
         batch_statistics: Whether evaluations normalize by the statistics of their batches instead of moving averages.
         limit: A `latency.Limit` on the latency of the genotype; `None` for no limit.
+        samples: Number of genotypes that `candidates` draws.
         variants: The genotypes that are written after each epoch: suffix of the file name to keyword arguments of
             `derive`.
     """
@@ -45,6 +49,7 @@ class Strategy(Protocol):
     normalize: bool = False
     batch_statistics: bool = False
     limit: Any = None
+    samples: int = 0
     variants: Mapping[str, dict] = {"": {}}
 
     def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
@@ -79,7 +84,39 @@ class Strategy(Protocol):
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list[Candidate]:
         """The genotypes among which the search chooses the one with the lowest validation loss at its end.
 
-        By default, the list is empty. Then the search keeps the genotype of the epoch with the best validation
-        accuracy.
+        By default, these are the derived genotype and further genotypes, which are derived in the same way after Gumbel
+        noise has been added to the logarithms of the probabilities: an edge then has each operation with its
+        probability. If `samples` is 0, the list is empty. Then the search keeps the genotype of the epoch with the best
+        validation accuracy.
+
+        # Arguments
+            space: The space that was searched.
+            probabilities: The probabilities of the candidates of each choice, by the name of the choice.
+            seed: The seed of the random generator.
+
+        # Returns
+            A list of at most `samples` different `Candidate`s.
         """
-        return []
+        generator, found = np.random.default_rng(seed), {}
+        for attempt in range(DRAWS * self.samples):
+            if len(found) == self.samples:
+                break
+            genotype = self.derive(space, _noisy(probabilities, generator) if attempt else probabilities)
+            if genotype not in found and reachability.reaches_classifier(genotype):
+                found[genotype] = Candidate(genotype, choices.one_hot(space, genotype), {})
+        return list(found.values())
+
+
+# The number of genotypes that are drawn for each one that is asked for, since some of them are equal.
+DRAWS = 20
+
+
+def _noisy(probabilities, generator):
+    """Adds Gumbel noise to the logits, so that the most probable candidate is a sample of the distribution."""
+    tiny = np.finfo(np.float32).tiny
+    noisy = {}
+    for name, values in probabilities.items():
+        logits = np.log(np.maximum(values, tiny)) + generator.gumbel(size=np.shape(values))
+        likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        noisy[name] = likely / likely.sum(axis=-1, keepdims=True)
+    return noisy

@@ -7,11 +7,11 @@ import pathlib
 
 import tensorflow as tf
 
-from larq_nas import datasets, networks, runs, supernet
+from larq_nas import costs, datasets, networks, runs, supernet
 from larq_nas.layers import grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
-from larq_nas.training import backups, callbacks, class_weights, optimizers
+from larq_nas.training import backups, callbacks, class_weights, finalists, optimizers
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     provenance = {**run.provenance(), "examples": data.half_sizes}
     candidates = model.candidates(config.seed)
     if candidates:
-        _best_candidate(candidates, model, validation, run, provenance)
+        _best_candidate(candidates, model, validation, data, run, config, provenance)
     else:
         # During the warm-up, the logits keep their random initial values.
         _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
@@ -125,13 +125,16 @@ def write_genotype(genotype: Architecture, provenance: dict, path):
     runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
 
 
-def _best_candidate(candidates, model, validation, run, provenance):
+def _best_candidate(candidates, model, validation, data, run, config, provenance):
     losses = {}
     for candidate in candidates:
         text = candidate.genotype.to_json()
         if text not in losses:
             losses[text] = model.loss_of(candidate.weights, validation)
         figures = candidate.figures
+        if not figures:
+            counts = costs.count(candidate.genotype, data.image_shape, len(data.class_names))
+            figures |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
         figures["validation_loss"] = losses[text]
         over = " (over budget)" if figures.get("over_budget") else ""
         over += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
@@ -140,7 +143,11 @@ def _best_candidate(candidates, model, validation, run, provenance):
             f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
         )
     fitting = [candidate for candidate in candidates if candidate.figures.get("accepted", True)] or candidates
-    best = min(fitting, key=lambda candidate: candidate.figures["validation_loss"])
+    ranked = sorted(fitting, key=lambda candidate: candidate.figures["validation_loss"])
+    best = ranked[0]
+    if config.finalists > 1:
+        few = list({candidate.genotype: candidate for candidate in reversed(ranked)}.values())[::-1][: config.finalists]
+        best = few[finalists.choose([candidate.genotype for candidate in few], data, run, config)]
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
     write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 

@@ -51,9 +51,7 @@ class BarsConfig(CellSearchConfig):
         "exponent of the penalty: above the budget, (cost / budget) ** exponent multiplies the loss; 0: no penalty",
         least=0,
     )
-    samples: int = option(
-        8, "genotypes to draw at the end, of which the best is kept; 0: take the most probable genotype", least=0
-    )
+    samples: int = changed_default(CellSearchConfig, "samples", 8)
     budget: str | None = option(
         None,
         "budget of binary operations of the genotype (two for each multiply-accumulate), e.g. 2096M; or a share of the "

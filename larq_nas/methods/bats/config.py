@@ -46,4 +46,5 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
             limit=self.limit(counted, input_shape, num_classes, excluded=("none",)),
             warmup_epochs=self.warmup_epochs,
             normalize=self.normalize,
+            samples=self.samples,
         )

@@ -55,12 +55,14 @@ class Strategy(strategy.Strategy):
         normalize: Whether the states of the cells and the input of the classifier are normalized, see `networks.build`.
             The papers do not normalize them. On small data sets, without normalization, pools win before the
             convolutions are trained.
+        samples: See `strategy.Strategy`. The published search has none.
     """
 
     temperature: float = 0.2
     limit: latency.Limit | None = None
     warmup_epochs: int = 0
     normalize: bool = False
+    samples: int = 0
 
     def choice_weights(self, logits: dict, epoch, random=None) -> dict:
         """The weights of the candidates in a training step, by the name of the choice."""

@@ -41,4 +41,5 @@ class BnasConfig(ChainedCellSearchConfig):
             limit=self.limit(scale(space, **self.genotype_size), input_shape, num_classes),
             warmup_epochs=self.warmup_epochs,
             normalize=self.normalize,
+            samples=self.samples,
         )

@@ -110,6 +110,7 @@ class Strategy(strategy.Strategy):
         normalize: Whether the outputs of convolutions are normalized, as those of pools are, and the input of the
             classifier, too, see `networks.build`. The published search does not normalize them. On small data sets,
             without normalization, pools win before the convolutions are trained.
+        samples: See `strategy.Strategy`. The published search has none.
     """
 
     strength: float = 1.0
@@ -118,6 +119,7 @@ class Strategy(strategy.Strategy):
     limit: latency.Limit | None = None
     warmup_epochs: int = 0
     normalize: bool = False
+    samples: int = 0
 
     # The genotypes that a search writes after each epoch: suffix of the file name -> arguments of `derive`.
     variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}

@@ -1,0 +1,82 @@
+"""Choosing the result of a search among a few genotypes, by training each of them for a short time.
+
+The losses of genotypes with the shared weights of a supernet are close to each other, and their order is only partly
+that of the trained networks. Successive halving trains all finalists briefly, keeps the better half, trains these twice
+as long, and so on, until one is left. It trains on the half of the images on which a search trains weights, and judges
+by the half on which it trains the architecture.
+
+# References
+    - [Non-stochastic best arm identification and hyperparameter optimization](https://arxiv.org/abs/1502.07943), for
+      successive halving
+"""
+
+import gc
+import logging
+import math
+
+import tensorflow as tf
+
+from larq_nas import datasets, networks, runs
+from larq_nas.training import callbacks, class_weights, optimizers
+
+logger = logging.getLogger(__name__)
+
+
+def choose(genotypes: list, data: datasets.Images, run: runs.Run, config) -> int:
+    """Trains genotypes in rounds of successive halving.
+
+    An interrupted choice continues after the last finished training.
+
+    # Arguments
+        genotypes: At least one genotype.
+        data: The data set. Its test split is not used.
+        run: The run directory of the search. `finalists.json` and `finalists/` in it hold the results.
+        config: The configuration of the search.
+
+    # Returns
+        The index of the genotype that is left.
+    """
+    rounds = runs.read_json(run.finalists) if run.finalists.exists() else []
+    left, number = list(range(len(genotypes))), 0
+    while len(left) > 1:
+        if number == len(rounds):
+            rounds.append({"epochs": config.finalist_epochs << number, "accuracy": {}})
+        accuracy = rounds[number]["accuracy"]
+        for index in left:
+            if str(index) not in accuracy:
+                accuracy[str(index)] = _trained(genotypes[index], index, number, data, run, config)
+                runs.write(run.finalists, rounds)
+                logger.info("round %d, finalist %d: %.2f%%", number + 1, index + 1, 100 * accuracy[str(index)])
+        left = sorted(left, key=lambda index: -accuracy[str(index)])[: (len(left) + 1) // 2]
+        number += 1
+    return left[0]
+
+
+def _trained(genotype, index, number, data, run, config):
+    """Trains a genotype in a round, from its weights after the round before, and returns its validation accuracy."""
+    tf.keras.utils.set_random_seed(config.seed)
+    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
+    network = networks.build(genotype, data.image_shape, len(data.class_names))
+    weights = run.path / "finalists" / f"{index}.h5"
+    if number:
+        network.load_weights(weights)
+    first = optimizers.scaled_rate(
+        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
+    )
+    rate = optimizers.EpochCosine(first, config.final_learning_rate, epochs, steps)
+    network.compile(
+        optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
+        class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), data.class_weights),
+        metrics=["accuracy"],
+    )
+    options = {"epochs": epochs, "seed": config.seed + number, "augmentation": config.augmentation}
+    batches = datasets.training_batches(data, data.halves[0], data.half_sizes[0], config.batch_size, **options)
+    guard = [callbacks.FiniteLoss()]
+    network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)
+    with runs.atomic(weights) as temporary:
+        network.save_weights(temporary)
+    judged = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
+    accuracy = network.evaluate(judged, verbose=0)[1]
+    del network
+    gc.collect()
+    return accuracy
