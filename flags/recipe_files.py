@@ -3,6 +3,7 @@
 import pathlib
 
 from larq_nas import zoo
+from larq_nas.methods import random
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
 
@@ -51,7 +52,11 @@ def default(command: str, dataset: str, beginning: str) -> str | None:
 
 
 def beginning_of(method: str, binary: bool) -> str:
-    """The beginning of the names of the recipes of a method for binary or for real-valued networks."""
+    """The beginning of the names of the recipes of a method for binary or for real-valued networks.
+
+    A random search has the recipes of the method whose space it searches.
+    """
+    method = method.removeprefix(random.PREFIX)
     return method if binary else f"{method}_real"
 
 

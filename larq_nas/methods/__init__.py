@@ -35,7 +35,8 @@ import functools
 import importlib
 from importlib import metadata
 
-from larq_nas.configs import SearchConfig
+from larq_nas.configs import CellSearchConfig, SearchConfig
+from larq_nas.methods import random
 from larq_nas.options import OptionError
 from larq_nas.space import registry
 
@@ -48,8 +49,14 @@ class MethodError(OptionError):
 
 
 def names() -> tuple[str, ...]:
-    """The names of all methods."""
-    return tuple(dict.fromkeys([*registry.METHODS, *_installed(), *_OWN]))
+    """The names of all methods.
+
+    The space of each method that searches cells can also be searched at random. The names of these searches are listed
+    if finding them does not import an installed package.
+    """
+    own = tuple(dict.fromkeys([*registry.METHODS, *_installed(), *_OWN]))
+    known = [name for name in own if name in registry.METHODS or name in _OWN]
+    return own + tuple(f"{random.PREFIX}{name}" for name in known if issubclass(get(name), CellSearchConfig))
 
 
 @functools.cache
@@ -65,6 +72,11 @@ def get(name: str) -> type[SearchConfig]:
     # Raises
         MethodError: If there is no method of this name, or if its entry point cannot be loaded.
     """
+    base = name.removeprefix(random.PREFIX)
+    if base != name and name not in _installed() and name not in _OWN:
+        if not issubclass(get(base), CellSearchConfig):
+            raise MethodError(f"method {name}: {base} does not search cells, which can be drawn at random")
+        return _named(name, random.over(get(base)))
     if name in registry.METHODS:
         module = importlib.import_module(f"larq_nas.methods.{name}.config")
         return _named(name, getattr(module, f"{name.capitalize()}Config"))

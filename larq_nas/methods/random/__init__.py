@@ -1,0 +1,46 @@
+"""Random search in the space of another method, the floor against which a search has to stand.
+
+`random_bnas`, for example, draws genotypes evenly from the space of BNAS, trains them for a short time by successive
+halving, and keeps the best. No supernet is trained. The images, the limits and the recipe are those of the method.
+
+```
+larq_nas search --method=random_bnas --dataset=digits --samples=8
+```
+
+# References
+    - [Random search and reproducibility for neural architecture search](https://arxiv.org/abs/1902.07638)
+"""
+
+import dataclasses
+import typing
+
+from larq_nas.configs import CellSearchConfig
+from larq_nas.options import changed_default
+from larq_nas.space.architecture import Architecture
+
+PREFIX = "random_"
+
+
+def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
+    """Makes the configuration of a random search from the configuration of a search method.
+
+    # Arguments
+        searched: The class of the configuration of a method that searches cells.
+
+    # Returns
+        A subclass, which draws genotypes instead of training a supernet.
+    """
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class RandomConfig(searched):
+        """The configuration of a random search."""
+
+        heading: typing.ClassVar[str] = "random"
+        samples: int = changed_default(searched, "samples", 8)
+
+        def search(self, space: Architecture, strategy, data, run) -> Architecture:
+            from larq_nas.methods.random import drawing
+
+            return drawing.search(strategy, space, data, run, self)
+
+    return RandomConfig
