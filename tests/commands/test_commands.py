@@ -214,7 +214,7 @@ def test_costs_of_the_zoo(directory):
             "train: filters: is for networks of bnas and bats, and bars.json is none",
         ),
         (["train", "--genotype=bnas_a", "--groups=2"], "train: groups: is for networks of bats, and bnas_a is none"),
-        (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose filters or"),
+        (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose other filters"),
         (
             ["train", "--genotype=bats", "--groups=2", "--channels_per_group=5"],
             "channels_per_group=5: does not divide 36",
