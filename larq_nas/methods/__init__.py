@@ -74,9 +74,10 @@ def get(name: str) -> type[SearchConfig]:
     """
     base = name.removeprefix(random.PREFIX)
     if base != name and name not in _installed() and name not in _OWN:
-        if not issubclass(get(base), CellSearchConfig):
+        searched = get(base)
+        if not issubclass(searched, CellSearchConfig):
             raise MethodError(f"method {name}: {base} does not search cells, which can be drawn at random")
-        return _named(name, random.over(get(base)))
+        return _named(name, random.over(searched))
     if name in registry.METHODS:
         module = importlib.import_module(f"larq_nas.methods.{name}.config")
         return _named(name, getattr(module, f"{name.capitalize()}Config"))

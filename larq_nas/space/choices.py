@@ -66,8 +66,8 @@ def one_hot(space: Architecture, genotype: Architecture) -> dict:
         if cell.name not in weights:
             continue
         row = 0
-        for node, decided in zip(cell.nodes, genotype.cell(cell.name).nodes, strict=True):
-            kept = {edge.source: edge.operations[0] for edge in decided.edges}
+        for node, chosen in zip(cell.nodes, genotype.cell(cell.name).nodes, strict=True):
+            kept = {edge.source: edge.operations[0] for edge in chosen.edges}
             for edge in node.edges:
                 if edge.source in kept:
                     place = _index(edge.operations, kept.pop(edge.source), cell.name)

@@ -11,7 +11,7 @@ from larq_nas import networks, zoo
 from larq_nas.layers import convolutional
 from larq_nas.layers.drop_path import DropPath
 from larq_nas.methods import bars, bnas
-from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
+from larq_nas.space.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage
 from larq_nas.space.choices import choice_shapes
 
 pytestmark = pytest.mark.onednn
@@ -162,7 +162,7 @@ def test_a_space_of_widths_is_no_bnas_space():
 def test_edges_with_different_candidates_are_refused():
     node = Node((Edge(0, ("none", "max_pool_3x3")), Edge(1, ("none", "bin_conv_3x3"))), 2)
     space = Architecture("bnas", (Cell("normal", (node,)),), (Stage("normal", (4,), (1,)),))
-    with pytest.raises(networks.NetworkError, match="cells.normal: .* 2 different lists"):
+    with pytest.raises(ArchitectureError, match="cells.normal: .* 2 different lists"):
         networks.build(space)
 
 

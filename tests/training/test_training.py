@@ -20,7 +20,7 @@ SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
     **{"architecture_weight_decay": 1e-3, "optimizer": "sgd", "clip_norm": 0.0, "augmentation": "crop"},
-    reference_batch_size=None,
+    **{"reference_batch_size": None, "finalists": 0, "finalist_epochs": 1},
 )
 TRAIN = argparse.Namespace(
     **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
@@ -138,9 +138,25 @@ def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do
     losses = (1.0, 3.0, 2.0)
     model = argparse.Namespace(loss_of=lambda weights, batches: losses[weights])
     run = runs.Run(tmp_path)
-    training._best_candidate(candidates, model, None, run, {})
+    config = argparse.Namespace(finalists=0)
+    training._best_candidate(candidates, model, None, None, run, config, {})
     assert Architecture.load(run.genotype) == genotypes[chosen]
     assert [c["chosen"] for c in json.loads(run.candidates.read_text())] == [index == chosen for index in range(3)]
+
+
+def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
+    run = runs.Run(tmp_path)
+    settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 1, "finalists": 3})
+    genotype = training.search(bnas.Strategy(samples=5), SPACE, digits, run, settings)
+    candidates = json.loads(run.candidates.read_text())
+    losses = [row["validation_loss"] for row in candidates]
+    assert len(candidates) == 5 and [row["chosen"] for row in candidates].count(True) == 1
+    chosen = next(index for index, row in enumerate(candidates) if row["chosen"])
+    # One of the three with the lowest losses, and of these the most accurate after its training.
+    place = sorted(losses).index(losses[chosen])
+    accuracy = json.loads(run.finalists.read_text())[-1]["accuracy"]
+    assert place < 3 and accuracy[str(place)] == max(accuracy.values())
+    assert genotype == Architecture.load(run.genotype)
 
 
 def test_a_search_never_reads_the_test_split(tmp_path, digits):

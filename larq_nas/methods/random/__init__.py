@@ -21,6 +21,18 @@ from larq_nas.space.architecture import Architecture
 PREFIX = "random_"
 
 
+class RandomSearch:
+    """The part of the configuration of a random search that does not depend on the method whose space is searched."""
+
+    heading: typing.ClassVar[str] = "random"
+
+    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+        """Draws genotypes and writes `genotype.json`; see `drawing.search`."""
+        from larq_nas.methods.random import drawing
+
+        return drawing.search(strategy, space, data, run, self)
+
+
 def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
     """Makes the configuration of a random search from the configuration of a search method.
 
@@ -30,17 +42,6 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
     # Returns
         A subclass, which draws genotypes instead of training a supernet.
     """
-
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class RandomConfig(searched):
-        """The configuration of a random search."""
-
-        heading: typing.ClassVar[str] = "random"
-        samples: int = changed_default(searched, "samples", 8)
-
-        def search(self, space: Architecture, strategy, data, run) -> Architecture:
-            from larq_nas.methods.random import drawing
-
-            return drawing.search(strategy, space, data, run, self)
-
-    return RandomConfig
+    samples = "samples", int, changed_default(searched, "samples", 8)
+    bases = RandomSearch, searched
+    return dataclasses.make_dataclass("RandomConfig", [samples], bases=bases, frozen=True, kw_only=True)
