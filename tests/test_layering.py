@@ -172,7 +172,6 @@ def test_only_the_lazy_packages_import_by_name():
     [
         "space.registry",
         "space.architecture",
-        "space.choices",
         "space.stages",
         "networks.blocks",
         "networks.cells",
