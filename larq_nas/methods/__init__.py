@@ -54,9 +54,12 @@ def names() -> tuple[str, ...]:
     The space of each method that searches cells can also be searched at random. The names of these searches are listed
     if finding them does not import an installed package.
     """
-    own = tuple(dict.fromkeys([*registry.METHODS, *_installed(), *_OWN]))
-    known = [name for name in own if name in registry.METHODS or name in _OWN]
-    return own + tuple(f"{random.PREFIX}{name}" for name in known if issubclass(get(name), CellSearchConfig))
+    known = [name for name in _names() if name in registry.METHODS or name in _OWN]
+    return _names() + tuple(f"{random.PREFIX}{name}" for name in known if issubclass(get(name), CellSearchConfig))
+
+
+def _names():
+    return tuple(dict.fromkeys([*registry.METHODS, *_installed(), *_OWN]))
 
 
 @functools.cache
@@ -89,9 +92,12 @@ def get(name: str) -> type[SearchConfig]:
 
 
 def loadable() -> list[type[SearchConfig]]:
-    """The classes of the configurations of all methods, without those of installed packages that cannot be imported."""
+    """The classes of the configurations of all methods, without those of installed packages that cannot be imported.
+
+    Random searches, whose options are those of their methods, are not among them.
+    """
     found = []
-    for name in names():
+    for name in _names():
         with contextlib.suppress(MethodError):
             found.append(get(name))
     return found

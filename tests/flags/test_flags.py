@@ -5,6 +5,7 @@ from absl import flags as absl_flags
 
 from larq_nas import configs, flags, methods, options
 from larq_nas.methods.bars.config import is_budget
+from larq_nas.space.registry import METHODS
 
 COMMANDS = ("search", "train", "convert", "evaluate", "zoo")
 RECIPES = [(command, name) for command in COMMANDS for name in flags.recipes(command)]
@@ -52,8 +53,7 @@ def test_recipe_says_how_to_launch_it_and_a_published_one_its_paper(command, nam
 
 @pytest.mark.parametrize(
     ("command", "method", "differing"),
-    [("search", name, {"budget"} if name == "bars" else set()) for name in methods.names()]
-    + [("train", "bnas", set())],
+    [("search", name, {"budget"} if name == "bars" else set()) for name in METHODS] + [("train", "bnas", set())],
 )
 def test_defaults_are_the_published_values_for_cifar10(command, method, differing):
     # Found by trying what is a budget: the defaults have none.
