@@ -35,12 +35,11 @@ demo-images: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TESTS) tests/test_*.py
-	$(TESTS) tests/space tests/layers tests/networks tests/costs
+	$(TESTS) tests/test_*.py tests/commands tests/flags tests/tasks
 	$(TESTS) tests/methods tests/supernet
-	$(TESTS) tests/datasets tests/training tests/runs tests/devices
-	$(TESTS) tests/converters tests/zoo
-	$(TESTS) tests/tasks tests/flags tests/commands
+	$(TESTS) tests/converters tests/space tests/zoo
+	$(TESTS) tests/datasets tests/devices tests/runs tests/training
+	$(TESTS) tests/costs tests/layers tests/networks
 	$(WITHOUT_ONEDNN) tests/test_*.py tests/layers tests/networks tests/supernet tests/training
 	$(WITHOUT_ONEDNN) tests/methods
 
