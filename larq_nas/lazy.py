@@ -1,4 +1,4 @@
-"""Names of a package that are loaded on first use, because their modules import TensorFlow."""
+"""Names of a package that are loaded on first use, because their modules import TensorFlow or NumPy."""
 
 import importlib
 from collections.abc import Callable

@@ -172,6 +172,7 @@ def test_only_the_lazy_packages_import_by_name():
     [
         "space.registry",
         "space.architecture",
+        "space.choices",
         "space.stages",
         "networks.blocks",
         "networks.cells",
@@ -232,3 +233,9 @@ def test_no_file_names_a_path_outside_the_package():
         if path == MODULES["larq_nas.devices"]:
             continue  # Its paths are those of every Linux or Android.
         assert not re.findall(r"(?:^|[\s\"'=(`])(?:/\w[\w/.-]*|~/|\.\./)[\w/.-]*", path.read_text(encoding="utf-8"))
+
+
+def test_commands_start_without_numpy():
+    code = "import sys, larq_nas.__main__; larq_nas.__main__.main(['zoo']); print('numpy' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "False"

@@ -38,9 +38,8 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         None, "most milliseconds of the genotype, as latency_table predicts them", least=1e-6
     )
 
-    # The options `finalists` and `finalist_epochs` of searches for cells. Other searches have no finalists.
+    # An option of searches for cells. Other searches have no finalists.
     finalists = 0
-    finalist_epochs = 1
 
     def __post_init__(self):
         super().__post_init__()

@@ -41,6 +41,8 @@ from larq_nas.options import OptionError
 from larq_nas.space import registry
 
 ENTRY_POINTS = "larq_nas.methods"
+# The methods of larq_nas that search cells. Each command needs their names, for which no method is imported.
+_OF_CELLS = ("bnas", "bars", "bats")
 _OWN = {}
 
 
@@ -54,8 +56,8 @@ def names() -> tuple[str, ...]:
     The space of each method that searches cells can also be searched at random. The names of these searches are listed
     if finding them does not import an installed package.
     """
-    known = [name for name in _names() if name in registry.METHODS or name in _OWN]
-    return _names() + tuple(f"{random.PREFIX}{name}" for name in known if issubclass(get(name), CellSearchConfig))
+    own = [name for name, config in _OWN.items() if issubclass(config, CellSearchConfig)]
+    return _names() + tuple(f"{random.PREFIX}{name}" for name in (*_OF_CELLS, *own))
 
 
 def _names():

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.networks import reachability
-from larq_nas.space import choices
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Strategy(Protocol):
                 break
             genotype = self.derive(space, _noisy(probabilities, generator) if attempt else probabilities)
             if genotype not in found and reachability.reaches_classifier(genotype):
-                found[genotype] = Candidate(genotype, choices.one_hot(space, genotype), {})
+                found[genotype] = Candidate(genotype, selection.one_hot(space, genotype), {})
         return list(found.values())
 
 

@@ -109,10 +109,8 @@ def _is_staged(config):
 def _recipe(config, data):
     from larq_nas.training import optimizers, recipes
 
-    rate = optimizers.scaled_rate(
-        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
-    )
-    own = {"steps_per_epoch": math.ceil(data.train_size / config.batch_size), "learning_rate": rate}
+    steps = math.ceil(data.train_size / config.batch_size)
+    own = {"steps_per_epoch": steps, "learning_rate": optimizers.first_rate(config)}
     names = {field.name for field in dataclasses.fields(recipes.Recipe)} - set(own)
     return recipes.Recipe(**own, **{name: getattr(config, name) for name in names})
 

@@ -146,18 +146,16 @@ def _best_candidate(candidates, model, validation, data, run, config, provenance
     ranked = sorted(fitting, key=lambda candidate: candidate.figures["validation_loss"])
     best = ranked[0]
     if config.finalists > 1:
-        few = list({candidate.genotype: candidate for candidate in reversed(ranked)}.values())[::-1][: config.finalists]
-        best = few[finalists.choose([candidate.genotype for candidate in few], data, run, config)]
+        few = list(dict.fromkeys(candidate.genotype for candidate in ranked))[: config.finalists]
+        chosen = few[finalists.choose(few, data, run, config)]
+        best = next(candidate for candidate in ranked if candidate.genotype == chosen)
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
     write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 
 
 def _supernet(strategy, space, data, config, steps):
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
-    first = optimizers.scaled_rate(
-        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
-    )
-    rate = optimizers.EpochCosine(first, config.final_learning_rate, config.epochs, steps)
+    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, config.epochs, steps)
     compile_supernet(model, rate, config, data.class_weights)
     return model
 
@@ -172,7 +170,7 @@ def compile_supernet(model: supernet.Supernet, rate, config, weights_of_classes=
         weights_of_classes: The weight of each class in the loss. With `None`, all classes have the same weight.
     """
     model.compile(
-        optimizer=optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
+        optimizer=optimizers.for_weights(config, rate),
         architecture_optimizer=optimizers.Adam(
             config.architecture_learning_rate,
             beta_1=0.5,

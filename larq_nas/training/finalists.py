@@ -60,12 +60,9 @@ def _trained(genotype, index, number, data, run, config):
     weights = run.path / "finalists" / f"{index}.h5"
     if number:
         network.load_weights(weights)
-    first = optimizers.scaled_rate(
-        config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size
-    )
-    rate = optimizers.EpochCosine(first, config.final_learning_rate, epochs, steps)
+    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
     network.compile(
-        optimizers.make(config.optimizer, rate, config.momentum, config.weight_decay, config.clip_norm),
+        optimizers.for_weights(config, rate),
         class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), data.class_weights),
         metrics=["accuracy"],
     )

@@ -170,6 +170,31 @@ def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int
     return learning_rate * (ratio if name == "sgd" else ratio**0.5)
 
 
+def first_rate(config) -> float:
+    """Returns the learning rate with which a search or a training begins, scaled to its batch size.
+
+    # Arguments
+        config: The configuration of a search or a training.
+
+    # Returns
+        The learning rate.
+    """
+    return scaled_rate(config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size)
+
+
+def for_weights(config, learning_rate):
+    """Makes the optimizer of the weights of a search.
+
+    # Arguments
+        config: The configuration of the search.
+        learning_rate: A number or a schedule.
+
+    # Returns
+        A Keras optimizer.
+    """
+    return make(config.optimizer, learning_rate, config.momentum, config.weight_decay, config.clip_norm)
+
+
 def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
     """Makes an optimizer for weights.
 

@@ -16,18 +16,6 @@ larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
 """
 
 from larq_nas import lazy
-from larq_nas.methods.bars.config import BarsConfig
-from larq_nas.methods.bars.derivation import connected, decide, draw, log_likelihood, most_probable, one_hot
-from larq_nas.methods.bars.search_space import (
-    NODES,
-    OPERATIONS,
-    STAGES,
-    WIDTHS,
-    binary_operations,
-    scale,
-    share_of_range,
-    space,
-)
 
 __all__ = [
     "BarsConfig",
@@ -47,10 +35,14 @@ __all__ = [
     "space",
 ]
 
+# Modules are loaded on first use, because the network of BARS is read at the start of each command and needs no NumPy.
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "Strategy": "strategy",
-        "entropy": "strategy",
+        "BarsConfig": "config",
+        **dict.fromkeys(("connected", "decide", "draw", "log_likelihood", "most_probable", "one_hot"), "derivation"),
+        **dict.fromkeys(("NODES", "OPERATIONS", "STAGES", "WIDTHS"), "search_space"),
+        **dict.fromkeys(("binary_operations", "scale", "share_of_range", "space"), "search_space"),
+        **dict.fromkeys(("Strategy", "entropy"), "strategy"),
     },
 )

@@ -17,22 +17,6 @@ larq_nas train --genotype=runs/search/genotype.json --dataset=cifar10
 """
 
 from larq_nas import lazy
-from larq_nas.methods.dms.config import DmsConfig
-from larq_nas.methods.dms.search_space import (
-    BASES,
-    MEGABYTE,
-    ROOM,
-    base_widths,
-    derive,
-    megabytes,
-    opened,
-    room,
-    rounded,
-    size,
-    space,
-    units,
-    with_widths,
-)
 
 __all__ = [
     "BASES",
@@ -51,14 +35,13 @@ __all__ = [
     "with_widths",
 ]
 
+# Modules are loaded on first use, because the network of DMS is read at the start of each command and needs no NumPy.
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "Strategy": "strategy",
-        "cluster": "strategy",
-        "log_probabilities": "strategy",
-        "Candidates": "supernet",
-        "WidthSupernet": "supernet",
-        "best_effort": "supernet",
+        **dict.fromkeys(__all__, "search_space"),
+        "DmsConfig": "config",
+        **dict.fromkeys(("Strategy", "cluster", "log_probabilities"), "strategy"),
+        **dict.fromkeys(("Candidates", "WidthSupernet", "best_effort"), "supernet"),
     },
 )

@@ -5,7 +5,8 @@ import pytest
 
 from larq_nas.methods import bars, bats, bnas
 from larq_nas.space.architecture import ArchitectureError
-from larq_nas.space.choices import choice_shapes, one_hot
+from larq_nas.space.choices import choice_shapes
+from larq_nas.supernet.selection import one_hot
 
 SPACES = {"bnas": bnas.space(4, 8), "bars": bars.space(8, 2), "bats": bats.space(4, 12, 4)}
 
