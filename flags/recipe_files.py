@@ -2,8 +2,7 @@
 
 import pathlib
 
-from larq_nas import zoo
-from larq_nas.methods import random
+from larq_nas import methods, zoo
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
 
@@ -54,9 +53,9 @@ def default(command: str, dataset: str, beginning: str) -> str | None:
 def beginning_of(method: str, binary: bool) -> str:
     """The beginning of the names of the recipes of a method for binary or for real-valued networks.
 
-    A random search has the recipes of the method whose space it searches.
+    A search at random or by evolution has the recipes of the method whose space it searches.
     """
-    method = method.removeprefix(random.PREFIX)
+    method = methods.space_of(method)
     return method if binary else f"{method}_real"
 
 

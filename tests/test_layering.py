@@ -28,6 +28,8 @@ ORDER = [
     "layers",
     "networks",
     "runs",
+    "tables",
+    "plots",
     "costs",
     "latency",
     "supernet",
@@ -38,7 +40,6 @@ ORDER = [
     "zoo",
     "converters",
     "devices",
-    "tables",
     "tasks",
     "flags",
     "api",
@@ -155,7 +156,7 @@ def test_no_circles():
 def test_methods_do_not_know_each_other():
     modules = [module for module in MODULES if module.startswith("larq_nas.methods.")]
     methods = {module: module.split(".")[2] for module in modules}
-    assert set(methods.values()) == {*registry.METHODS, "random"}
+    assert set(methods.values()) == {*registry.METHODS, "evolution", "random"}
     for module, method in methods.items():
         assert {methods[name] for name in own(module) if name in methods} <= {method}, module
 

@@ -246,22 +246,15 @@ def summarize(measurements: list) -> dict:
     }
 
 
-def draw(summaries: dict, title: str, path):
+def draw(axes, summaries: dict, title: str):
     """Draws a bar chart of latencies, with a line from the fastest to the slowest run of each file.
 
     # Arguments
+        axes: A matplotlib `Axes`.
         summaries: A dict from names of files to the dicts that `summarize` returns.
         title: Title of the chart.
-        path: Path of the `.png` file to write.
-
-    # Raises
-        ImportError: If matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     rows = list(summaries.values())
-    figure = Figure(figsize=(8, 1.5 + 0.4 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
     ms = [row["ms"] for row in rows]
     lower = [row["ms"] - row["min_ms"] for row in rows]
     upper = [row["max_ms"] - row["ms"] for row in rows]
@@ -269,4 +262,3 @@ def draw(summaries: dict, title: str, path):
     axes.invert_yaxis()
     axes.set_xlabel("ms per image (line: fastest to slowest run)")
     axes.set_title(title)
-    figure.savefig(path)

@@ -36,13 +36,15 @@ import importlib
 from importlib import metadata
 
 from larq_nas.configs import CellSearchConfig, SearchConfig
-from larq_nas.methods import random
+from larq_nas.methods import evolution, random
 from larq_nas.options import OptionError
 from larq_nas.space import registry
 
 ENTRY_POINTS = "larq_nas.methods"
 # The methods of larq_nas that search cells. Each command needs their names, for which no method is imported.
 _OF_CELLS = ("bnas", "bars", "bats")
+# The spaces of these methods can also be searched in other ways, by the beginning of the name of such a search.
+_OVER = {random.PREFIX: random.over, evolution.PREFIX: evolution.over}
 _OWN = {}
 
 
@@ -53,11 +55,22 @@ class MethodError(OptionError):
 def names() -> tuple[str, ...]:
     """The names of all methods.
 
-    The space of each method that searches cells can also be searched at random. The names of these searches are listed
-    if finding them does not import an installed package.
+    The space of each method that searches cells can also be searched at random and by evolution. The names of these
+    searches are listed if finding them does not import an installed package.
     """
     own = [name for name, config in _OWN.items() if issubclass(config, CellSearchConfig)]
-    return _names() + tuple(f"{random.PREFIX}{name}" for name in (*_OF_CELLS, *own))
+    return _names() + tuple(f"{prefix}{name}" for prefix in _OVER for name in (*_OF_CELLS, *own))
+
+
+def space_of(name: str) -> str:
+    """The name of the method whose space a method searches: `"bnas"` for `"random_bnas"`, else the name itself."""
+    prefix = _prefix(name)
+    return name.removeprefix(prefix)
+
+
+def _prefix(name):
+    own = name in _installed() or name in _OWN
+    return next((prefix for prefix in _OVER if name.startswith(prefix) and not own), "")
 
 
 def _names():
@@ -77,12 +90,11 @@ def get(name: str) -> type[SearchConfig]:
     # Raises
         MethodError: If there is no method of this name, or if its entry point cannot be loaded.
     """
-    base = name.removeprefix(random.PREFIX)
-    if base != name and name not in _installed() and name not in _OWN:
-        searched = get(base)
+    if prefix := _prefix(name):
+        searched = get(space_of(name))
         if not issubclass(searched, CellSearchConfig):
-            raise MethodError(f"method {name}: {base} does not search cells, which can be drawn at random")
-        return _named(name, random.over(searched))
+            raise MethodError(f"method {name}: {searched.method} does not search cells, which can be drawn")
+        return _named(name, _OVER[prefix](searched))
     if name in registry.METHODS:
         module = importlib.import_module(f"larq_nas.methods.{name}.config")
         return _named(name, getattr(module, f"{name.capitalize()}Config"))
@@ -96,7 +108,7 @@ def get(name: str) -> type[SearchConfig]:
 def loadable() -> list[type[SearchConfig]]:
     """The classes of the configurations of all methods, without those of installed packages that cannot be imported.
 
-    Random searches, whose options are those of their methods, are not among them.
+    Searches at random and by evolution, whose options are those of their methods, are not among them.
     """
     found = []
     for name in _names():

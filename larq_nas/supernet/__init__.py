@@ -110,33 +110,38 @@ class Supernet(tf.keras.Model):
         return self.strategy.derive(self.space, self._values(), **options)
 
     def candidates(self, seed: int) -> list:
-        """The genotypes among which a search chooses by `loss_of`. The list is empty if the strategy draws none."""
+        """The genotypes among which a search chooses by `judge`. The list is empty if the strategy draws none."""
         return self.strategy.candidates(self.space, self._values(), seed)
 
     def _values(self):
         return {name: tensor.numpy() for name, tensor in self.probabilities().items()}
 
-    def loss_of(self, choice_weights: dict, batches) -> float:
-        """The mean loss over batches with given choice weights, e.g. one-hot ones.
+    def judge(self, choice_weights: dict, batches) -> dict:
+        """Evaluates the supernet with given choice weights, e.g. one-hot ones.
 
         # Arguments
             choice_weights: The weights of the candidates of each choice, by the name of the choice.
             batches: An iterable of batches, each of them a tuple of images and labels.
 
         # Returns
-            The mean loss, a float.
+            A dictionary with the mean `validation_loss` and the `validation_accuracy`.
         """
-        mean = tf.keras.metrics.Mean()
+        loss, accuracy = tf.keras.metrics.Mean(), tf.keras.metrics.SparseCategoricalAccuracy()
         choice_weights = {name: tf.constant(weights, tf.float32) for name, weights in choice_weights.items()}
         for images, labels in batches:
-            mean.update_state(self._losses_of(images, labels, choice_weights))
-        return float(mean.result())
+            predictions = self._predictions(images, choice_weights)
+            loss.update_state(self.loss.call(labels, predictions))
+            accuracy.update_state(labels, predictions)
+        return {"validation_loss": float(loss.result()), "validation_accuracy": float(accuracy.result())}
 
     @tf.function
-    def _losses_of(self, images, labels, choice_weights):
+    def _predictions(self, images, choice_weights):
         # Moving averages would be those of mixtures.
-        predictions = self.network({"images": images, **choice_weights}, training=True)
-        return self.loss.call(labels, predictions)
+        return self.network({"images": images, **choice_weights}, training=True)
+
+    def training_weights(self) -> dict:
+        """The weights of the candidates in a training step."""
+        return self.strategy.choice_weights(self.logits, self.epoch, self.random)
 
     def call(self, inputs, training=None):
         weights = self.strategy.evaluation_weights(self.logits, self.epoch)
@@ -171,7 +176,7 @@ class Supernet(tf.keras.Model):
         logits = list(self.logits.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
-            weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
+            weights = self.training_weights()
             predictions = self.network({"images": images, **weights}, training=True)
             loss = tf.reduce_mean(self.loss.call(labels, predictions))
             loss = self.strategy.architecture_loss(loss, self.logits, self.epoch)
@@ -183,7 +188,7 @@ class Supernet(tf.keras.Model):
         return predictions
 
     def _weights_step(self, images, labels):
-        weights = self.strategy.choice_weights(self.logits, self.epoch, self.random)
+        weights = self.training_weights()
         with tf.GradientTape() as tape:
             predictions = self.network({"images": images, **weights}, training=True)
             loss = self.compute_loss(images, labels, predictions)

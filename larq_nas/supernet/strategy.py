@@ -20,12 +20,17 @@ class Candidate:
         genotype: The genotype.
         weights: The choice weights that select the genotype in the supernet, by the name of the choice.
         figures: The costs of the genotype, by name: `biops`, `flops` and `params`. If the search has limits, also
-            `accepted`: whether the genotype is within them.
+            `accepted`: whether the genotype is within them. With a budget, also `over_budget`.
     """
 
     genotype: Architecture
     weights: dict
     figures: dict
+
+    @property
+    def fits(self) -> bool:
+        """Whether the genotype is within all limits."""
+        return self.figures.get("accepted", True) and not self.figures.get("over_budget", False)
 
 
 class Strategy(Protocol):
@@ -81,6 +86,11 @@ class Strategy(Protocol):
         """Derives the genotype from the probabilities of the candidates, which are arrays by the name of the choice."""
         raise NotImplementedError
 
+    def candidate(self, space: Architecture, probabilities: dict) -> Candidate:
+        """The genotype that `derive` derives, with its edges in the order of their sources, and its choice weights."""
+        genotype = _in_order(self.derive(space, probabilities))
+        return Candidate(genotype, selection.one_hot(space, genotype), {})
+
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list[Candidate]:
         """The genotypes among which the search chooses the one with the lowest validation loss at its end.
 
@@ -101,10 +111,23 @@ class Strategy(Protocol):
         for attempt in range(DRAWS * self.samples):
             if len(found) == self.samples:
                 break
-            genotype = self.derive(space, _noisy(probabilities, generator) if attempt else probabilities)
-            if genotype not in found and reachability.reaches_classifier(genotype):
-                found[genotype] = Candidate(genotype, selection.one_hot(space, genotype), {})
+            candidate = self.candidate(space, _noisy(probabilities, generator) if attempt else probabilities)
+            if candidate.genotype not in found and reachability.reaches_classifier(candidate.genotype):
+                found[candidate.genotype] = candidate
         return list(found.values())
+
+
+def _in_order(genotype):
+    """Sorts the edges of each node by their source. Otherwise, genotypes of the same network could differ."""
+    cells = []
+    for cell in genotype.cells:
+        nodes = [dataclasses.replace(node, edges=_by_source(node.edges)) for node in cell.nodes]
+        cells.append(dataclasses.replace(cell, nodes=tuple(nodes)))
+    return dataclasses.replace(genotype, cells=tuple(cells))
+
+
+def _by_source(edges):
+    return tuple(sorted(edges, key=lambda edge: edge.source))
 
 
 # The number of genotypes that are drawn for each one that is asked for, since some of them are equal.

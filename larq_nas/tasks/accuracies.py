@@ -14,7 +14,7 @@ import itertools
 import math
 import statistics
 
-from larq_nas import tables
+from larq_nas import plots, tables
 
 COSTS = {
     "params": "parameters",
@@ -139,27 +139,17 @@ def to_csv(comparison: dict) -> str:
     return text.getvalue()
 
 
-def draw(comparison: dict, path):
+def draw(axes, comparison: dict):
     """Draws a chart of the mean accuracies and their intervals against the binary multiply-accumulates.
 
     # Arguments
+        axes: A matplotlib `Axes`.
         comparison: The dictionary that `tasks.compare` returns.
-        path: Path of the `.png` file to write.
-
-    # Raises
-        ImportError: If matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
+    points = {}
     for name, row in comparison["networks"].items():
-        point = row["binary_macs"] / 1e6, 100 * row["mean"]
         error = None if row["interval"] is None else 100 * (row["interval"][1] - row["mean"])
-        axes.errorbar(*point, yerr=error, fmt="o", capsize=3)
-        axes.annotate(name, point, xytext=(6, 4), textcoords="offset points")
-    axes.margins(x=0.15)
-    axes.set_xlabel("binary multiply-accumulates in millions")
-    axes.set_ylabel("mean test accuracy in % (line: 95 % interval)")
-    axes.set_title(f"{comparison['dataset']}, trainings of each network: {len(comparison['seeds'])}")
-    figure.savefig(path)
+        points[name] = row["binary_macs"] / 1e6, 100 * row["mean"], error
+    title = f"{comparison['dataset']}, trainings of each network: {len(comparison['seeds'])}"
+    labels = "binary multiply-accumulates in millions", "mean test accuracy in % (line: 95 % interval)"
+    plots.costs_and_accuracies(axes, points, *labels, title)

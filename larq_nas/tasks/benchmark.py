@@ -1,11 +1,12 @@
 """Timing `.tflite` files, or the operations of a search method: `larq_nas benchmark`."""
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import pathlib
 
-from larq_nas import devices, runs, tables, zoo
+from larq_nas import devices, plots, runs, tables, zoo
 from larq_nas.configs import BenchmarkConfig, MeasureConfig, ProfileConfig
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.devices import timing
@@ -75,12 +76,8 @@ def _benchmark(config):
         logger.warning("note: %s", line)
     summaries = {name: timing.summarize(rows) for name, rows in measured.items()}
     logger.info(_latencies(summaries, {name: len(content) for name, (content, _) in models.items()}, config.repeat))
-    try:
-        with runs.atomic(chart) as temporary:
-            timing.draw(summaries, f"{config.device}, threads: {options.threads}", temporary)
-        logger.info(chart)
-    except ImportError:
-        logger.info("pip install matplotlib gives a chart, too")
+    draw = functools.partial(timing.draw, summaries=summaries, title=f"{config.device}, threads: {options.threads}")
+    plots.write(chart, draw, size=(8, 1.5 + 0.4 * len(summaries)))
     return summaries
 
 

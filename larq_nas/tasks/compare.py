@@ -6,13 +6,14 @@
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
 import subprocess
 import sys
 
-from larq_nas import options, runs, zoo
+from larq_nas import options, plots, runs, zoo
 from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
@@ -215,10 +216,5 @@ def _result(run, config, examples, found, costs):
     logger.info(accuracies.table(comparison))
     runs.write(file, comparison)
     runs.write(file.with_suffix(".csv"), accuracies.to_csv(comparison))
-    try:
-        with runs.atomic(file.with_suffix(".png")) as temporary:
-            accuracies.draw(comparison, temporary)
-        logger.info(file.with_suffix(".png"))
-    except ImportError:
-        logger.info("pip install matplotlib gives a chart, too")
+    plots.write(file.with_suffix(".png"), functools.partial(accuracies.draw, comparison=comparison), size=(8, 5))
     return comparison

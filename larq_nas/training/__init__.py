@@ -1,17 +1,17 @@
 """Searching and training with `tf.keras.Model.fit`. An interrupted run continues after its last finished epoch."""
 
-import dataclasses
+import functools
 import logging
 import math
 import pathlib
 
 import tensorflow as tf
 
-from larq_nas import costs, datasets, networks, runs, supernet
+from larq_nas import datasets, networks, runs, supernet
 from larq_nas.layers import grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
-from larq_nas.training import backups, callbacks, class_weights, finalists, optimizers
+from larq_nas.training import backups, callbacks, class_weights, optimizers, results
 
 logger = logging.getLogger(__name__)
 
@@ -105,52 +105,12 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     provenance = {**run.provenance(), "examples": data.half_sizes}
     candidates = model.candidates(config.seed)
     if candidates:
-        _best_candidate(candidates, model, validation, data, run, config, provenance)
+        judge = functools.partial(model.judge, batches=validation)
+        results.of_candidates(candidates, data, run, config, provenance, judge)
     else:
         # During the warm-up, the logits keep their random initial values.
-        _best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
+        results.of_best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
-
-
-def _best_epoch(rows, run, variants, provenance):
-    best = max(rows, key=lambda row: row["val_accuracy"])
-    provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
-    for suffix in reversed(variants):
-        genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
-        write_genotype(genotype, provenance, run.path / f"genotype{suffix}.json")
-
-
-def write_genotype(genotype: Architecture, provenance: dict, path):
-    """Writes the genotype that a search has found, with its provenance."""
-    runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
-
-
-def _best_candidate(candidates, model, validation, data, run, config, provenance):
-    losses = {}
-    for candidate in candidates:
-        text = candidate.genotype.to_json()
-        if text not in losses:
-            losses[text] = model.loss_of(candidate.weights, validation)
-        figures = candidate.figures
-        if not figures:
-            counts = costs.count(candidate.genotype, data.image_shape, len(data.class_names))
-            figures |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
-        figures["validation_loss"] = losses[text]
-        over = " (over budget)" if figures.get("over_budget") else ""
-        over += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
-        logger.info(
-            f"candidate: loss {losses[text]:.4f}, {figures['biops'] / 1e6:,.1f} M BiOps, "
-            f"{figures['flops'] / 1e6:,.2f} M FLOPs, {figures['params']:,} parameters{over}"
-        )
-    fitting = [candidate for candidate in candidates if candidate.figures.get("accepted", True)] or candidates
-    ranked = sorted(fitting, key=lambda candidate: candidate.figures["validation_loss"])
-    best = ranked[0]
-    if config.finalists > 1:
-        few = list(dict.fromkeys(candidate.genotype for candidate in ranked))[: config.finalists]
-        chosen = few[finalists.choose(few, data, run, config)]
-        best = next(candidate for candidate in ranked if candidate.genotype == chosen)
-    runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
-    write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
 
 
 def _supernet(strategy, space, data, config, steps):

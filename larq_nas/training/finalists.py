@@ -17,47 +17,61 @@ import math
 import tensorflow as tf
 
 from larq_nas import datasets, networks, runs
+from larq_nas.space.architecture import Architecture
 from larq_nas.training import callbacks, class_weights, optimizers
 
 logger = logging.getLogger(__name__)
 
 
-def choose(genotypes: list, data: datasets.Images, run: runs.Run, config) -> int:
+def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, config) -> Architecture:
     """Trains genotypes in rounds of successive halving.
 
-    An interrupted choice continues after the last finished training.
+    An interrupted choice continues after the last finished training, with the genotypes with which it began.
 
     # Arguments
         genotypes: At least one genotype.
         data: The data set. Its test split is not used.
-        run: The run directory of the search. `finalists.json` and `finalists/` in it hold the results.
+        run: The run directory of the search. `finalists.json` in it holds the accuracies, and `finalists/` the
+            genotypes and their weights.
         config: The configuration of the search.
 
     # Returns
-        The index of the genotype that is left.
+        The genotype that is left.
     """
-    rounds = runs.read_json(run.finalists) if run.finalists.exists() else []
-    left, number = list(range(len(genotypes))), 0
+    if len(genotypes) == 1:
+        return genotypes[0]
+    if not run.finalists.exists():
+        names = [str(number) for number in range(1, len(genotypes) + 1)]
+        for name, genotype in zip(names, genotypes, strict=True):
+            runs.write(_path(run, name, "json"), genotype.to_json())
+        runs.write(run.finalists, [{"epochs": config.finalist_epochs, "finalists": names, "accuracy": {}}])
+    rounds = runs.read_json(run.finalists)
+    finalists = {name: Architecture.load(_path(run, name, "json")) for name in rounds[0]["finalists"]}
+    left, number = list(finalists), 0
     while len(left) > 1:
         if number == len(rounds):
-            rounds.append({"epochs": config.finalist_epochs << number, "accuracy": {}})
+            rounds.append({"epochs": config.finalist_epochs << number, "finalists": left, "accuracy": {}})
         accuracy = rounds[number]["accuracy"]
-        for index in left:
-            if str(index) not in accuracy:
-                accuracy[str(index)] = _trained(genotypes[index], index, number, data, run, config)
+        for name in left:
+            if name not in accuracy:
+                accuracy[name] = _trained(finalists[name], name, number, data, run, config)
                 runs.write(run.finalists, rounds)
-                logger.info("round %d, finalist %d: %.2f%%", number + 1, index + 1, 100 * accuracy[str(index)])
-        left = sorted(left, key=lambda index: -accuracy[str(index)])[: (len(left) + 1) // 2]
+                logger.info("round %d, finalist %s: %.2f%%", number + 1, name, 100 * accuracy[name])
+        left = sorted(left, key=lambda name: -accuracy[name])[: (len(left) + 1) // 2]
         number += 1
-    return left[0]
+    return finalists[left[0]]
 
 
-def _trained(genotype, index, number, data, run, config):
+def _path(run, name, kind):
+    return run.path / "finalists" / f"{name}.{kind}"
+
+
+def _trained(genotype, name, number, data, run, config):
     """Trains a genotype in a round, from its weights after the round before, and returns its validation accuracy."""
     tf.keras.utils.set_random_seed(config.seed)
     epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
     network = networks.build(genotype, data.image_shape, len(data.class_names))
-    weights = run.path / "finalists" / f"{index}.h5"
+    weights = _path(run, name, "h5")
     if number:
         network.load_weights(weights)
     rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)

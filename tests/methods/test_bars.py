@@ -260,5 +260,5 @@ def test_the_loss_of_a_candidate_is_that_of_its_choices():
     model, half = _search()
     first, second = model.candidates(seed=0)[:2]
     assert first.genotype != second.genotype
-    losses = [model.loss_of(candidate.weights, half) for candidate in (first, second, first)]
+    losses = [model.judge(candidate.weights, half)["validation_loss"] for candidate in (first, second, first)]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[2], rel=1e-5)

@@ -5,8 +5,8 @@ import pytest
 import larq_nas
 from larq_nas import costs, flags, methods, options
 from larq_nas.methods import bars, bats, bnas
-from larq_nas.methods.random import drawing
 from larq_nas.networks import reachability
+from larq_nas.supernet import drawing
 
 
 def test_each_method_of_cells_can_be_searched_at_random():

@@ -14,7 +14,7 @@ from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.methods.bats.network import with_auxiliary_classifier
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import strategy
-from larq_nas.training import callbacks, recipes
+from larq_nas.training import callbacks, recipes, results
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
@@ -103,7 +103,7 @@ def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss
     (whole, expected), run = bars_search, runs.Run(tmp_path)
     with monkeypatch.context() as patch:
         if killed_in == "candidates":
-            patch.setattr(supernet.Supernet, "loss_of", lambda *arguments: (_ for _ in ()).throw(Killed()))
+            patch.setattr(supernet.Supernet, "judge", lambda *arguments, **options: (_ for _ in ()).throw(Killed()))
         else:
             _killed_in(killed_in, patch)
         with pytest.raises(Killed):
@@ -136,10 +136,9 @@ def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do
         for index, (genotype, fits) in enumerate(zip(genotypes, accepted, strict=True))
     ]
     losses = (1.0, 3.0, 2.0)
-    model = argparse.Namespace(loss_of=lambda weights, batches: losses[weights])
     run = runs.Run(tmp_path)
     config = argparse.Namespace(finalists=0)
-    training._best_candidate(candidates, model, None, None, run, config, {})
+    results.of_candidates(candidates, None, run, config, {}, lambda weights: {"validation_loss": losses[weights]})
     assert Architecture.load(run.genotype) == genotypes[chosen]
     assert [c["chosen"] for c in json.loads(run.candidates.read_text())] == [index == chosen for index in range(3)]
 
@@ -153,10 +152,10 @@ def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
     assert len(candidates) == 5 and [row["chosen"] for row in candidates].count(True) == 1
     chosen = next(index for index, row in enumerate(candidates) if row["chosen"])
     # One of the three with the lowest losses, and of these the most accurate after its training.
-    place = sorted(losses).index(losses[chosen])
+    place = str(sorted(losses).index(losses[chosen]) + 1)
     accuracy = json.loads(run.finalists.read_text())[-1]["accuracy"]
-    assert place < 3 and accuracy[str(place)] == max(accuracy.values())
-    assert genotype == Architecture.load(run.genotype)
+    assert place in "123" and accuracy[place] == max(accuracy.values())
+    assert genotype == Architecture.load(run.genotype) == Architecture.load(tmp_path / f"finalists/{place}.json")
 
 
 def test_a_search_never_reads_the_test_split(tmp_path, digits):

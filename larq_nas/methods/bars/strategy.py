@@ -189,6 +189,10 @@ class Strategy(strategy.Strategy):
         indices = connected(space, most_probable(probabilities), probabilities)
         return decide(self.counted[0] if self.counted else space, indices)
 
+    def candidate(self, space: Architecture, probabilities: dict) -> strategy.Candidate:
+        """The most probable genotype, with its choice weights and its costs."""
+        return self._candidate(space, connected(space, most_probable(probabilities), probabilities))
+
     def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
         """Draws the genotypes of which the search keeps the one with the lowest validation loss.
 
@@ -205,7 +209,7 @@ class Strategy(strategy.Strategy):
               edge, but not on all edges of a node, see `connected`.
         """
         if not self.samples:
-            return [self._candidate(space, connected(space, most_probable(probabilities), probabilities))]
+            return [self.candidate(space, probabilities)]
         generator = np.random.default_rng(seed)
         return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
 

@@ -18,7 +18,7 @@ from larq_nas.methods.dms.strategy import Strategy
 from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
-from larq_nas.training import backups, callbacks
+from larq_nas.training import backups, callbacks, results
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
     result |= {"base": base_widths(base).tolist(), "megabytes": float(size(genotype, shape, num_classes))}
     provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
-    training.write_genotype(genotype, provenance, run.genotype)
+    results.write_genotype(genotype, provenance, run.genotype)
     return Architecture.load(run.genotype)
 
 

@@ -27,10 +27,10 @@ class RandomSearch:
     heading: typing.ClassVar[str] = "random"
 
     def search(self, space: Architecture, strategy, data, run) -> Architecture:
-        """Draws genotypes and writes `genotype.json`; see `drawing.search`."""
-        from larq_nas.methods.random import drawing
+        """Draws genotypes and writes `genotype.json`; see `searching.search`."""
+        from larq_nas.methods.random import searching
 
-        return drawing.search(strategy, space, data, run, self)
+        return searching.search(strategy, space, data, run, self)
 
 
 def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:

@@ -1,0 +1,75 @@
+"""Evolution in the space of another method: one supernet, trained path by path, and a Pareto front of genotypes.
+
+`evolution_bnas`, for example, searches the space of BNAS. In each step of the training, the supernet computes one
+genotype, which is drawn at random. Then NSGA-II, a genetic algorithm, looks for genotypes with a good accuracy by the
+shared weights and low costs. The images, the limits and the recipe are those of the method.
+
+```
+larq_nas search --method=evolution_bnas --dataset=digits --objectives=accuracy,bytes
+```
+
+# References
+    - [Single path one-shot neural architecture search with uniform sampling](https://arxiv.org/abs/1904.00420)
+    - [A fast and elitist multiobjective genetic algorithm: NSGA-II](https://doi.org/10.1109/4235.996017)
+"""
+
+import dataclasses
+import typing
+
+from larq_nas.configs import CellSearchConfig
+from larq_nas.options import OptionError, changed_default, option
+from larq_nas.space.architecture import Architecture
+
+PREFIX = "evolution_"
+COSTS = ("binary_macs", "float_macs", "params", "bytes", "ms")
+OBJECTIVES = ("accuracy", *COSTS)
+
+
+class EvolutionSearch:
+    """The part of the configuration of an evolution that does not depend on the method whose space is searched."""
+
+    heading: typing.ClassVar[str] = "evolution"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.samples < 2:
+            raise OptionError(f"samples={self.samples}: a population needs at least 2 genotypes")
+        if "ms" in self.objectives and self.latency_table is None:
+            raise OptionError("objectives: ms needs latency_table and max_latency_ms")
+
+    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+        """Trains a supernet, evolves genotypes and writes `genotype.json`; see `searching.search`."""
+        from larq_nas.methods.evolution import searching
+
+        return searching.search(strategy, space, data, run, self)
+
+
+def _are_objectives(names):
+    return "accuracy" in names and len(set(names)) == len(names) and set(names) <= set(OBJECTIVES)
+
+
+def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
+    """Makes the configuration of an evolution from the configuration of a search method.
+
+    # Arguments
+        searched: The class of the configuration of a method that searches cells.
+
+    # Returns
+        A subclass, which trains a supernet path by path and evolves genotypes.
+    """
+    fields = [
+        ("samples", int, changed_default(searched, "samples", 16)),
+        ("generations", int, option(8, "generations of samples new genotypes each, after the first one", least=0)),
+        (
+            "objectives",
+            tuple[str, ...],
+            option(
+                ("accuracy", "binary_macs"),
+                f"what the genotypes of the Pareto front trade off: {', '.join(OBJECTIVES)}; separated by commas",
+                check=_are_objectives,
+                accepted=f"give accuracy and some of {', '.join(COSTS)}, each once",
+            ),
+        ),
+    ]
+    bases = EvolutionSearch, searched
+    return dataclasses.make_dataclass("EvolutionConfig", fields, bases=bases, frozen=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""A supernet of which each step trains the weights of one genotype."""
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import supernet
+from larq_nas.methods.evolution import keys
+from larq_nas.space.architecture import Architecture
+
+# Number of genotypes that are drawn before the training. After the last one, the first one follows.
+PATHS = 840  # A multiple of 3, 7 and 8, so that each operation of BARS, BNAS and BATS has as many turns as the others.
+
+
+class SampledSupernet(supernet.Supernet):
+    """A supernet of which each step trains the weights of one genotype, with one-hot choice weights.
+
+    There are no logits. Features are always normalized by the statistics of the batch, since moving averages would be
+    those of many different networks.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of the method whose space is searched. It derives the genotypes.
+        space: The search space.
+        input_shape: Height, width and channels of the images.
+        num_classes: Number of classes.
+        seed: The seed of the genotypes.
+
+    # References
+        - [Single path one-shot neural architecture search with uniform sampling](https://arxiv.org/abs/1904.00420)
+    """
+
+    def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0):
+        super().__init__(strategy, space, input_shape, num_classes)
+        drawn = keys.in_turns(space, PATHS, np.random.default_rng(seed))
+        weights = [strategy.candidate(space, key).weights for key in drawn]
+        names = [name for name in self.network.input_shape if name != "images"]
+        self.paths = {name: np.stack([each[name] for each in weights]).astype(np.float32) for name in names}
+
+    def make_logits(self, shapes: dict) -> dict:
+        return {}
+
+    def training_weights(self) -> dict:
+        """The choice weights of the genotype whose turn it is."""
+        turn = self.optimizer.iterations % PATHS
+        return {name: tf.gather(weights, turn) for name, weights in self.paths.items()}
+
+    def call(self, inputs, training=None):
+        return self.network({"images": inputs, **self.training_weights()}, training=True)
+
+    def train_step(self, data):
+        self._weights_step(*data)
+        return {metric.name: metric.result() for metric in self.metrics if metric is not self.architecture_loss}
+
+    def figures(self) -> dict:
+        return {}

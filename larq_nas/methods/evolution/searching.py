@@ -1,0 +1,185 @@
+"""The search of `methods.evolution`."""
+
+import functools
+import logging
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import costs, datasets, plots, runs, tables, training
+from larq_nas.methods.evolution import keys, pareto
+from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
+from larq_nas.networks import reachability
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import drawing, estimates
+from larq_nas.training import optimizers, results
+
+logger = logging.getLogger(__name__)
+
+# The share of the choices of a genotype that a mutation draws again.
+MUTATED = 0.1
+# The attempts to make each genotype of a generation. Most attempts fail in a small space or under a tight limit.
+ATTEMPTS = 20
+# Images of a batch in an evaluation, by the statistics of which the features are normalized.
+BATCH_SIZE = 256
+
+
+def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+    """Trains a supernet, evolves genotypes, and writes `genotype.json`, `pareto.json` and the folder `pareto`.
+
+    The supernet is trained on one half of the training split, and genotypes are evaluated on the other. The result is
+    the genotype of the Pareto front with the lowest validation loss or, with finalists, the one that is most accurate
+    after a short training. An interrupted search continues after the last finished epoch or generation.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of the method whose space is searched.
+        space: The space.
+        data: The data set. Its test split is not used.
+        run: The run directory.
+        config: The configuration.
+
+    # Returns
+        The genotype.
+    """
+    model = _trained_supernet(strategy, space, data, run, config)
+    judged = datasets.evaluation_batches(data, data.halves[1], BATCH_SIZE)
+    judge = functools.partial(model.judge, batches=judged)
+    shape, num_classes = config.counted_images(data.image_shape, len(data.class_names))
+    population = Population(strategy, space, judge, run, config, shape, num_classes)
+    for generation in range(config.generations + 1):
+        population.grow(generation)
+    front = population.front()
+    _write_front(front, run, config)
+    provenance = {**run.provenance(), "examples": data.half_sizes}
+    results.of_candidates(front, data, run, config, provenance, judge)
+    return Architecture.load(run.genotype)
+
+
+def _trained_supernet(strategy, space, data, run, config):
+    tf.keras.utils.set_random_seed(config.seed)
+    model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed)
+    steps = math.ceil(data.half_sizes[0] / config.batch_size)
+    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, config.epochs, steps)
+    training.compile_supernet(model, rate, config, data.class_weights)
+    options = {"epochs": config.epochs, "seed": config.seed, "augmentation": config.augmentation}
+    batches = functools.partial(
+        datasets.training_batches, data, data.halves[0], data.half_sizes[0], config.batch_size, **options
+    )
+    logger.info("compiling and timing the training step")
+    logger.info(estimates.measure(model, batches(), config.batch_size).line(steps))
+    training.fit(
+        model,
+        lambda first_epoch: batches(first_epoch=first_epoch),
+        run,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+    )
+    return model
+
+
+class Population:
+    """Genotypes that are evaluated by shared weights, of which each generation keeps the best.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of the method whose space is searched.
+        space: The space.
+        judge: A function from choice weights to figures, with `validation_loss` and `validation_accuracy`.
+        run: The run directory. `evaluations.json` in it keeps the figures.
+        config: The configuration.
+        input_shape: Height, width and channels of the images for which costs are counted.
+        num_classes: Number of classes for which costs are counted.
+    """
+
+    def __init__(self, strategy, space, judge, run, config, input_shape, num_classes):
+        self.strategy, self.space, self.judge, self.config = strategy, space, judge, config
+        self.counted = input_shape, num_classes
+        self.file = run.path / "evaluations.json"
+        rows = runs.read_json(self.file) if self.file.exists() else []
+        self.known = {row["genotype"]: row["figures"] for row in rows}
+        self.evaluated, self.kept = {}, []
+
+    def grow(self, generation: int):
+        """Adds a generation of genotypes, and keeps the best ones of all."""
+        generator = np.random.default_rng([self.config.seed, generation])
+        if generation:
+            born = self._children(generator)
+        else:
+            drawn = drawing.candidates(self.strategy, self.space, self.config.samples, self.config.seed)
+            born = [(keys.of_weights(candidate.weights, generator), candidate) for candidate in drawn]
+        for _, candidate in born:
+            self._evaluate(candidate)
+        runs.write(self.file, [{"genotype": text, "figures": figures} for text, figures in self.known.items()])
+        everyone = self.kept + born
+        best = pareto.order([self._objectives(candidate) for _, candidate in everyone])
+        self.kept = [everyone[index] for index in best[: self.config.samples]]
+        accuracy = max(candidate.figures["validation_accuracy"] for _, candidate in self.kept)
+        logger.info(
+            "generation %d/%d: %d genotypes evaluated, best validation accuracy %.2f%%",
+            *(generation, self.config.generations, len(self.evaluated), 100 * accuracy),
+        )
+
+    def front(self) -> list:
+        """The candidates that no evaluated candidate dominates, from the lowest to the highest cost."""
+        everyone = list(self.evaluated.values())
+        front = pareto.fronts([self._objectives(candidate) for candidate in everyone])
+        best = [candidate for candidate, number in zip(everyone, front, strict=True) if number == 0]
+        return sorted(best, key=lambda candidate: [candidate.figures[name] for name in _costs(self.config)])
+
+    def _children(self, generator):
+        # The population is in the order of its quality, so that the lower of two indices wins a tournament.
+        def parent():
+            return self.kept[generator.integers(len(self.kept), size=2).min()][0]
+
+        found = {}
+        for _ in range(ATTEMPTS * self.config.samples):
+            if len(found) == self.config.samples:
+                break
+            child = keys.mutated(keys.crossed(parent(), parent(), generator), MUTATED, generator)
+            candidate = self.strategy.candidate(self.space, child)
+            genotype = candidate.genotype
+            new = genotype not in self.evaluated and genotype not in found
+            if new and candidate.fits and reachability.reaches_classifier(genotype):
+                found[genotype] = child, candidate
+        return list(found.values())
+
+    def _evaluate(self, candidate):
+        text = candidate.genotype.to_json()
+        if text not in self.known:
+            counts = costs.count(candidate.genotype, *self.counted)
+            limit = self.strategy.limit
+            names = {"biops", "flops", "params", *_costs(self.config)} - {"ms"}
+            figures = {name: getattr(counts, name) for name in sorted(names)}
+            figures |= {"ms": limit.ms(candidate.genotype)} if limit else {}
+            self.known[text] = {**figures, **self.judge(candidate.weights)}
+        candidate.figures.update(self.known[text])
+        self.evaluated[candidate.genotype] = candidate
+
+    def _objectives(self, candidate):
+        figures = candidate.figures
+        return [
+            -figures["validation_accuracy"] if name == "accuracy" else figures[name] for name in self.config.objectives
+        ]
+
+
+def _write_front(front, run, config):
+    """Writes the genotypes of the Pareto front and their figures, and logs a table of them."""
+    names = _costs(config)
+    rows = []
+    for number, candidate in enumerate(front, 1):
+        file = f"pareto/{number}.json"
+        runs.write(run.path / file, candidate.genotype.to_json())
+        rows.append({"genotype": file, **candidate.figures})
+    runs.write(run.path / "pareto.json", rows)
+    heading = ("genotype", "validation accuracy (%)", *names)
+    texts = [(row["genotype"], 100 * row["validation_accuracy"], *(row[name] for name in names)) for row in rows]
+    logger.info(tables.table([heading, *texts]))
+    for name in names:
+        points = {row["genotype"]: (row[name], 100 * row["validation_accuracy"], None) for row in rows}
+        labels = {"cost": name, "accuracy": "validation accuracy with shared weights in %"}
+        draw = functools.partial(plots.costs_and_accuracies, points=points, **labels)
+        plots.write(run.path / f"pareto-{name}.png", draw, size=(8, 5))
+
+
+def _costs(config):
+    return [name for name in config.objectives if name != "accuracy"]

@@ -1,0 +1,26 @@
+"""The search of `methods.random`."""
+
+from larq_nas import datasets, runs
+from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import drawing
+from larq_nas.training import results
+
+
+def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+    """Draws genotypes evenly, trains them by successive halving, and writes `genotype.json`.
+
+    # Arguments
+        strategy: The `strategy.Strategy` of the method whose space is searched. It draws the genotypes, so that all of
+            them could have been derived and are within its limits.
+        space: The space.
+        data: The data set. Its test split is not used.
+        run: The run directory.
+        config: The configuration.
+
+    # Returns
+        The genotype.
+    """
+    provenance = {**run.provenance(), "examples": data.half_sizes}
+    drawn = drawing.candidates(strategy, space, config.samples, config.seed)
+    results.of_candidates(drawn, data, run, config, provenance)
+    return Architecture.load(run.genotype)

@@ -1,0 +1,41 @@
+"""Genotypes of a space that are drawn evenly, within the limits of a search."""
+
+import dataclasses
+
+import numpy as np
+
+from larq_nas import runs
+from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import choice_shapes
+
+# A space is drawn from so many times, each time as many genotypes as are needed.
+ATTEMPTS = 50
+
+
+def candidates(strategy, space: Architecture, count: int, seed: int) -> list:
+    """Draws different candidates as a strategy does that has learnt nothing.
+
+    # Arguments
+        strategy: A `strategy.Strategy`, which is a dataclass. It could have derived each of the genotypes.
+        space: The space.
+        count: Number of candidates.
+        seed: The seed of the random generator.
+
+    # Returns
+        A list of `count` candidates with different genotypes, all within the limits of the strategy.
+
+    # Raises
+        RunError: If too few of the genotypes are within the limits of the search.
+    """
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
+    found = {}
+    for attempt in range(ATTEMPTS):
+        # The first candidate of some strategies is the most probable genotype, which is not a random one.
+        drawn = dataclasses.replace(strategy, samples=count + 1).candidates(space, even, seed * ATTEMPTS + attempt)[1:]
+        found.update({candidate.genotype: candidate for candidate in drawn if candidate.fits})
+        if len(found) >= count:
+            return list(found.values())[:count]
+    raise runs.RunError(
+        f"samples={count}: only {len(found)} of about {count * ATTEMPTS} random genotypes are within the limits; give "
+        "fewer samples, or looser limits"
+    )

@@ -1,0 +1,72 @@
+"""What a search keeps: the genotype of its best epoch, or the best one of several candidates."""
+
+import dataclasses
+import logging
+
+from larq_nas import costs, datasets, runs
+from larq_nas.space.architecture import Architecture
+from larq_nas.training import callbacks, finalists
+
+logger = logging.getLogger(__name__)
+
+
+def write_genotype(genotype: Architecture, provenance: dict, path):
+    """Writes the genotype that a search has found, with its provenance."""
+    runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
+
+
+def of_best_epoch(rows: list, run: runs.Run, variants, provenance: dict):
+    """Writes the genotypes of the epoch with the best validation accuracy.
+
+    # Arguments
+        rows: The rows of `metrics.csv` among which this function chooses.
+        run: The run directory of the search, with the genotypes of all epochs.
+        variants: The suffixes of the files of an epoch, see `strategy.Strategy`.
+        provenance: The provenance of the search.
+    """
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
+    for suffix in reversed(variants):
+        genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
+        write_genotype(genotype, provenance, run.path / f"genotype{suffix}.json")
+
+
+def of_candidates(candidates: list, data: datasets.Images, run: runs.Run, config, provenance: dict, judge=None):
+    """Writes the best one of several candidates as `genotype.json`, and the figures of all in `candidates.json`.
+
+    # Arguments
+        candidates: A list of `strategy.Candidate`. Those that do not fit are left out if another one fits.
+        data: The data set. Its test split is not used.
+        run: The run directory of the search.
+        config: The configuration of the search.
+        provenance: The provenance of the search.
+        judge: A function from the choice weights of a candidate to its figures with shared weights, among them
+            `validation_loss`. The `finalists` (of the configuration) candidates with the lowest losses are trained to
+            choose among them; if there are none, the lowest loss decides. With `None`, all candidates are trained.
+    """
+    candidates = list({candidate.genotype: candidate for candidate in candidates}.values())
+    for candidate in candidates:
+        figures = candidate.figures
+        if not figures:
+            counts = costs.count(candidate.genotype, data.image_shape, len(data.class_names))
+            figures |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        if judge:
+            figures |= judge(candidate.weights)
+        logger.info("candidate: %s", _text(figures))
+    few = [candidate for candidate in candidates if candidate.fits] or candidates
+    if judge:
+        few = sorted(few, key=lambda candidate: candidate.figures["validation_loss"])[: max(config.finalists, 1)]
+    chosen = finalists.choose([candidate.genotype for candidate in few], data, run, config)
+    best = next(candidate for candidate in candidates if candidate.genotype == chosen)
+    runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
+    write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
+
+
+def _text(figures):
+    loss = f"loss {figures['validation_loss']:.4f}, " if "validation_loss" in figures else ""
+    notes = " (over budget)" if figures.get("over_budget") else ""
+    notes += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
+    return (
+        f"{loss}{figures['biops'] / 1e6:,.1f} M BiOps, {figures['flops'] / 1e6:,.2f} M FLOPs, "
+        f"{figures['params']:,} parameters{notes}"
+    )
