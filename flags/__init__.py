@@ -11,8 +11,19 @@ flags.recipes("train")  # ["bars_cifar10", …]
 ```
 """
 
-from larq_nas.flags.command_line import COMMANDS, CommandLine, Error, configure, define, parse
+from larq_nas.flags.command_line import COMMANDS, CommandLine, Error, configure, define, parse, searched
 from larq_nas.flags.help import usage
 from larq_nas.flags.recipe_files import recipe_path, recipes
 
-__all__ = ["COMMANDS", "CommandLine", "Error", "configure", "define", "parse", "recipe_path", "recipes", "usage"]
+__all__ = [
+    "COMMANDS",
+    "CommandLine",
+    "Error",
+    "configure",
+    "define",
+    "parse",
+    "recipe_path",
+    "recipes",
+    "searched",
+    "usage",
+]

@@ -6,13 +6,14 @@ import re
 
 from absl import flags as absl_flags
 
-from larq_nas import configs, methods, options
+from larq_nas import configs, methods, options, runs
 from larq_nas.flags import definitions, recipe_files
 from larq_nas.space.architecture import Architecture
 
 CONFIGS = {
     "train": configs.TrainConfig,
     "compare": configs.CompareConfig,
+    "rank": configs.RankConfig,
     "convert": configs.ConvertConfig,
     "evaluate": configs.EvaluateConfig,
     "costs": configs.CostsConfig,
@@ -81,6 +82,7 @@ def _selected(words):
     absl_flags.DEFINE_string("dataset", "digits", "", flag_values=values)
     absl_flags.DEFINE_string("genotype", "", "", flag_values=values)
     absl_flags.DEFINE_list("genotypes", [], "", flag_values=values)
+    absl_flags.DEFINE_string("run_dir", configs.RankConfig.run_dir, "", flag_values=values)
     for name, default in (("profile_operations", False), ("binarize", True)):
         absl_flags.DEFINE_bool(name, default, "", flag_values=values)
     values(["", *words], known_only=True)
@@ -105,7 +107,7 @@ def parse(command: str, words, genotypes=()) -> CommandLine:
     """
     words, beginnings, dataset = _resolved(command, words, genotypes)
     recipe, given = None, words
-    if command in ("search", "train", "compare") and not any(map(_names_flag_file, words)):
+    if command in ("search", *recipe_files.TRAININGS) and not any(map(_names_flag_file, words)):
         recipe = _one_for_all(recipe_files.default(command, dataset, beginning) for beginning in beginnings)
         if recipe is not None:
             given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
@@ -154,6 +156,25 @@ def configure(command: str, **values) -> options.Config:
     return config.replace(**others)
 
 
+def searched(run_dir: str) -> configs.SearchConfig:
+    """The configuration of the search in a run directory.
+
+    # Raises
+        RunError: If there is no search in the directory.
+        OptionError: If this version does not have an option or a value of the search.
+    """
+    run = runs.Run(os.path.expanduser(run_dir))
+    if not run.genotype.exists() or not run.flags.exists():
+        raise runs.RunError(f"{run.genotype}: missing; run_dir must be the directory of a finished larq_nas search")
+    words = [f"--{name}={value}" for name, value in run.flag_values().items()]
+    values, config = _define("search", words)
+    try:
+        values(["", *words])
+    except Error as error:
+        raise options.OptionError(f"{run.flags}: {str(error).splitlines()[0]}") from None
+    return config(**definitions.read(config, values))
+
+
 # The placeholder for a genotype that has no name.
 _UNNAMED = "architecture"
 
@@ -177,7 +198,11 @@ def _resolved(command, words, genotypes=()):
     """The words with paths instead of names of recipes, the beginnings of the names of recipes, and the data set."""
     words = _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])
-    named = {"train": [own.genotype] if own.genotype else [], "compare": own.genotypes}.get(command, [])
+    named = {
+        "train": [own.genotype] if own.genotype else [],
+        "compare": own.genotypes,
+        "rank": [str(runs.Run(own.run_dir).genotype)],
+    }.get(command, [])
     found = [recipe_files.beginning_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
     beginnings = list(dict.fromkeys(found)) or [recipe_files.beginning_of(own.method, own.binarize)]
     return [_with_path(command, word, beginnings) for word in words], beginnings, own.dataset
@@ -245,3 +270,5 @@ def _fit_to_epochs(found, given):
     # In a search, the warm-up is a whole number of epochs. In a training, it is a float and is left alone.
     if "warmup_epochs" not in given and isinstance(found.get("warmup_epochs"), int):
         found["warmup_epochs"] = min(found["warmup_epochs"], found["epochs"] // 3)
+    if "finalist_epochs" not in given and "finalist_epochs" in found:
+        found["finalist_epochs"] = min(found["finalist_epochs"], found["epochs"])

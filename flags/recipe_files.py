@@ -7,6 +7,8 @@ from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
+# The commands that train genotypes, by the same recipes.
+TRAININGS = ("train", "compare", "rank")
 # Data set -> the end of the names of its recipes. The recipes for other data sets end in "images".
 _KNOWN = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstart"}
 
@@ -17,8 +19,7 @@ def recipes(command: str) -> list:
 
 
 def _folder(command):
-    # A comparison consists of trainings.
-    return FOLDER / ("train" if command == "compare" else command)
+    return FOLDER / ("train" if command in TRAININGS else command)
 
 
 def recipe_path(command: str, name: str) -> pathlib.Path:

@@ -24,7 +24,7 @@ _NAMES = {
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
     "operations": "larq_nas.networks",
-    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "search", "train"), "larq_nas.api"),
+    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "rank", "search", "train"), "larq_nas.api"),
 }
 _MODULES = (
     *("converters", "costs", "datasets", "latency", "methods"),
@@ -32,7 +32,7 @@ _MODULES = (
 )
 # These modules work without TensorFlow.
 _LIGHT = {
-    *("api", "configs", "converters", "costs", "devices", "flags", "methods", "names", "options", "quiet"),
+    *("api", "configs", "converters", "costs", "devices", "flags", "methods", "names", "options", "plots", "quiet"),
     *("runs", "space", "tables", "tasks", "versions", "zoo"),
 }
 __all__ = sorted([*_NAMES, *_MODULES])

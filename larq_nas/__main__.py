@@ -21,6 +21,7 @@ COMMANDS = {
     "search": "search for the architecture of a binary network",
     "train": "train the network of a genotype, or a network of the zoo",
     "compare": "train several genotypes by the same recipe with several seeds, and compare their accuracies",
+    "rank": "measure how well the shared weights of a search rank genotypes",
     "convert": "convert a trained network to a bit-packed .tflite file, with a report",
     "evaluate": "measure the accuracy of a trained network and of its .tflite file",
     "benchmark": "time .tflite files on this machine or on a device",

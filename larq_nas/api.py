@@ -86,6 +86,33 @@ def compare(config: configs.CompareConfig | None = None, **values) -> dict:
     return compare.compare(_configured("compare", config, values))
 
 
+def rank(config: configs.RankConfig | None = None, **values) -> dict:
+    """Measures how well the shared weights of a search rank genotypes, and writes `rank.json` to its run directory.
+
+    The genotypes are trained as by `compare`, in the folder `rank` of the run directory.
+
+    ```python
+    ranking = larq_nas.rank(run_dir="runs/search", draw=30, dataset="digits")
+    ranking["kendall_tau"]  # {"value": …, "interval": […, …]}
+    ```
+
+    # Arguments
+        config: The configuration.
+        values: Values of options of `larq_nas rank`, by name, instead of a configuration.
+
+    # Returns
+        The dictionary that `rank.json` holds, see `tasks.rank`.
+
+    # Raises
+        OptionError: If a value is not accepted.
+        ValueError: If there is no finished search in the run directory, or if the trainings cannot be done.
+    """
+    from larq_nas.tasks import rank
+
+    config = _configured("rank", config, values)
+    return rank.rank(config, flags.searched(config.run_dir))
+
+
 def convert(config: configs.ConvertConfig | None = None, **values):
     """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 

@@ -27,21 +27,20 @@ def write(path, draw, size):
     logger.info(path)
 
 
-def costs_and_accuracies(axes, points: dict, cost: str, accuracy: str, title=""):
-    """Draws the accuracies of networks against a cost.
+def scatter(axes, points: dict, x_label: str, y_label: str, title=""):
+    """Draws named points.
 
     # Arguments
         axes: A matplotlib `Axes`.
-        points: By the name of a network, its cost, its accuracy in percent, and the length of its error bar in percent
-            or `None` for no bar.
-        cost: The label of the horizontal axis.
-        accuracy: The label of the vertical axis.
+        points: By the name of a point, its two coordinates, and the length of its vertical error bar or `None` for no
+            bar.
+        x_label, y_label: The labels of the axes.
         title: The title.
     """
     for name, (x, y, error) in points.items():
         axes.errorbar(x, y, yerr=error, fmt="o", capsize=3)
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
     axes.margins(x=0.15)
-    axes.set_xlabel(cost)
-    axes.set_ylabel(accuracy)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.set_title(title)

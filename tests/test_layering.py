@@ -82,6 +82,7 @@ LIGHT = [
     "tables",
     "tasks.accuracies",
     "tasks.compare",
+    "tasks.rank",
     "tasks.search",
     "tasks.train",
     "tasks.convert",

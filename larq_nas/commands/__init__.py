@@ -9,7 +9,7 @@ import pathlib
 from larq_nas import api, configs
 from larq_nas.commands.costs import costs, list_zoo
 
-__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "search", "train"]
+__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "rank", "search", "train"]
 
 
 def search(config: configs.SearchConfig):
@@ -28,6 +28,12 @@ def compare(config: configs.CompareConfig):
     """Trains genotypes by the same recipe with the same seeds, and prints the path of `comparison.json`."""
     api.compare(config)
     print(pathlib.Path(config.run_dir) / "comparison.json")
+
+
+def rank(config: configs.RankConfig):
+    """Ranks genotypes by the shared weights of a search and by training, and prints the path of `rank.json`."""
+    api.rank(config)
+    print(pathlib.Path(config.run_dir) / "rank.json")
 
 
 def convert(config: configs.ConvertConfig):

@@ -1,4 +1,4 @@
-"""Configurations of `larq_nas.search`, `train`, `compare`, `convert`, `evaluate` and `benchmark`.
+"""Configurations of `larq_nas.search`, `train`, `compare`, `rank`, `convert`, `evaluate` and `benchmark`.
 
 Each field of a configuration is also a flag of the command, under the same name. Each search method has a configuration
 of its own, which is a subclass of `SearchConfig`, for example `methods.bnas.BnasConfig`. The defaults are the published
@@ -19,7 +19,7 @@ from larq_nas.configs.shared import (
     is_amount,
     shape_option,
 )
-from larq_nas.configs.trainings import CompareConfig, RecipeConfig, TrainConfig
+from larq_nas.configs.trainings import CompareConfig, RankConfig, RecipeConfig, TrainConfig
 
 __all__ = [
     "BenchmarkConfig",
@@ -34,6 +34,7 @@ __all__ = [
     "GroupsConfig",
     "MeasureConfig",
     "ProfileConfig",
+    "RankConfig",
     "RecipeConfig",
     "RunConfig",
     "SearchConfig",

@@ -183,8 +183,6 @@ class CellSearchConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.finalists > self.samples:
-            raise OptionError(f"finalists={self.finalists}: must be at most samples={self.samples}")
         check_warmup(self.warmup_epochs, self.epochs)
 
 

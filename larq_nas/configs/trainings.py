@@ -11,7 +11,7 @@ from larq_nas.configs.shared import (
     SeedConfig,
 )
 from larq_nas.names import OPTIMIZERS, SCHEDULES
-from larq_nas.options import changed_default, option
+from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
 
@@ -98,6 +98,10 @@ class TrainConfig(SeedConfig, RecipeConfig):
     )
 
 
+def _are_seeds(seeds):
+    return bool(seeds) and len(set(seeds)) == len(seeds) and min(seeds) >= 0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareConfig(RecipeConfig):
     """The configuration of a comparison: genotypes that are trained by the same recipe, each with the same seeds."""
@@ -115,6 +119,35 @@ class CompareConfig(RecipeConfig):
     seeds: tuple[int, ...] = option(
         (1, 2, 3),
         "seeds with which each genotype is trained, separated by commas; three or more show how sure a mean is",
-        check=lambda seeds: seeds and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
+        check=_are_seeds,
         accepted="give different numbers of at least 0, e.g. 1,2,3",
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RankConfig(RecipeConfig):
+    """The configuration of a comparison of shared weights with training: genotypes that are ranked by both."""
+
+    heading: typing.ClassVar[str] = "ranking"
+    unit: typing.ClassVar[str] = "training"
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
+    draw: int | None = option(None, "number of genotypes to draw evenly from the space of the search", least=3)
+    genotypes: tuple[str, ...] = option(
+        (),
+        "genotype.json files of the space of the search, at least three, separated by commas, instead of draw",
+        is_path=True,
+        check=lambda genotypes: len(genotypes) != 1 and len(genotypes) != 2,
+        accepted="give at least three",
+    )
+    seeds: tuple[int, ...] = option(
+        (1,),
+        "seeds with which each genotype is trained, separated by commas",
+        check=_are_seeds,
+        accepted="give different numbers of at least 0, e.g. 1,2,3",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.draw) == bool(self.genotypes):
+            raise OptionError("draw, genotypes: give one of them")

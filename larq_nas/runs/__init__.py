@@ -79,6 +79,7 @@ class Run:
         self.genotypes = self.path / "genotypes"
         self.candidates = self.path / "candidates.json"
         self.finalists = self.path / "finalists.json"
+        self.supernet = self.path / "supernet.h5"
         self.metrics_csv = self.path / "metrics.csv"
         self.metrics = self.path / "metrics.json"
         self.logs = self.path / "logs"

@@ -152,4 +152,4 @@ def draw(axes, comparison: dict):
         points[name] = row["binary_macs"] / 1e6, 100 * row["mean"], error
     title = f"{comparison['dataset']}, trainings of each network: {len(comparison['seeds'])}"
     labels = "binary multiply-accumulates in millions", "mean test accuracy in % (line: 95 % interval)"
-    plots.costs_and_accuracies(axes, points, *labels, title)
+    plots.scatter(axes, points, *labels, title)

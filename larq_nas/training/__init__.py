@@ -102,6 +102,8 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
         extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
         describe=lambda: callbacks.operations(model.genotype(), space),
     )
+    with runs.atomic(run.supernet) as temporary:
+        model.network.save_weights(temporary)
     provenance = {**run.provenance(), "examples": data.half_sizes}
     candidates = model.candidates(config.seed)
     if candidates:

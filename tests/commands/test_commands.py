@@ -20,6 +20,7 @@ from larq_nas.tasks import trained
 from larq_nas.tasks.search import _warn_of_collapse
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
+SEARCH = ["--samples=0", *SMALL]
 
 
 def _run(directory, *words, code=0):
@@ -34,7 +35,7 @@ def directory(tmp_path_factory):
     """Where a search, a training and a conversion have run."""
     path = tmp_path_factory.mktemp("user")
     for words in (
-        ["search", "--method=bnas", *SMALL],
+        ["search", "--method=bnas", *SEARCH],
         ["train", "--genotype=runs/search/genotype.json", *SMALL],
         ["convert"],
     ):
@@ -50,12 +51,23 @@ def directory(tmp_path_factory):
 
 def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
     done = _run(directory, "search", *SMALL, "--run_dir=runs/other", "--seed=1")
-    for part in ("normal cell", "reduce cell", "parameters", "binary and", "entropy", "val_accuracy", "none:"):
+    for part in (
+        "candidate: loss",
+        "round 1, finalist 4",
+        "round 2, finalist",
+        "normal cell",
+        "reduce cell",
+        "parameters",
+        "binary and",
+        "entropy",
+        "val_accuracy",
+        "none:",
+    ):
         assert part in done.stdout
 
 
 def test_search_says_what_it_will_take_before_its_first_step(directory):
-    done = _run(directory, "search", *SMALL, "--run_dir=runs/half", "--precision=mixed_bfloat16")
+    done = _run(directory, "search", *SEARCH, "--run_dir=runs/half", "--precision=mixed_bfloat16")
     before, _, _ = done.stdout.partition("tracing the training step")
     size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
     assert re.search(size, before), before
@@ -80,7 +92,7 @@ def test_a_finished_command_shows_its_result_again(directory):
 
 
 def test_other_flags_in_the_same_directory_are_refused_by_name(directory):
-    done = _run(directory, "search", *SMALL, "--seed=7", code=3)
+    done = _run(directory, "search", *SEARCH, "--seed=7", code=3)
     assert "differs in seed " in done.stderr and "overwrite=True" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
@@ -141,13 +153,13 @@ def test_operations_are_timed_and_a_search_keeps_within_a_latency(directory):
     other = _run(directory, *words, "--threads=2", code=3)
     assert "holds times of another device or with other options" in other.stderr
     limit = ["--latency_table=runs/table/latency.json", "--run_dir=runs/fast"]
-    found = _run(directory, "search", *SMALL, *limit, "--max_latency_ms=1000")
+    found = _run(directory, "search", *SEARCH, *limit, "--max_latency_ms=1000")
     predicted = float(re.search(r"predicted to take ([\d.]+) ms on host, at most 1000.0 asked", found.stdout)[1])
     assert 0 < predicted < 1000 and "expected_ms" in found.stdout
-    slow = _run(directory, "search", *SMALL, *limit, "--max_latency_ms=0.000002", "--overwrite", code=3)
+    slow = _run(directory, "search", *SEARCH, *limit, "--max_latency_ms=0.000002", "--overwrite", code=3)
     assert "the fastest network of this space is predicted to take" in slow.stderr
     assert len(slow.stderr.splitlines()) == 1
-    half = _run(directory, "search", *SMALL, limit[0], code=1)
+    half = _run(directory, "search", *SEARCH, limit[0], code=1)
     assert "each needs the other" in half.stderr
     done = _run(directory, "convert", limit[0])
     assert "estimated ms" in done.stdout and "milliseconds are estimates for host" in done.stdout
@@ -163,7 +175,7 @@ def test_costs_of_a_genotype(directory):
     assert total.split()[1:] == [f"{counts[name]:,}" for name in names]
     assert [line.split()[0] for line in lines[1 : len(counts["layers"]) + 1]] == [x["name"] for x in counts["layers"]]
     # A search prints the same.
-    assert lines[-2] in _run(directory, "search", *SMALL).stdout
+    assert lines[-2] in _run(directory, "search", *SEARCH).stdout
 
 
 def test_costs_of_the_zoo(directory):
@@ -332,12 +344,12 @@ def test_a_genotype_that_no_image_passes_is_refused_before_anything_is_written(d
     # A search that ended so says so, too.
     shutil.copytree(directory / "runs/search", tmp_path / "search")
     (tmp_path / "search/genotype.json").write_text(json.dumps(dead))
-    assert main.main(["search", "--method=bnas", *SMALL, f"--run_dir={tmp_path}/search"]) == 3
+    assert main.main(["search", "--method=bnas", *SEARCH, f"--run_dir={tmp_path}/search"]) == 3
     assert "search/genotype.json: no image reaches the classifier" in capsys.readouterr().err
 
 
 def test_a_search_killed_by_the_system_goes_on_with_the_same_command(tmp_path):
-    words = ["search", *SMALL[:-1], "--epochs=3", "--run_dir=lr[1] *"]
+    words = ["search", *SEARCH[:-1], "--epochs=3", "--run_dir=lr[1] *"]
     process = subprocess.Popen([sys.executable, "-m", "larq_nas", *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
     rows = tmp_path / "lr[1] */metrics.csv"
     while not (rows.exists() and len(rows.read_text().splitlines()) > 1):

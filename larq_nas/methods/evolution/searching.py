@@ -75,6 +75,8 @@ def _trained_supernet(strategy, space, data, run, config):
         epochs=config.epochs,
         steps_per_epoch=steps,
     )
+    with runs.atomic(run.supernet) as temporary:
+        model.network.save_weights(temporary)
     return model
 
 
@@ -176,8 +178,8 @@ def _write_front(front, run, config):
     logger.info(tables.table([heading, *texts]))
     for name in names:
         points = {row["genotype"]: (row[name], 100 * row["validation_accuracy"], None) for row in rows}
-        labels = {"cost": name, "accuracy": "validation accuracy with shared weights in %"}
-        draw = functools.partial(plots.costs_and_accuracies, points=points, **labels)
+        labels = {"x_label": name, "y_label": "validation accuracy with shared weights in %"}
+        draw = functools.partial(plots.scatter, points=points, **labels)
         plots.write(run.path / f"pareto-{name}.png", draw, size=(8, 5))
 
 

@@ -1,0 +1,150 @@
+"""How well the shared weights of a search rank genotypes, measured by training the genotypes: `larq_nas rank`.
+
+# References
+    - [Evaluating the search phase of neural architecture search](https://arxiv.org/abs/1902.08142), section 4.2
+"""
+
+import functools
+import logging
+
+import numpy as np
+
+from larq_nas import options, plots, runs, tables
+from larq_nas.configs import CompareConfig, RankConfig, RecipeConfig, SearchConfig
+from larq_nas.runs import fingerprints, locks
+from larq_nas.tasks import compare
+from larq_nas.tasks.data import load_images
+from larq_nas.tasks.errors import TaskError
+from larq_nas.tasks.genotypes import load_network
+from larq_nas.tasks.lengths import fitted
+
+logger = logging.getLogger(__name__)
+
+# The precision at the top compares the best fifth by shared weights with the best fifth by training.
+TOP = 5
+RESAMPLES = 1000
+# Images of a batch in an evaluation, by the statistics of which the features are normalized.
+BATCH_SIZE = 256
+
+
+def rank(config: RankConfig, searched: SearchConfig) -> dict:
+    """Trains genotypes and compares their order with the order by the shared weights of a search.
+
+    # Arguments
+        config: The configuration.
+        searched: The configuration of the search.
+
+    # Returns
+        A dictionary with the `genotypes`, a list of dictionaries with the `name`, the `validation_accuracy` with shared
+        weights and the mean test `accuracy` after training, and the statistics `kendall_tau`, `spearman_rho` and
+        `precision_at_top`, see `statistics`.
+    """
+    with locks.hold(config.run_dir):
+        run = runs.Run(config.run_dir)
+        if not run.supernet.exists():
+            raise TaskError(
+                f"{run.supernet}: missing; run_dir must be the directory of a finished search by bnas, bars, bats or "
+                "an evolution, whose supernet has shared weights"
+            )
+        if config.dataset != searched.dataset:
+            raise TaskError(
+                f"dataset={config.dataset}: {config.run_dir} is a search on {searched.dataset}; give its data set and "
+                "the options of its images"
+            )
+        found = _with_shared_weights(config, searched, run)
+        shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}
+        shared["run_dir"] = str(run.path / "rank")
+        genotypes = config.genotypes or tuple(found)
+        comparison = compare.compare(CompareConfig(**shared, genotypes=genotypes, seeds=config.seeds))
+        rows = [
+            {"name": name, **figures, "accuracy": network["mean"]}
+            for figures, (name, network) in zip(found.values(), comparison["networks"].items(), strict=True)
+        ]
+        return _result(run, {"seeds": list(config.seeds), "genotypes": rows})
+
+
+def _with_shared_weights(config, searched, run):
+    """The figures with shared weights of each genotype."""
+    import tensorflow as tf
+
+    from larq_nas import datasets, supernet
+    from larq_nas.supernet import drawing, selection
+
+    data = load_images(searched)
+    changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
+    if changed:
+        raise TaskError(f"{run.path}: is a search on other data than {searched.dataset} is now ({changed})")
+    searched = fitted(searched, data.half_sizes[0])
+    space = searched.space()
+    strategy = searched.strategy(space, *searched.counted_images(data.image_shape, len(data.class_names)))
+    if config.genotypes:
+        genotypes = [load_network(genotype) for genotype in config.genotypes]
+        weights = {genotype: selection.one_hot(space, genotype) for genotype in genotypes}
+    else:
+        drawn = drawing.candidates(strategy, space, config.draw, searched.seed)
+        weights = {candidate.genotype: candidate.weights for candidate in drawn}
+    model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
+    model.network.load_weights(run.supernet)
+    model.loss = tf.keras.losses.SparseCategoricalCrossentropy()
+    batches = datasets.evaluation_batches(data, data.halves[1], BATCH_SIZE)
+    return {genotype: model.judge(values, batches) for genotype, values in weights.items()}
+
+
+def statistics(shared: list, trained: list) -> dict:
+    """Compares two orders of the same genotypes.
+
+    # Arguments
+        shared: The accuracy of each genotype with shared weights.
+        trained: The accuracy of each genotype after training.
+
+    # Returns
+        A dictionary with `kendall_tau`, `spearman_rho` and `precision_at_top`, the share of the best fifth by shared
+        weights that are among the best fifth by training. Each of them is a dictionary with the `value` and the
+        `interval`, which holds 95 % of the values of bootstrap samples of the genotypes. A value is `None` if all
+        accuracies of an order are equal.
+    """
+    from scipy import stats
+
+    orders = {
+        "kendall_tau": lambda first, second: stats.kendalltau(first, second).statistic,
+        "spearman_rho": lambda first, second: stats.spearmanr(first, second).statistic,
+        "precision_at_top": precision_at_top,
+    }
+    points, generator, found = np.array([shared, trained]), np.random.default_rng(0), {}
+    samples = [points[:, generator.integers(len(shared), size=len(shared))] for _ in range(RESAMPLES)]
+    # The correlation with an order in which all are equal is not defined.
+    samples = [sample for sample in samples if np.all(np.ptp(sample, axis=1))]
+    for name, function in orders.items():
+        if np.all(np.ptp(points, axis=1)):
+            interval = np.percentile([function(*sample) for sample in samples], (2.5, 97.5))
+            found[name] = {"value": float(function(*points)), "interval": interval.tolist()}
+        else:
+            found[name] = {"value": None, "interval": None}
+    return found
+
+
+def precision_at_top(shared, trained) -> float:
+    """The share of the best fifth by `shared` that are among the best fifth by `trained`."""
+    top = max(len(shared) // TOP, 1)
+    first, second = (set(np.argsort(-np.asarray(values), kind="stable")[:top].tolist()) for values in (shared, trained))
+    return len(first & second) / top
+
+
+def _result(run, ranking):
+    rows = ranking["genotypes"]
+    shared, trained = ([row[key] for row in rows] for key in ("validation_accuracy", "accuracy"))
+    ranking |= statistics(shared, trained)
+    texts = [(row["name"], 100 * row["validation_accuracy"], 100 * row["accuracy"]) for row in rows]
+    logger.info(tables.table([("genotype", "shared weights (%)", "trained (%)"), *texts]))
+    for name in ("kendall_tau", "spearman_rho", "precision_at_top"):
+        value, interval = ranking[name].values()
+        text = "undefined" if value is None else f"{value:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+        logger.info("%s: %s", name.replace("_", " "), text)
+    runs.write(run.path / "rank.json", ranking)
+    plots.write(run.path / "rank.png", functools.partial(_draw, rows=rows), size=(6, 5))
+    return ranking
+
+
+def _draw(axes, rows):
+    points = {row["name"]: (100 * row["validation_accuracy"], 100 * row["accuracy"], None) for row in rows}
+    plots.scatter(axes, points, "validation accuracy with shared weights in %", "test accuracy in %")
