@@ -17,6 +17,8 @@ genotype = model.genotype()
 ```
 """
 
+import collections
+
 import numpy as np
 import tensorflow as tf
 
@@ -102,8 +104,16 @@ class Supernet(tf.keras.Model):
         return {name: tf.nn.softmax(logits) for name, logits in self.logits.items()}
 
     def figures(self) -> dict:
-        """The figures that are logged after the present epoch: name to number."""
-        return self.strategy.figures(self.space, self._values(), self.epoch)
+        """The figures that are logged after the present epoch: name to number.
+
+        They are those of the strategy, and the number of edges of each cell of the genotype that have each operation.
+        """
+        figures = dict(self.strategy.figures(self.space, self._values(), self.epoch))
+        for cell, searched in zip(self.genotype().cells, self.space.cells, strict=True):
+            found = collections.Counter(edge.operations[0] for edge in cell.edges)
+            for operation in dict.fromkeys(name for edge in searched.edges for name in edge.operations):
+                figures[f"{cell.name}/{operation}"] = found[operation]
+        return figures
 
     def genotype(self, **options) -> Architecture:
         """The genotype that the strategy derives from the present logits. `options` are arguments of its `derive`."""

@@ -4,11 +4,14 @@ import logging
 import pathlib
 import shutil
 
+import numpy as np
+
 from larq_nas import costs, runs, tables
 from larq_nas.configs import SearchConfig
 from larq_nas.networks import cells
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import choice_shapes
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
@@ -16,6 +19,9 @@ from larq_nas.tasks.lengths import fitted
 from larq_nas.tasks.precisions import check_precision
 
 logger = logging.getLogger(__name__)
+
+# The share of the highest entropy above which a search has decided hardly anything.
+UNDECIDED = 0.9
 
 
 def search(config: SearchConfig) -> Architecture:
@@ -58,6 +64,7 @@ def _search(config):
     genotype = kept_genotype(run)
     logger.info(genotype)
     _warn_of_collapse(genotype)
+    _warn_if_undecided(run, strategy, space)
     logger.info(tables.costs(costs.count(genotype, shape, classes)))
     if strategy.limit:
         _tell_latency(genotype, strategy.limit)
@@ -66,14 +73,31 @@ def _search(config):
 
 
 def _warn_of_collapse(genotype):
-    """Logs a warning if cells of the genotype have no convolution."""
-    poor = [cell for cell in genotype.cells if not cells.convolutions(cell)]
+    """Logs a warning if cells of the genotype have no convolution, or only one."""
+    poor = [cell for cell in genotype.cells if cells.convolutions(cell) < min(2, len(cell.edges))]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         logger.warning(
-            "warning: the search has collapsed to cells without a convolution (%s); search longer, with more images, "
-            "or with another seed",
+            "warning: the search has collapsed to cells with no or one convolution (%s); search longer, with more "
+            "images, or with another seed",
             counts,
+        )
+
+
+def _warn_if_undecided(run, strategy, space):
+    """Logs a warning if the choices of a search by gradients are hardly more certain than at its beginning."""
+    rows, even = run.rows(), {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
+    found = {name: value for name, value in rows[-1].items() if name.startswith("entropy")} if rows else {}
+    if not found:
+        return
+    most = strategy.figures(space, even, 0)
+    share = sum(found.values()) / sum(float(most[name]) for name in found)
+    if share > UNDECIDED:
+        logger.warning(
+            "warning: the search has hardly decided: the entropy of its choices is %.0f%% of the highest, so that its "
+            "most probable genotype is little better than a random one; search longer or with more images, keep the "
+            "best of more finalists, or search by evolution",
+            100 * share,
         )
 
 

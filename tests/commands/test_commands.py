@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -14,10 +15,10 @@ from reference import bars_architecture
 
 from larq_nas import __main__ as main
 from larq_nas import runs, zoo
-from larq_nas.methods import bnas, dms
+from larq_nas.methods import bars, bnas, dms
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import trained
-from larq_nas.tasks.search import _warn_of_collapse
+from larq_nas.tasks.search import _warn_if_undecided, _warn_of_collapse
 
 SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 SEARCH = ["--samples=0", *SMALL]
@@ -459,3 +460,22 @@ def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(caplog)
     _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
     (line,) = caplog.messages
     assert "collapsed" in line and "(normal: max_pool_3x3:8)" in line
+    caplog.clear()
+    one = dataclasses.replace(nodes[0], edges=(genotype.cells[0].edges[0], nodes[0].edges[1]))
+    assert genotype.cells[0].edges[0].operations[0].startswith("bin_conv")
+    cells = (dataclasses.replace(cells[0], nodes=(one, *nodes[1:])), genotype.cells[1])
+    _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
+    assert "no or one convolution (normal: max_pool_3x3:7" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(("entropies", "warned"), [((0.95, 0.95), True), ((0.5, 1.0), False)])
+def test_a_search_that_has_hardly_decided_says_so(tmp_path, caplog, entropies, warned):
+    run, space = runs.Run(tmp_path), bars.space(8, 2)
+    _warn_if_undecided(run, bars.Strategy(), space)
+    # Three operations on each edge; four widths and three depths of each stage.
+    row = {"epoch": 7, "entropy_operations": entropies[0] * math.log(3), "entropy_width": entropies[1] * math.log(4)}
+    run.append_row({**row, "entropy_depth": entropies[1] * math.log(3), "val_accuracy": 0.5})
+    _warn_if_undecided(run, bars.Strategy(), space)
+    assert [message.startswith("warning: the search has hardly decided") for message in caplog.messages] == [
+        True
+    ] * warned

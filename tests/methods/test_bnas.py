@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from larq_nas import flags, networks
 from larq_nas.methods import bnas
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import choice_shapes
 
 pytestmark = pytest.mark.onednn
 
@@ -50,6 +52,20 @@ def test_scaling_keeps_the_cells():
     stages = tuple(dataclasses.replace(stage, depths=(2,)) for stage in genotype.stages)
     other = dataclasses.replace(genotype, stages=stages)
     assert bnas.scale(other) == other
+
+
+def test_a_space_without_zeroise_or_shortcuts():
+    plain, bare = bnas.space(5, 4), bnas.space(5, 4, zeroise=False, skip=False)
+    assert {name for edge in bare.cells[0].edges for name in edge.operations} == set(bnas.OPERATIONS) - {"none"}
+    assert bnas.scale(bare, filters=8, layers=8).options == bare.options == (("skip", False),)
+    genotype = bare.sample(0)
+    assert Architecture.from_json(genotype.to_json()) == genotype
+    layers = {layer.name for layer in networks.build(genotype, (16, 16, 3)).layers}
+    with_skip = {layer.name for layer in networks.build(dataclasses.replace(genotype, options={}), (16, 16, 3)).layers}
+    assert layers < with_skip and {name.partition("_")[2] for name in with_skip - layers} >= {"skip", "shortcut_conv"}
+    probabilities = {name: np.full(shape, 1 / 6) for name, shape in choice_shapes(bare).items()}
+    assert bnas.derive(bare, probabilities).decided and bare.size < plain.size
+    assert flags.configure("search", zeroise=False, skip=False).space().cells == bnas.space(5, 8, zeroise=False).cells
 
 
 def test_entropy_is_the_mean_over_all_edges():

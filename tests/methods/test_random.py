@@ -29,6 +29,12 @@ def test_a_random_search_has_the_recipe_of_its_method():
     )
     assert (drawn.filters, drawn.layers, drawn.learning_rate) == (12, 3, 0.003)
     assert drawn.replace(samples=searched.samples, run_dir=searched.run_dir).space() == searched.space()
+    # The method of a recipe does not replace that of the command line, wherever it stands.
+    for words in (["--method=random_bats", "--flagfile=images"], ["--flagfile=bats_images", "--method", "random_bats"]):
+        config = flags.parse("search", [*words, "--dataset=folder:x"]).config
+        assert config.method == "random_bats" and config.filters == 12
+    with pytest.raises(flags.Error, match="temperature is no flag of --method=bats, but of bars"):
+        flags.parse("search", ["--method=bats", "--flagfile=bats_images", "--temperature=1"])
 
 
 @pytest.mark.parametrize("method", [bnas, bars, bats])

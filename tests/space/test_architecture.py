@@ -163,7 +163,8 @@ def test_options_of_their_defaults_make_no_other_architecture():
     [
         ("bats", {"groups": 2}, "options of template bats: 'groups' is unknown; accepted: preprocess, binarize"),
         ("bars", {"binarize": False}, "options of template bars: 'binarize' is unknown; accepted: cell_shortcut"),
-        ("bnas", {"binarize": False}, "options of template bnas: 'binarize' is unknown; accepted: none"),
+        ("bnas", {"binarize": False}, "options of template bnas: 'binarize' is unknown; accepted: skip"),
+        ("resnet18", {"binarize": False}, "options of template resnet18: 'binarize' is unknown; accepted: none"),
         ("bats", {"binarize": 0}, "options.binarize: 0 is unknown; accepted: True, False"),
         ("bats", {"binarize": None}, "options.binarize: None is unknown; accepted: True, False"),
         ("bats", {"preprocess": "real"}, "options.preprocess: 'real' is unknown; accepted: 'binary', 'float'"),
@@ -173,7 +174,8 @@ def test_options_of_their_defaults_make_no_other_architecture():
     ],
 )
 def test_options_that_the_template_does_not_take_are_refused(template, options, said):
-    space = {"bats": bats, "bars": bars, "bnas": bnas}[template].space(filters=12)
+    spaces = {"bats": bats.space(), "bars": bars.space(), "bnas": bnas.space(), "resnet18": dms.space("resnet18")}
+    space = spaces[template]
     refused(json.dumps(json.loads(space.to_json()) | {"options": options}), said)
     with pytest.raises(ArchitectureError, match="^options"):
         dataclasses.replace(space, options=options)

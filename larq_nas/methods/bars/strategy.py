@@ -21,7 +21,7 @@ from larq_nas.methods.bars.derivation import (
     one_hot,
     redrawn,
 )
-from larq_nas.methods.bars.search_space import OPERATIONS, binary_operations
+from larq_nas.methods.bars.search_space import binary_operations
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import strategy
 from larq_nas.supernet.sampling import gumbel_softmax
@@ -157,9 +157,8 @@ class Strategy(strategy.Strategy):
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """The figures that are logged after an epoch, by name.
 
-        They are the mean entropies and the expected costs; the depth and width of each stage in the most probable
-        genotype, with their probabilities; and the number of edges of each cell that have each operation in it. A name
-        with a slash is written to files only.
+        They are the mean entropies, the expected costs, and the depth and width of each stage in the most probable
+        genotype, with their probabilities. A name with a slash is written to files only.
         """
         kinds = collections.defaultdict(list)
         for name, values in probabilities.items():
@@ -178,10 +177,6 @@ class Strategy(strategy.Strategy):
                 best = int(np.argmax(values))
                 figures[f"{stage}/{kind}"] = _candidates(space, name)[best]
                 figures[f"{stage}/{kind}_probability"] = float(values[best])
-            else:
-                chosen = np.argmax(values, axis=-1)
-                for index, operation in enumerate(OPERATIONS):
-                    figures[f"{name}/{operation}"] = int(np.sum(chosen == index))
         return figures
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:

@@ -23,9 +23,11 @@ class BnasConfig(ChainedCellSearchConfig):
     reduce_index_bug: bool = option(
         False, "count only the last edge of the reduction cell in the diversity regulariser, as the authors' code does"
     )
+    zeroise: bool = option(True, "let edges have the operation none", profiled=True)
+    skip: bool = option(True, "add shortcuts between cells")
 
     def space(self) -> Architecture:
-        return space(self.layers, self.filters)
+        return space(self.layers, self.filters, self.zeroise, self.skip)
 
     @classmethod
     def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:

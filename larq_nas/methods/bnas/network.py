@@ -4,7 +4,7 @@ import functools
 
 from larq_nas.networks import blocks, cells, operations, stems, templates
 from larq_nas.space.architecture import Cell
-from larq_nas.space.registry import Template
+from larq_nas.space.registry import Option, Template
 from larq_nas.space.stages import nearest
 
 OPERATIONS = (
@@ -90,7 +90,7 @@ def cell(
     return blocks.sum_block(v, [output, previous], f"{name}_skip")
 
 
-def network(v, architecture, images, choices, normalize=False):
+def network(v, architecture, images, choices, normalize=False, *, skip):
     """Returns the features of a network of BNAS; see `registry.Template`."""
     large, filters = images.shape[1] >= stems.LARGE_IMAGE, architecture.stages[0].widths[0]
     if large:
@@ -99,7 +99,7 @@ def network(v, architecture, images, choices, normalize=False):
         x = blocks.convolution_block(v, images, 3 * filters, 3, binary=False, name="stem")
         inputs = x, x, False
     own_cell = functools.partial(cell, affine_after_reduction=large, normalize=normalize)
-    x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"skip": index > 0})
+    x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"skip": skip and index > 0})
     return cells.normalized(v, x) if normalize else x
 
 
@@ -123,6 +123,7 @@ _TEMPLATE = Template(
     inputs=2,
     operations=OPERATIONS,
     shared_edges=shared_edges,
+    options=(Option("skip", (True, False)),),
     check=templates.check_sizes,
     normalize=True,
     round_widths=_rounded,

@@ -7,7 +7,7 @@ from larq_nas.space.stages import thirds
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 
-def space(layers=8, filters=16) -> Architecture:
+def space(layers=8, filters=16, zeroise=True, skip=True) -> Architecture:
     """The search space: a normal and a reduction cell with 7 operations on each of 14 edges.
 
     A genotype keeps 2 edges of each node, with one operation on each.
@@ -15,17 +15,22 @@ def space(layers=8, filters=16) -> Architecture:
     # Arguments
         layers: Number of cells, at least 3.
         filters: Channels of a node in the first stage. They double at each of the two reductions.
+        zeroise: Whether "none" is one of the operations.
+        skip: Whether the networks have shortcuts between cells.
 
     # Returns
         The space. Its `size` is the number of its genotypes.
 
     # References
-        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template)
+        - [BNAS](https://arxiv.org/abs/2002.06963), section 4.1 (search space), 4.2 (cell template). The authors report
+          89.47 % on CIFAR-10 without "none" and 61.23 % without shortcuts, in place of 92.70 %.
     """
+    operations = OPERATIONS if zeroise else tuple(name for name in OPERATIONS if name != "none")
     nodes = tuple(
-        Node(tuple(Edge(source, OPERATIONS) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
+        Node(tuple(Edge(source, operations) for source in range(index + INPUTS)), KEPT_EDGES) for index in range(NODES)
     )
-    return scale(Architecture("bnas", (Cell("normal", nodes), Cell("reduce", nodes)), thirds(3, 1)), filters, layers)
+    cells, options = (Cell("normal", nodes), Cell("reduce", nodes)), {} if skip else {"skip": False}
+    return scale(Architecture("bnas", cells, thirds(3, 1), options), filters, layers)
 
 
 def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
@@ -50,4 +55,4 @@ def scale(architecture: Architecture, filters=None, layers=None) -> Architecture
     if layers is None:
         layers = sum(stage.depths[0] + (stage.reduction is not None) for stage in architecture.stages)
     filters = filters or architecture.stages[0].widths[0]
-    return Architecture(architecture.template, architecture.cells, thirds(layers, filters))
+    return Architecture(architecture.template, architecture.cells, thirds(layers, filters), architecture.options)
