@@ -60,6 +60,10 @@ def _define(command, words):
     if hasattr(config, "method"):
         text = "the search method" if command == "search" else "the search method whose operations are timed"
         absl_flags.DEFINE_enum("method", "bnas", methods.names(), text, flag_values=values)
+    if command == "search":
+        others = " or ".join(methods.OVER)
+        text = f"the space that --method={others} searches; --method=random --space=bnas is --method=random_bnas"
+        absl_flags.DEFINE_enum("space", None, methods.with_cells(), text, flag_values=values)
     return values, config
 
 
@@ -196,7 +200,7 @@ def _word(name, value):
 
 def _resolved(command, words, genotypes=()):
     """The words with paths instead of names of recipes, the beginnings of the names of recipes, and the data set."""
-    words = _joined(words)
+    words = _with_space(_joined(words)) if command == "search" else _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])
     named = {
         "train": [own.genotype] if own.genotype else [],
@@ -222,12 +226,32 @@ def _one_for_all(recipes):
 
 
 def _joined(words):
-    """Joins `--flagfile` and its value to one word."""
+    """Joins some flags and their values to one word."""
     words = list(words)
     for index, word in reversed(list(enumerate(words[:-1]))):
-        if word.lstrip("-") == "flagfile" and word.startswith("-"):
+        if word.lstrip("-") in ("flagfile", "method", "space") and word.startswith("-"):
             words[index : index + 2] = [f"{word}={words[index + 1]}"]
     return words
+
+
+def _with_space(words):
+    """Replaces `--method=random --space=bnas` by `--method=random_bnas`."""
+    given, rest = {}, []
+    for word in words:
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and equals and name in ("method", "space"):
+            given[name] = value
+        else:
+            rest.append(word)
+    method, space = given.get("method", "bnas"), given.get("space")
+    if space is None and method not in methods.OVER:
+        return words
+    if method not in methods.OVER:
+        raise Error(f"--space={space}: is only for --method={' and --method='.join(methods.OVER)}")
+    if space not in methods.with_cells():
+        accepted = ", ".join(methods.with_cells())
+        raise Error(f"--method={method}: needs --space, the method whose space it searches, one of {accepted}")
+    return [*rest, f"--method={method}_{space}"]
 
 
 def _names_flag_file(word):

@@ -43,8 +43,8 @@ from larq_nas.space import registry
 ENTRY_POINTS = "larq_nas.methods"
 # The methods of larq_nas that search cells. Each command needs their names, for which no method is imported.
 _OF_CELLS = ("bnas", "bars", "bats")
-# The spaces of these methods can also be searched in other ways, by the beginning of the name of such a search.
-_OVER = {random.PREFIX: random.over, evolution.PREFIX: evolution.over}
+# The other ways in which the spaces of these methods can be searched.
+OVER = {"random": random.over, "evolution": evolution.over}
 _OWN = {}
 
 
@@ -58,19 +58,23 @@ def names() -> tuple[str, ...]:
     The space of each method that searches cells can also be searched at random and by evolution. The names of these
     searches are listed if finding them does not import an installed package.
     """
-    own = [name for name, config in _OWN.items() if issubclass(config, CellSearchConfig)]
-    return _names() + tuple(f"{prefix}{name}" for prefix in _OVER for name in (*_OF_CELLS, *own))
+    return _names() + tuple(f"{way}_{name}" for way in OVER for name in with_cells())
+
+
+def with_cells() -> tuple[str, ...]:
+    """The names of the methods whose spaces can also be searched at random and by evolution."""
+    return _OF_CELLS + tuple(name for name, config in _OWN.items() if issubclass(config, CellSearchConfig))
 
 
 def space_of(name: str) -> str:
     """The name of the method whose space a method searches: `"bnas"` for `"random_bnas"`, else the name itself."""
-    prefix = _prefix(name)
-    return name.removeprefix(prefix)
+    return name.removeprefix(f"{_way(name)}_")
 
 
-def _prefix(name):
+def _way(name):
+    """The way in which a search searches the space of another method; an empty string for other searches."""
     own = name in _installed() or name in _OWN
-    return next((prefix for prefix in _OVER if name.startswith(prefix) and not own), "")
+    return next((way for way in OVER if name.startswith(f"{way}_") and not own), "")
 
 
 def _names():
@@ -90,11 +94,11 @@ def get(name: str) -> type[SearchConfig]:
     # Raises
         MethodError: If there is no method of this name, or if its entry point cannot be loaded.
     """
-    if prefix := _prefix(name):
+    if way := _way(name):
         searched = get(space_of(name))
         if not issubclass(searched, CellSearchConfig):
             raise MethodError(f"method {name}: {searched.method} does not search cells, which can be drawn")
-        return _named(name, _OVER[prefix](searched))
+        return _named(name, OVER[way](searched))
     if name in registry.METHODS:
         module = importlib.import_module(f"larq_nas.methods.{name}.config")
         return _named(name, getattr(module, f"{name.capitalize()}Config"))

@@ -37,6 +37,22 @@ def test_a_random_search_has_the_recipe_of_its_method():
         flags.parse("search", ["--method=bats", "--flagfile=bats_images", "--temperature=1"])
 
 
+def test_a_way_and_a_space_are_two_flags():
+    for way in ("random", "evolution"):
+        words = ["--method", way, "--space=bats", "--dataset=folder:x"]
+        for each in (words, words[2:] + words[:2]):
+            config = flags.parse("search", each).config
+            assert config.method == f"{way}_bats" and config.filters == 12
+        assert flags.configure("search", method=way, space="bars").method == f"{way}_bars"
+        with pytest.raises(flags.Error, match=f"--method={way}: needs --space, .* one of bnas, bars, bats"):
+            flags.parse("search", [f"--method={way}"])
+    with pytest.raises(flags.Error, match="--space=bars: is only for --method=random and --method=evolution"):
+        flags.parse("search", ["--method=dms", "--space=bars"])
+    with pytest.raises(flags.Error, match="needs --space"):
+        flags.parse("search", ["--method=random", "--space=dms"])
+    assert "--space <bnas|bars|bats>: the space that --method=random or evolution" in flags.usage("search", [], "")
+
+
 @pytest.mark.parametrize("method", [bnas, bars, bats])
 def test_genotypes_are_drawn_evenly_and_within_the_budget(method):
     space = {bnas: bnas.space(3, 4), bars: bars.space(8, 2), bats: bats.space(3, 8, 4)}[method]

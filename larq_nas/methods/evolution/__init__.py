@@ -1,11 +1,11 @@
 """Evolution in the space of another method: one supernet, trained path by path, and a Pareto front of genotypes.
 
-`evolution_bnas`, for example, searches the space of BNAS. In each step of the training, the supernet computes one
-genotype, which is drawn at random. Then NSGA-II, a genetic algorithm, looks for genotypes with a good accuracy by the
-shared weights and low costs. The images, the limits and the recipe are those of the method.
+In each step of the training, the supernet computes one genotype of the space, which is drawn at random. Then NSGA-II, a
+genetic algorithm, looks for genotypes with a good accuracy by the shared weights and low costs. The images, the limits
+and the recipe are those of the method whose space is searched.
 
 ```
-larq_nas search --method=evolution_bnas --dataset=digits --objectives=accuracy,bytes
+larq_nas search --method=evolution --space=bnas --dataset=digits --objectives=accuracy,bytes
 ```
 
 # References
@@ -20,7 +20,6 @@ from larq_nas.configs import CellSearchConfig
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
-PREFIX = "evolution_"
 COSTS = ("binary_macs", "float_macs", "params", "bytes", "ms")
 OBJECTIVES = ("accuracy", *COSTS)
 

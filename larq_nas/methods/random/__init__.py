@@ -1,10 +1,10 @@
 """Random search in the space of another method, the floor against which a search has to stand.
 
-`random_bnas`, for example, draws genotypes evenly from the space of BNAS, trains them for a short time by successive
-halving, and keeps the best. No supernet is trained. The images, the limits and the recipe are those of the method.
+A random search draws genotypes evenly from the space, trains them for a short time by successive halving, and keeps the
+best. No supernet is trained. The images, the limits and the recipe are those of the method whose space is searched.
 
 ```
-larq_nas search --method=random_bnas --dataset=digits --samples=8
+larq_nas search --method=random --space=bnas --dataset=digits --samples=8
 ```
 
 # References
@@ -17,8 +17,6 @@ import typing
 from larq_nas.configs import CellSearchConfig
 from larq_nas.options import changed_default
 from larq_nas.space.architecture import Architecture
-
-PREFIX = "random_"
 
 
 class RandomSearch:
