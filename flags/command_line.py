@@ -63,7 +63,7 @@ def _define(command, words):
     if command == "search":
         others = " or ".join(methods.OVER)
         text = f"the space that --method={others} searches; --method=random --space=bnas is --method=random_bnas"
-        absl_flags.DEFINE_enum("space", None, methods.with_cells(), text, flag_values=values)
+        absl_flags.DEFINE_enum("space", None, methods.spaces("random"), text, flag_values=values)
     return values, config
 
 
@@ -248,8 +248,8 @@ def _with_space(words):
         return words
     if method not in methods.OVER:
         raise Error(f"--space={space}: is only for --method={' and --method='.join(methods.OVER)}")
-    if space not in methods.with_cells():
-        accepted = ", ".join(methods.with_cells())
+    if space not in methods.spaces(method):
+        accepted = ", ".join(methods.spaces(method))
         raise Error(f"--method={method}: needs --space, the method whose space it searches, one of {accepted}")
     return [*rest, f"--method={method}_{space}"]
 

@@ -93,6 +93,21 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
 
         return training.search(strategy, space, data, run, self)
 
+    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+        """Draws genotypes evenly from the space, within the limits of the configuration, for a random search.
+
+        # Arguments
+            space: The search space, as the method `space` returns it.
+            strategy: The strategy, as the method `strategy` returns it.
+            count: Number of genotypes.
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A list of `strategy.Candidate`.
+        """
+        raise NotImplementedError
+
     @classmethod
     def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
         """Scales a genotype to the size that the configuration of a training asks for.
@@ -184,6 +199,11 @@ class CellSearchConfig(SearchConfig):
     def __post_init__(self):
         super().__post_init__()
         check_warmup(self.warmup_epochs, self.epochs)
+
+    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+        from larq_nas.supernet import drawing
+
+        return drawing.candidates(strategy, space, count, self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

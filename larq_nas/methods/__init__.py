@@ -33,6 +33,7 @@ larq_nas.methods =
 import contextlib
 import functools
 import importlib
+from collections.abc import Callable
 from importlib import metadata
 
 from larq_nas.configs import CellSearchConfig, SearchConfig
@@ -43,8 +44,8 @@ from larq_nas.space import registry
 ENTRY_POINTS = "larq_nas.methods"
 # The methods of larq_nas that search cells. Each command needs their names, for which no method is imported.
 _OF_CELLS = ("bnas", "bars", "bats")
-# The other ways in which the spaces of these methods can be searched.
-OVER = {"random": random.over, "evolution": evolution.over}
+# The other ways in which the spaces of methods can be searched. An evolution needs cells.
+OVER: dict[str, Callable[..., type[SearchConfig]]] = {"random": random.over, "evolution": evolution.over}
 _OWN = {}
 
 
@@ -58,12 +59,13 @@ def names() -> tuple[str, ...]:
     The space of each method that searches cells can also be searched at random and by evolution. The names of these
     searches are listed if finding them does not import an installed package.
     """
-    return _names() + tuple(f"{way}_{name}" for way in OVER for name in with_cells())
+    return _names() + tuple(f"{way}_{name}" for way in OVER for name in spaces(way))
 
 
-def with_cells() -> tuple[str, ...]:
-    """The names of the methods whose spaces can also be searched at random and by evolution."""
-    return _OF_CELLS + tuple(name for name, config in _OWN.items() if issubclass(config, CellSearchConfig))
+def spaces(way: str) -> tuple[str, ...]:
+    """The names of the methods whose spaces can also be searched in one of the ways `OVER`."""
+    own = tuple(name for name, config in _OWN.items() if issubclass(config, CellSearchConfig))
+    return (*_OF_CELLS, *["dms"] * (way == "random"), *own)
 
 
 def space_of(name: str) -> str:
@@ -96,8 +98,9 @@ def get(name: str) -> type[SearchConfig]:
     """
     if way := _way(name):
         searched = get(space_of(name))
-        if not issubclass(searched, CellSearchConfig):
-            raise MethodError(f"method {name}: {searched.method} does not search cells, which can be drawn")
+        if not issubclass(searched, CellSearchConfig) and searched.method not in spaces(way):
+            accepted = ", ".join(spaces(way))
+            raise MethodError(f"method {name}: {way} searches the spaces of {accepted}, not of {searched.method}")
         return _named(name, OVER[way](searched))
     if name in registry.METHODS:
         module = importlib.import_module(f"larq_nas.methods.{name}.config")

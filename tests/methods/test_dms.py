@@ -85,6 +85,13 @@ def test_sizes_of_uniform_widths_are_those_of_the_paper(backbone, factor, sizes)
         assert dms.megabytes(base, widths, (32, 32, 3), 10) * 2**20 == size
 
 
+def _assert_same_as_differences(candidates, mean, gradient, step=1e-2):
+    values = mean.numpy()
+    for index, moved in enumerate(step * np.eye(len(values), dtype=np.float32)):
+        low, high = (float(candidates.memory(tf.constant(values + sign * moved))) for sign in (-1, 1))
+        assert float(gradient[index]) == pytest.approx((high - low) / (2 * step), rel=0.02)
+
+
 def test_memory_is_differentiable_in_the_ratios():
     candidates = dms.Candidates(dms.Strategy(), dms.space("vgg11"), (32, 32, 3), 10)
     mean = tf.Variable(np.full(8, 1.5, np.float32))
@@ -92,7 +99,7 @@ def test_memory_is_differentiable_in_the_ratios():
         memory = candidates.memory(mean)
     # By the convention of the scales at ratio 1.5.
     assert 0.16 < float(memory) < 0.18
-    assert np.all(tape.gradient(memory, mean) > 0)
+    _assert_same_as_differences(candidates, mean, tape.gradient(memory, mean))
 
 
 @pytest.mark.parametrize("backbone", ["vgg11", "resnet18"])
@@ -301,7 +308,9 @@ def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     mean = tf.Variable(np.full(3, 0.8, np.float32))
     with tf.GradientTape() as tape:
         memory = candidates.memory(mean)
-    assert np.all(tape.gradient(memory, mean) > 0)
+    gradient = tape.gradient(memory, mean)
+    _assert_same_as_differences(candidates, mean, gradient)
+    assert np.all(gradient > 0)
     sizes = [costs.count(dms.with_widths(base, filters[:, [i]]), (8, 8, 3), 3).bytes / 2**20 for i in range(3)]
     assert sizes[0] < float(memory) < sizes[2]
     assert networks.build(dms.derive(base, [0.7, 0.9, 1.3]), (8, 8, 3), 3).output_shape == (None, 3)
@@ -309,3 +318,22 @@ def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
         dms.space(zoo.genotype("bnas_a"))
     with pytest.raises(ValueError, match="backbone: is a space"):
         dms.space(bars.space(8))
+
+
+@pytest.mark.parametrize("options", [{}, {"genotype_megabytes": 0.05}, {"memory_target": 0.08}])
+def test_genotypes_are_drawn_around_the_means_or_evenly_with_the_same_size(options):
+    base, ratios, images = dms.space("vgg11"), np.linspace(0.5, 1.2, 8), ((32, 32, 3), 10)
+    strategy = dms.Strategy(final_scale=0.2, **options)
+    first, *others = strategy.around(base, ratios, 6, 0, *images)
+    assert first.genotype == strategy.derive(base, ratios, *images) and first.figures["ratios"] == list(ratios)
+    wanted = options.get("genotype_megabytes") or dms.size(first.genotype, *images)
+    assert all(dms.size(each.genotype, *images) == pytest.approx(wanted, rel=0.02) for each in (first, *others))
+    assert len({each.genotype for each in others}) == 5
+    # With a scale of 0.2, half of the ratios are within 0.22 of their mean.
+    assert 0.05 < np.median([np.abs(np.array(each.figures["ratios"]) - ratios) for each in others]) < 0.5
+    drawn = strategy.draw(base, 40, 0, *images)
+    asked = options.get("genotype_megabytes") or options.get("memory_target") or dms.size(base, *images)
+    assert all(dms.size(each.genotype, *images) == pytest.approx(asked, rel=0.02) for each in drawn)
+    logarithms = np.log([each.figures["ratios"] for each in drawn])
+    assert abs(logarithms.mean()) < 0.1 and np.abs(logarithms).max() <= -np.log(0.3)
+    assert drawn[0].figures["binary_macs"] == costs.count(drawn[0].genotype, *images).binary_macs

@@ -45,6 +45,8 @@ def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(
     result = genotype.provenance["result"]
     assert result["params"] == costs.count(genotype, digits.image_shape, 10).params
     assert result["ratios"] == pytest.approx(ratios)
+    (candidate,) = json.loads(whole.candidates.read_text())
+    assert candidate == {**result, "chosen": True}
 
 
 @pytest.mark.parametrize("place", ["_fit", "_save"])

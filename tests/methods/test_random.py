@@ -14,11 +14,12 @@ def test_each_method_of_cells_can_be_searched_at_random():
         "random_bnas",
         "random_bars",
         "random_bats",
+        "random_dms",
     ]
     config = methods.get("random_bats")
     assert config.method == "random_bats" and issubclass(config, methods.get("bats")) and config().samples == 8
-    with pytest.raises(methods.MethodError, match="random_dms: dms does not search cells"):
-        methods.get("random_dms")
+    with pytest.raises(methods.MethodError, match="evolution_dms: evolution searches the spaces of bnas, bars, bats,"):
+        methods.get("evolution_dms")
     with pytest.raises(options.OptionError, match="random_x"):
         flags.configure("search", method="random_x")
 
@@ -49,8 +50,8 @@ def test_a_way_and_a_space_are_two_flags():
     with pytest.raises(flags.Error, match="--space=bars: is only for --method=random and --method=evolution"):
         flags.parse("search", ["--method=dms", "--space=bars"])
     with pytest.raises(flags.Error, match="needs --space"):
-        flags.parse("search", ["--method=random", "--space=dms"])
-    assert "--space <bnas|bars|bats>: the space that --method=random or evolution" in flags.usage("search", [], "")
+        flags.parse("search", ["--method=evolution", "--space=dms"])
+    assert "--space <bnas|bars|bats|dms>: the space that --method=random or evolution" in flags.usage("search", [], "")
 
 
 @pytest.mark.parametrize("method", [bnas, bars, bats])
@@ -83,3 +84,13 @@ def test_a_random_search_writes_what_a_search_does_and_resumes(tmp_path):
     candidates = json.loads((tmp_path / "run/candidates.json").read_text())
     assert [row["chosen"] for row in candidates].count(True) == 1
     assert larq_nas.search(**options) == genotype
+
+
+def test_widths_are_drawn_trained_and_chosen_by_a_random_search(tmp_path):
+    options = {"method": "random", "space": "dms", "dataset": "digits", "train_examples": 120, "image_size": 32}
+    options |= {"samples": 2, "finalist_epochs": 1, "genotype_megabytes": 0.02, "run_dir": str(tmp_path / "run")}
+    genotype = larq_nas.search(**options)
+    rows = json.loads((tmp_path / "run/candidates.json").read_text())
+    (chosen,) = (row for row in rows if row["chosen"])
+    assert len(rows) == 2 and all(row["megabytes"] == pytest.approx(0.02, rel=0.05) for row in rows)
+    assert chosen["params"] == costs.count(genotype, (32, 32, 1), 10).params

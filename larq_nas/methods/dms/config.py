@@ -6,7 +6,7 @@ import typing
 
 import numpy as np
 
-from larq_nas.configs import SearchConfig
+from larq_nas.configs import CellSearchConfig, SearchConfig
 from larq_nas.methods.dms.search_space import check_scales, derive, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
@@ -46,6 +46,13 @@ class DmsConfig(SearchConfig):
         "megabytes of the genotype; the ratios that the search finds are multiplied by a factor to reach this size",
         least=0,
     )
+    samples: int = option(
+        0,
+        "genotypes to draw at the end, the first one as found, the others around it and of its size; they are trained "
+        "for a short time, in rounds that keep the better half; 0: keep the genotype as found",
+        least=0,
+    )
+    finalist_epochs: int = changed_default(CellSearchConfig, "finalist_epochs", 5)
     best_effort: bool = option(True, "when the network is rebuilt, keep the weights that fit into the new one")
 
     def __post_init__(self):
@@ -78,6 +85,9 @@ class DmsConfig(SearchConfig):
         from larq_nas.methods.dms import rounds
 
         return rounds.search(strategy, space, data, run, self)
+
+    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+        return strategy.draw(space, count, self.seed, input_shape, num_classes)
 
     def profiled_spaces(self) -> list:
         base = self.space()

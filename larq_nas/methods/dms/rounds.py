@@ -12,8 +12,8 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, datasets, runs, training
-from larq_nas.methods.dms.search_space import base_widths, room, rounded, size
+from larq_nas import datasets, runs, training
+from larq_nas.methods.dms.search_space import room, rounded
 from larq_nas.methods.dms.strategy import Strategy
 from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
 from larq_nas.space.architecture import Architecture
@@ -66,12 +66,9 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         widths = rounded(base, state["mean"])
         figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
         logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
-    genotype = strategy.derive(base, state["mean"], shape, num_classes)
-    counts = costs.count(genotype, shape, num_classes)
-    result = {"ratios": [float(ratio) for ratio in state["mean"]], "params": counts.params, "bytes": counts.bytes}
-    result |= {"base": base_widths(base).tolist(), "megabytes": float(size(genotype, shape, num_classes))}
-    provenance = {**run.provenance(), "examples": data.half_sizes, "result": result}
-    results.write_genotype(genotype, provenance, run.genotype)
+    found = strategy.around(base, state["mean"], max(config.samples, 1), config.seed, shape, num_classes)
+    provenance = {**run.provenance(), "examples": data.half_sizes}
+    results.of_candidates(found, data, run, config, provenance)
     return Architecture.load(run.genotype)
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import latency
+from larq_nas import costs, latency
 from larq_nas.costs import limits
 from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, size
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import strategy
 
 # The smallest ratio, and the smallest lower edge of a bin; section B.2.1.
 LEAST_RATIO, LEAST_EDGE = 0.3, 0.25
@@ -133,6 +134,62 @@ class Strategy:
         widest = size(derive(base, np.full(len(base.stages), self._most(base, 1.0))), input_shape, num_classes)
         if self.genotype_megabytes is not None and self.genotype_megabytes > widest:
             raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
+
+    def around(self, base: Architecture, ratios, count: int, seed: int, input_shape, num_classes: int) -> list:
+        """Draws ratios from the distributions of the last round. The genotypes are as large as that of the means.
+
+        # Arguments
+            base: The base network.
+            ratios: The mean ratios that the search has found.
+            count: Number of genotypes, at least 1.
+            seed: The seed of the random generator.
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A list of `count` `strategy.Candidate`s. The first one is that of the means.
+        """
+        alike = self
+        if self.limit is None and self.genotype_megabytes is None:
+            found = self.derive(base, ratios, input_shape, num_classes)
+            alike = dataclasses.replace(self, genotype_megabytes=float(size(found, input_shape, num_classes)))
+        generator = np.random.default_rng(seed)
+        drawn = np.maximum(generator.logistic(ratios, self.final_scale, size=(count - 1, len(ratios))), LEAST_RATIO)
+        others = [alike._candidate(base, each, input_shape, num_classes) for each in drawn]
+        return [self._candidate(base, ratios, input_shape, num_classes), *others]
+
+    def draw(self, base: Architecture, count: int, seed: int, input_shape, num_classes: int) -> list:
+        """Draws ratios evenly, for a random search.
+
+        The logarithms of the ratios have a uniform distribution. The genotypes have `genotype_megabytes`, the size
+        `memory_target` or the size of the base network, or keep the limit.
+
+        # Arguments
+            base: The base network.
+            count: Number of genotypes.
+            seed: The seed of the random generator.
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A list of `count` `strategy.Candidate`s.
+        """
+        alike = self
+        if self.limit is None:
+            asked = self.genotype_megabytes or self.memory_target or float(size(base, input_shape, num_classes))
+            alike = dataclasses.replace(self, genotype_megabytes=asked)
+            alike.check(base, input_shape, num_classes)
+        low, generator = np.log(LEAST_RATIO), np.random.default_rng(seed)
+        drawn = np.exp(generator.uniform(low, -low, size=(count, len(base.stages))))
+        return [alike._candidate(base, ratios, input_shape, num_classes) for ratios in drawn]
+
+    def _candidate(self, base, ratios, input_shape, num_classes):
+        genotype = self.derive(base, ratios, input_shape, num_classes)
+        counts = costs.count(genotype, input_shape, num_classes)
+        figures = {name: getattr(counts, name) for name in ("biops", "flops", "binary_macs", "params", "bytes")}
+        figures |= {"megabytes": float(size(genotype, input_shape, num_classes)), "base": base_widths(base).tolist()}
+        figures["ratios"] = [float(ratio) for ratio in ratios]
+        return strategy.Candidate(genotype, {}, figures)
 
     def _most(self, base, ratios):
         """The largest factor by which the ratios can be multiplied."""

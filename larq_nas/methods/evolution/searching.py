@@ -12,7 +12,7 @@ from larq_nas.methods.evolution import keys, pareto
 from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import drawing, estimates
+from larq_nas.supernet import estimates
 from larq_nas.training import optimizers, results
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Population:
         if generation:
             born = self._children(generator)
         else:
-            drawn = drawing.candidates(self.strategy, self.space, self.config.samples, self.config.seed)
+            drawn = self.config.draw(self.space, self.strategy, self.config.samples, *self.counted)
             born = [(keys.of_weights(candidate.weights, generator), candidate) for candidate in drawn]
         for _, candidate in born:
             self._evaluate(candidate)

@@ -14,7 +14,7 @@ larq_nas search --method=random --space=bnas --dataset=digits --samples=8
 import dataclasses
 import typing
 
-from larq_nas.configs import CellSearchConfig
+from larq_nas.configs import CellSearchConfig, SearchConfig
 from larq_nas.options import changed_default
 from larq_nas.space.architecture import Architecture
 
@@ -31,15 +31,15 @@ class RandomSearch:
         return searching.search(strategy, space, data, run, self)
 
 
-def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
+def over(searched: type[SearchConfig]) -> type[SearchConfig]:
     """Makes the configuration of a random search from the configuration of a search method.
 
     # Arguments
-        searched: The class of the configuration of a method that searches cells.
+        searched: The class of the configuration of a method.
 
     # Returns
         A subclass, which draws genotypes instead of training a supernet.
     """
-    samples = "samples", int, changed_default(searched, "samples", 8)
+    samples = "samples", int, changed_default(CellSearchConfig, "samples", 8)
     bases = RandomSearch, searched
     return dataclasses.make_dataclass("RandomConfig", [samples], bases=bases, frozen=True, kw_only=True)

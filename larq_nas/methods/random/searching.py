@@ -2,7 +2,6 @@
 
 from larq_nas import datasets, runs
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import drawing
 from larq_nas.training import results
 
 
@@ -10,8 +9,8 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     """Draws genotypes evenly, trains them by successive halving, and writes `genotype.json`.
 
     # Arguments
-        strategy: The `strategy.Strategy` of the method whose space is searched. It draws the genotypes, so that all of
-            them could have been derived and are within its limits.
+        strategy: The strategy of the method whose space is searched. It draws the genotypes, so that all of them could
+            have been derived and are within its limits.
         space: The space.
         data: The data set. Its test split is not used.
         run: The run directory.
@@ -21,6 +20,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
         The genotype.
     """
     provenance = {**run.provenance(), "examples": data.half_sizes}
-    drawn = drawing.candidates(strategy, space, config.samples, config.seed)
+    sizes = config.counted_images(data.image_shape, len(data.class_names))
+    drawn = config.draw(space, strategy, config.samples, *sizes)
     results.of_candidates(drawn, data, run, config, provenance)
     return Architecture.load(run.genotype)
