@@ -47,6 +47,12 @@ class Options:
     use_indirect_bgemm: bool | None = None
     timeout: int = 300
 
+    def __post_init__(self):
+        if self.threads < 1 or self.runs < 1 or self.warmup_runs < 0:
+            raise ValueError(
+                f"threads={self.threads}, runs={self.runs}, warmup_runs={self.warmup_runs}: must be at least 1, 1 and 0"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:

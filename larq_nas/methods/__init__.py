@@ -142,8 +142,10 @@ def register(name: str):
         registry.check_name(name)
     except ValueError as error:
         raise MethodError(f"method {error}") from None
-    if name in registry.METHODS:
+    if name in registry.METHODS or name in OVER:
         raise MethodError(f"method {name} is one of larq_nas; choose another name")
+    if name.startswith(tuple(f"{way}_" for way in OVER)):
+        raise MethodError(f"method {name}: names of searches of another method's space begin so; choose another name")
 
     def known(config):
         _OWN[name] = _named(name, config)

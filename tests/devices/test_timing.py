@@ -354,6 +354,12 @@ def content():
 OPTIONS = timing.Options(runs=5, warmup_runs=2)
 
 
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"runs": 0}, {"warmup_runs": -1}])
+def test_impossible_numbers_of_runs_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be at least 1, 1 and 0"):
+        timing.Options(**wrong)
+
+
 def test_host_measures_with_both_kernels_and_takes_one(content):
     with timing.open_device("host") as device:
         found = [device.measure(content, dataclasses.replace(OPTIONS, use_indirect_bgemm=i)) for i in (None, 0, 1)]
