@@ -288,7 +288,9 @@ def _explained(command, config, error):
 
 
 def _fit_to_epochs(found, given):
-    """Gives `--epochs` of the command line precedence over the length that a recipe sets by `--steps`."""
+    """Gives `--epochs` and `--steps` of the command line precedence over the length that a recipe sets."""
+    if {"epochs", "steps"} & given and "epochs_factor" in found and "epochs_factor" not in given:
+        found["epochs_factor"] = 1
     if "epochs" not in given or "steps" not in found:
         return
     if "steps" not in given:

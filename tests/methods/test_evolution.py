@@ -139,4 +139,9 @@ def test_objectives_are_checked():
         flags.configure("search", method="evolution_bnas", objectives="accuracy,ms")
     with pytest.raises(options.OptionError, match="at least 2"):
         flags.configure("search", method="evolution_bnas", samples=1)
-    assert flags.configure("search", method="evolution_bats", dataset="folder:x").learning_rate == 0.003
+    recipe = flags.configure("search", method="evolution_bats", dataset="folder:x")
+    assert recipe.learning_rate == 0.003 and recipe.epochs_factor == 8
+    # A length that is asked for is not multiplied.
+    asked = [flags.configure("search", method="evolution_bats", **length) for length in ({"epochs": 3}, {"steps": 9})]
+    assert [config.epochs_factor for config in asked] == [1, 1]
+    assert flags.configure("search", method="evolution_bats", epochs=3, epochs_factor=2).epochs_factor == 2

@@ -58,6 +58,16 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
     """
     fields = [
         ("samples", int, changed_default(searched, "samples", 16)),
+        (
+            "epochs_factor",
+            int,
+            option(
+                8,
+                "factor of the number of epochs of the recipe, since a step trains only one operation of each edge; 1 "
+                "if epochs or steps are given",
+                least=1,
+            ),
+        ),
         ("generations", int, option(8, "generations of samples new genotypes each, after the first one", least=0)),
         (
             "objectives",

@@ -60,9 +60,10 @@ def _trained_supernet(strategy, space, data, run, config):
     tf.keras.utils.set_random_seed(config.seed)
     model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
-    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, config.epochs, steps)
+    epochs = config.epochs * config.epochs_factor
+    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
     training.compile_supernet(model, rate, config, data.class_weights)
-    options = {"epochs": config.epochs, "seed": config.seed, "augmentation": config.augmentation}
+    options = {"epochs": epochs, "seed": config.seed, "augmentation": config.augmentation}
     batches = functools.partial(
         datasets.training_batches, data, data.halves[0], data.half_sizes[0], config.batch_size, **options
     )
@@ -72,7 +73,7 @@ def _trained_supernet(strategy, space, data, run, config):
         model,
         lambda first_epoch: batches(first_epoch=first_epoch),
         run,
-        epochs=config.epochs,
+        epochs=epochs,
         steps_per_epoch=steps,
     )
     with runs.atomic(run.supernet) as temporary:
