@@ -183,6 +183,10 @@ class CellSearchConfig(SearchConfig):
         0, "epochs at the beginning in which only the weights are trained", least=0, in_epochs=True
     )
 
+    permute_labels: bool = option(
+        False,
+        "train the architecture with permuted labels, as a control: such a search must not look like a success",
+    )
     samples: int = option(
         0,
         "genotypes to draw at the end, of which the best is kept; 0: keep the genotype of the best epoch or, in bars, "

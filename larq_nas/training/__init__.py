@@ -159,7 +159,15 @@ def _search_batches(data, config, steps, first_epoch):
         )
         for half, (examples, size) in enumerate(zip(data.halves, data.half_sizes, strict=True))
     ]
+    if config.permute_labels:
+        halves[1] = halves[1].enumerate(steps * first_epoch).map(functools.partial(_permuted, config.seed))
     return tf.data.Dataset.zip(tuple(halves))
+
+
+def _permuted(seed, step, batch):
+    """Permutes the labels within a batch, in each step in another way."""
+    images, labels = batch
+    return images, tf.random.experimental.stateless_shuffle(labels, [seed, step])
 
 
 class TrainedModel(tf.keras.Model):

@@ -20,7 +20,7 @@ SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
     **{"momentum": 0.9, "weight_decay": 3e-4, "architecture_learning_rate": 3e-3},
     **{"architecture_weight_decay": 1e-3, "optimizer": "sgd", "clip_norm": 0.0, "augmentation": "crop"},
-    **{"reference_batch_size": None, "finalists": 0, "finalist_epochs": 1},
+    **{"reference_batch_size": None, "finalists": 0, "finalist_epochs": 1, "permute_labels": False},
 )
 TRAIN = argparse.Namespace(
     **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
@@ -156,6 +156,20 @@ def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
     accuracy = json.loads(run.finalists.read_text())[-1]["accuracy"]
     assert place in "123" and accuracy[place] == max(accuracy.values())
     assert genotype == Architecture.load(run.genotype) == Architecture.load(tmp_path / f"finalists/{place}.json")
+
+
+def test_permuted_labels_are_those_of_the_architecture_alone(digits):
+    plain, permuted, resumed = (
+        list(training._search_batches(digits, argparse.Namespace(**{**vars(SEARCH), "permute_labels": on}), 2, first))
+        for on, first in ((False, 0), (True, 0), (True, 1))
+    )
+    for (weights, half), (same, other) in zip(plain, permuted, strict=True):
+        assert np.array_equal(weights[0], same[0]) and np.array_equal(weights[1], same[1])
+        assert np.array_equal(half[0], other[0]) and sorted(half[1].numpy()) == sorted(other[1].numpy())
+        assert not np.array_equal(half[1], other[1])
+    # A resumed search permutes as it would have done.
+    for first, second in zip(permuted[2:], resumed, strict=True):
+        assert np.array_equal(first[1][1], second[1][1])
 
 
 def test_a_search_never_reads_the_test_split(tmp_path, digits):
