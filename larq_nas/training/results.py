@@ -50,7 +50,7 @@ def of_candidates(candidates: list, data: datasets.Images, run: runs.Run, config
         if not figures:
             counts = costs.count(candidate.genotype, data.image_shape, len(data.class_names))
             figures |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
-        if judge:
+        if judge and "validation_loss" not in figures:
             figures |= judge(candidate.weights)
         logger.info("candidate: %s", _text(figures))
     few = [candidate for candidate in candidates if candidate.fits] or candidates

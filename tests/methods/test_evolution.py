@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 import larq_nas
-from larq_nas import flags, methods, options, supernet
+from larq_nas import flags, methods, options, runs, supernet
 from larq_nas.methods import bars, bats, bnas
-from larq_nas.methods.evolution import keys, pareto
+from larq_nas.methods.evolution import keys, pareto, searching
 from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
@@ -63,7 +63,7 @@ def test_turns_are_fair_and_widths_have_their_extremes():
 
 
 def test_a_step_trains_the_weights_of_one_genotype():
-    model = SampledSupernet(STRATEGIES["bats"], SPACES["bats"], (8, 8, 1), 10, seed=3)
+    model = SampledSupernet(STRATEGIES["bars"], bars.space(4, 1), (8, 8, 1), 10, seed=3)
     model.compile(
         optimizer=tf.keras.optimizers.SGD(0.1),
         architecture_optimizer=tf.keras.optimizers.Adam(),
@@ -91,42 +91,63 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", ["evolution_bars", "evolution_bats"])
-def test_an_evolution_leaves_a_front_and_goes_on_after_a_kill(tmp_path, monkeypatch, method):
-    own = {"budget": "50%", "cells_per_stage": 1} if "bars" in method else {"layers": 3}
-    given = {"method": method, **OPTIONS, **own}
-    whole = larq_nas.search(**given, run_dir=str(tmp_path / "whole"))
-    judged = []
+def test_an_evolution_leaves_a_front_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+    given = {"method": "evolution_bats", "layers": 3, **OPTIONS, "run_dir": str(tmp_path / "run")}
+    judged, most = [], 6
 
     def judge(self, weights, batches):
-        if len(judged) == 6:
+        if len(judged) == most:
             raise Killed
         judged.append(weights)
         return original(self, weights, batches)
 
     original = supernet.Supernet.judge
-    with monkeypatch.context() as patch:
-        patch.setattr(supernet.Supernet, "judge", judge)
-        with pytest.raises(Killed):
-            larq_nas.search(**given, run_dir=str(tmp_path / "killed"))
-    evaluated = json.loads((tmp_path / "killed/evaluations.json").read_text())
-    assert len(evaluated) == 4
-    assert larq_nas.search(**given, run_dir=str(tmp_path / "killed")) == whole
-    rows = json.loads((tmp_path / "whole/pareto.json").read_text())
-    assert rows == json.loads((tmp_path / "killed/pareto.json").read_text())
-    points = [(-row["validation_accuracy"], row["binary_macs"]) for row in rows]
-    assert not pareto.fronts(points).any() and points == sorted(points, key=lambda point: point[1])
-    genotypes = [Architecture.load(tmp_path / "whole" / row["genotype"]) for row in rows]
-    assert whole in genotypes and len(set(genotypes)) == len(rows)
-    everyone = [row["figures"] for row in json.loads((tmp_path / "whole/evaluations.json").read_text())]
-    assert 8 <= len(everyone) <= 12
-    others = [(-row["validation_accuracy"], row["binary_macs"]) for row in everyone]
-    assert {tuple(point) for point, number in zip(others, pareto.fronts(others), strict=True) if not number} == set(
-        points
-    )
-    if "bars" in method:
-        budget = bars.share_of_range(bars.space(8, 1), 0.5, (8, 8, 1), 10)
-        assert all(row["biops"] <= budget for row in everyone)
+    monkeypatch.setattr(supernet.Supernet, "judge", judge)
+    with pytest.raises(Killed):
+        larq_nas.search(**given)
+    before = json.loads((tmp_path / "run/evaluations.json").read_text())
+    assert len(before) == 4
+    most = None
+    genotype = larq_nas.search(**given)
+    everyone = json.loads((tmp_path / "run/evaluations.json").read_text())
+    rows = json.loads((tmp_path / "run/pareto.json").read_text())
+    # The finished generation is not evaluated again.
+    assert everyone[:4] == before and len(judged) == 6 + len(everyone) - 4
+    genotypes = [Architecture.load(tmp_path / "run" / row["genotype"]) for row in rows]
+    assert genotype in genotypes and len(set(genotypes)) == len(rows)
+    figures = [row["figures"] for row in everyone]
+    assert 8 <= len(everyone) <= 12 and _points(rows) == sorted(_front(figures), key=lambda point: point[1])
+
+
+def _points(rows):
+    return [(-row["validation_accuracy"], row["binary_macs"]) for row in rows]
+
+
+def _front(rows):
+    points = _points(rows)
+    return {point for point, number in zip(points, pareto.fronts(points), strict=True) if not number}
+
+
+def test_a_population_gets_better_within_the_budget(tmp_path):
+    config = flags.configure("search", method="evolution_bars", dataset="digits", samples=8, generations=6)
+    space = config.space()
+    strategy = config.strategy(space, (8, 8, 1), 10)
+
+    def judge(weights):
+        # As if convolutions in the cells of the first stage were all that counts.
+        share = weights["normal0"][:, bars.OPERATIONS.index("residual_bin_conv_3x3")].mean()
+        return {"validation_loss": 1 - share, "validation_accuracy": float(share)}
+
+    population = searching.Population(strategy, space, judge, runs.Run(tmp_path), config, (8, 8, 1), 10)
+    best = []
+    for generation in range(config.generations + 1):
+        population.grow(generation)
+        assert len(population.kept) == 8
+        best.append(max(candidate.figures["validation_accuracy"] for _, candidate in population.kept))
+    assert best == sorted(best) and best[-1] > best[0]
+    rows = [candidate.figures for candidate in population.evaluated.values()]
+    assert len(rows) == 8 * 7 and all(row["biops"] <= strategy.budget for row in rows)
+    assert set(_points([candidate.figures for candidate in population.front()])) == _front(rows)
 
 
 def test_objectives_are_checked():
