@@ -11,13 +11,15 @@ from scipy import optimize
 class Penalty:
     """A penalty that increases the loss of the architecture if the expected cost exceeds a limit.
 
-    Above the limit, the loss is multiplied by `(cost / most) ** exponent`. If `weight` is given,
-    `weight * (cost - most)` is added to the loss instead.
+    Above the limit, the loss is multiplied by `(cost / most) ** exponent`, and below it by `(cost / most) ** below`. If
+    `weight` is given, `weight * (cost - most)` is added to the loss above the limit instead.
 
     # Arguments
         expected: A function from the probabilities of all choices, by name, to the expected cost.
-        most: The limit. Up to this cost, the loss does not change.
-        exponent: The exponent of the factor.
+        most: The limit.
+        exponent: The exponent of the factor above the limit.
+        below: The exponent of the factor below the limit. With 0, the loss does not change there. With a negative
+            exponent, costs below the limit are penalized, too.
         weight: The weight of the excess over the limit.
 
     # References
@@ -29,13 +31,16 @@ class Penalty:
     expected: Callable
     most: float
     exponent: float = 1.0
+    below: float = 0.0
     weight: float | None = None
 
     def __call__(self, loss, probabilities):
         """Returns the loss with the penalty."""
         cost = tf.cast(self.expected(probabilities), tf.float32)
         if self.weight is None:
-            return loss * tf.maximum(cost / self.most, 1.0) ** self.exponent
+            share = cost / self.most
+            factor = tf.maximum(share, 1.0) ** self.exponent
+            return loss * factor * tf.minimum(share, 1.0) ** self.below if self.below else loss * factor
         return loss + self.weight * tf.maximum(cost - self.most, 0.0)
 
 

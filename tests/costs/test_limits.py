@@ -13,6 +13,12 @@ def test_a_cost_up_to_the_limit_is_free_and_multiplies_the_loss_above_it(cost, e
     assert float(penalty(tf.constant(3.0), {"a": tf.constant(1.0)})) == pytest.approx(3 * factor)
 
 
+@pytest.mark.parametrize(("cost", "factor"), [(25, 2), (50, 2**0.5), (100, 1), (400, 4)])
+def test_a_cost_below_the_limit_may_be_penalized_too(cost, factor):
+    penalty = Penalty(lambda cost: cost, 100, exponent=1, below=-0.5)
+    assert float(penalty(tf.constant(3.0), cost)) == pytest.approx(3 * factor)
+
+
 @pytest.mark.parametrize(("cost", "loss"), [(50, 3), (100, 3), (150, 3.5)])
 def test_a_weight_adds_to_the_loss_what_is_above_the_limit(cost, loss):
     assert float(Penalty(lambda cost: cost, 100, weight=0.01)(tf.constant(3.0), cost)) == pytest.approx(loss)

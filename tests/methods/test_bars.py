@@ -89,6 +89,24 @@ def test_the_loss_of_the_architecture_is_that_of_the_paper(epoch):
     assert float(strategy.architecture_loss(tf.constant(3.0), logits, tf.constant(epoch))) == pytest.approx(expected)
 
 
+def test_each_budget_has_a_penalty():
+    space = bars.space(8)
+    expected = expected_costs.expected(space, _uniform(space))
+    accepted = {
+        "biops": float(expected.biops),
+        "flops": float(expected.flops) / 2,
+        "params": float(expected.params) * 2,
+    }
+    options = {"budget": accepted["biops"], "accepted": accepted, "counted": (space, (32, 32, 3), 10)}
+    loss = tf.constant(3.0)
+    for below, factor in ((0.0, 2), (-1.0, 4)):
+        strategy = bars.Strategy(**options, capacity_exponent_below=below)
+        found = loss
+        for penalty in strategy.penalties:
+            found = penalty(found, _uniform(space))
+        assert len(strategy.penalties) == 3 and float(found) == pytest.approx(3 * factor, rel=1e-4)
+
+
 def test_without_gumbel_candidates_are_mixed_by_a_softmax():
     logits = {"normal0": tf.constant([[0.0, 1.0, 2.0]])}
     weights = bars.Strategy(gumbel=False).choice_weights(logits, tf.constant(0))

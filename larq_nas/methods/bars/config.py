@@ -51,6 +51,12 @@ class BarsConfig(CellSearchConfig):
         "exponent of the penalty: above the budget, (cost / budget) ** exponent multiplies the loss; 0: no penalty",
         least=0,
     )
+    capacity_exponent_below: float = option(
+        0.0,
+        "exponent of the same factor below the budget; 0: none; a negative number makes cheaper networks worse, so that "
+        "the search uses its budget",
+        most=0,
+    )
     samples: int = changed_default(CellSearchConfig, "samples", 8)
     budget: str | None = option(
         None,
@@ -95,6 +101,7 @@ class BarsConfig(CellSearchConfig):
         return Strategy(
             **{name: getattr(self, name) for name in names},
             capacity_exponent=self.capacity_exponent,
+            capacity_exponent_below=self.capacity_exponent_below,
             budget=budgets.get("biops"),
             accepted=budgets if len(budgets) > 1 else {},
             tolerance=self.budget_tolerance,

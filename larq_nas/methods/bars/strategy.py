@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class Strategy(strategy.Strategy):
         gumbel: Whether choices are sampled by Gumbel-softmax. Otherwise, candidates are mixed by a softmax.
         budget: Binary operations (two for each multiply-accumulate) above which the expected genotype is penalized;
             `None` for no budget.
-        capacity_exponent: The exponent of the penalty for exceeding the budget, see `limits.Penalty`.
+        capacity_exponent: The exponent of the penalty for exceeding a budget, see `limits.Penalty`.
+        capacity_exponent_below: The exponent below the budget. The authors' code has none.
         counted: A tuple of the space from which genotypes are derived, the shape of the images, and the number of
             classes. The space is the one that is searched, or a wider one with the same choices.
         samples: Number of genotypes that are drawn at the end of the search, of which the best is kept. With 0, the
@@ -70,6 +72,7 @@ class Strategy(strategy.Strategy):
     gumbel: bool = True
     budget: float | None = None
     capacity_exponent: float = 1.0
+    capacity_exponent_below: float = 0.0
     counted: Any = None
     samples: int = 8
     accepted: dict = dataclasses.field(default_factory=dict)
@@ -141,13 +144,17 @@ class Strategy(strategy.Strategy):
 
     @property
     def penalties(self) -> list:
-        """A list with the `limits.Penalty` of the budget and the one of the limit, as far as they are set."""
-        exponent, found = self.capacity_exponent, []
+        """A list with the `limits.Penalty` of each budget and the one of the limit, as far as they are set."""
+        exponents, budgets = (self.capacity_exponent, self.capacity_exponent_below), dict(self.accepted)
         if self.budget is not None:
-            found.append(Penalty(lambda probabilities: self.expected(probabilities).biops, self.budget, exponent))
+            budgets["biops"] = self.budget
+        found = [Penalty(functools.partial(self._cost, name), most, *exponents) for name, most in budgets.items()]
         if self.limit:
-            found.append(Penalty(self.limit.expected, self.limit.most, exponent))
+            found.append(Penalty(self.limit.expected, self.limit.most, *exponents))
         return found
+
+    def _cost(self, name, probabilities):
+        return getattr(self.expected(probabilities), name)
 
     def expected(self, probabilities: dict) -> expected_costs.Expected:
         """The expected costs of a genotype of the space in `counted`."""
