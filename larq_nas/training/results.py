@@ -64,6 +64,7 @@ def of_candidates(candidates: list, data: datasets.Images, run: runs.Run, config
 
 def _text(figures):
     loss = f"loss {figures['validation_loss']:.4f}, " if "validation_loss" in figures else ""
+    loss += f"log-likelihood {figures['log_likelihood']:.1f}, " if "log_likelihood" in figures else ""
     notes = " (over budget)" if figures.get("over_budget") else ""
     notes += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
     return (

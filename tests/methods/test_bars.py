@@ -274,6 +274,21 @@ def test_a_search_warms_up_then_moves_every_choice_and_logs_what_it_does():
     assert sum(logs[f"normal0/{operation}"][-1] for operation in bars.OPERATIONS) == 10
 
 
+def test_candidates_say_how_far_they_are_from_the_most_probable_genotype():
+    space = bars.space(4, 1)
+    shapes = choice_shapes(space)
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in shapes.items()}
+    sure = {name: 0.98 * np.eye(shape[-1])[0] + 0.02 / shape[-1] + np.zeros(shape) for name, shape in shapes.items()}
+    assert all(c.figures["log_likelihood"] == 0 for c in bars.Strategy().candidates(space, even, 0))
+    for candidate in bars.Strategy().candidates(space, sure, 0):
+        others = sum(int(np.sum(weights[..., 1:])) for weights in candidate.weights.values())
+        expected = sum(
+            float(np.sum(np.log(np.sum(weights * sure[name], -1)) - np.log(sure[name].max(-1))))
+            for name, weights in candidate.weights.items()
+        )
+        assert candidate.figures["log_likelihood"] == pytest.approx(expected) and (expected < 0) == (others > 0)
+
+
 def test_the_loss_of_a_candidate_is_that_of_its_choices():
     model, half = _search()
     first, second = model.candidates(seed=0)[:2]

@@ -53,7 +53,7 @@ class BarsConfig(CellSearchConfig):
     )
     capacity_exponent_below: float = option(
         0.0,
-        "exponent of the same factor below the budget; 0: none; a negative number makes cheaper networks worse, so that "
+        "exponent of the same factor below the budget; 0: none; a negative number penalizes cheaper networks, so that "
         "the search uses its budget",
         most=0,
     )

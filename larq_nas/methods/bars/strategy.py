@@ -204,7 +204,8 @@ class Strategy(strategy.Strategy):
             seed: The seed of the random generator.
 
         # Returns
-            A list of `strategy.Candidate`.
+            A list of `strategy.Candidate`. Their figures have a further one, `log_likelihood`: by how much a genotype is
+            less probable than the most probable one. Limits lead the drawing away from what was learnt.
 
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an
@@ -213,7 +214,12 @@ class Strategy(strategy.Strategy):
         if not self.samples:
             return [self.candidate(space, probabilities)]
         generator = np.random.default_rng(seed)
-        return [self._draw(space, probabilities, generator) for _ in range(self.samples)]
+        drawn = [self._draw(space, probabilities, generator) for _ in range(self.samples)]
+        most = log_likelihood(probabilities, most_probable(probabilities))
+        for candidate in drawn:
+            chosen = {name: np.argmax(weights, axis=-1) for name, weights in candidate.weights.items()}
+            candidate.figures["log_likelihood"] = float(log_likelihood(probabilities, chosen) - most)
+        return drawn
 
     def _draw(self, space, probabilities, generator):
         """Draws a genotype. While its costs are not accepted, some of its choices are drawn again.
