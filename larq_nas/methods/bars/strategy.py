@@ -204,8 +204,8 @@ class Strategy(strategy.Strategy):
             seed: The seed of the random generator.
 
         # Returns
-            A list of `strategy.Candidate`. Their figures have a further one, `log_likelihood`: by how much a genotype is
-            less probable than the most probable one. Limits lead the drawing away from what was learnt.
+            A list of `strategy.Candidate`. Their figures include the `log_likelihood`: by how much a genotype is less
+            probable than the most probable one. Limits lead the drawing away from what was learnt.
 
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an
