@@ -50,7 +50,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     for generation in range(config.generations + 1):
         population.grow(generation)
     front = population.front()
-    _write_front(front, run, config)
+    _write_front(front, list(population.evaluated.values()), run, config)
     provenance = {**run.provenance(), "examples": data.half_sizes}
     results.of_candidates(front, data, run, config, provenance, judge)
     return Architecture.load(run.genotype)
@@ -165,8 +165,8 @@ class Population:
         ]
 
 
-def _write_front(front, run, config):
-    """Writes the genotypes of the Pareto front and their figures, and logs a table of them."""
+def _write_front(front, evaluated, run, config):
+    """Writes the genotypes of the Pareto front and their figures, logs a table of them, and draws charts."""
     names = _costs(config)
     rows = []
     for number, candidate in enumerate(front, 1):
@@ -178,10 +178,19 @@ def _write_front(front, run, config):
     texts = [(row["genotype"], 100 * row["validation_accuracy"], *(row[name] for name in names)) for row in rows]
     logger.info(tables.table([heading, *texts]))
     for name in names:
-        points = {row["genotype"]: (row[name], 100 * row["validation_accuracy"], None) for row in rows}
-        labels = {"x_label": name, "y_label": "validation accuracy with shared weights in %"}
-        draw = functools.partial(plots.scatter, points=points, **labels)
+        draw = functools.partial(_draw, front=front, evaluated=evaluated, cost=name)
         plots.write(run.path / f"pareto-{name}.png", draw, size=(8, 5))
+
+
+def _draw(axes, front, evaluated, cost):
+    """Draws the accuracies of all evaluated genotypes against a cost, and connects those of the Pareto front."""
+    for candidates, style in ((evaluated, {"fmt": ".", "color": "0.7"}), (front, {"fmt": "o-"})):
+        points = [(each.figures[cost], 100 * each.figures["validation_accuracy"]) for each in candidates]
+        axes.errorbar(*zip(*points, strict=True), **style)
+    for number, point in enumerate(points, 1):
+        axes.annotate(number, point, xytext=(6, -12), textcoords="offset points")
+    axes.set_xlabel(cost)
+    axes.set_ylabel("validation accuracy with shared weights in %")
 
 
 def _costs(config):
