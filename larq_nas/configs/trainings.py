@@ -31,6 +31,7 @@ class RecipeConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
     weight_decay: float = changed_default(FitConfig, "weight_decay", 3e-6)
     layers: int | None = option(None, "cells of the network; as many as in the genotype by default", least=3)
     filters: int | None = option(None, "filters of a node in the first stage; as in the genotype by default", least=2)
+    width: int | None = option(None, "factor of all widths of a genotype of dms; 4 for ImageNet, as published", least=1)
     schedule: str = option("one_cycle", "schedule of the learning rate", choices=SCHEDULES)
     milestones: tuple[int, ...] = option(
         (),

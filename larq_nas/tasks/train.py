@@ -126,6 +126,9 @@ def _scaled(network, config):
     searched = methods.get(template.method) if template and template.method in methods.names() else SearchConfig
     _check_options(template, searched, config)
     if isinstance(network, zoo.Baseline):
+        given = [name for name in searched.network_options if getattr(config, name)]
+        if given:
+            raise TaskError(f"{given[0]}: is for genotypes, and {name_of(config)} is a network made by hand")
         return network
     try:
         return searched.scaled(network, config)

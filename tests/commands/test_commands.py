@@ -226,6 +226,11 @@ def test_costs_of_the_zoo(directory):
             ["train", "--genotype=bars.json", "--filters=4"],
             "train: filters: is for networks of bnas and bats, and bars.json is none",
         ),
+        (
+            ["train", "--genotype=vgg11", "--width=2"],
+            "train: width: is for genotypes, and vgg11 is a network made by hand",
+        ),
+        (["train", "--genotype=bnas_a", "--width=2"], "train: width: is for networks of dms, and bnas_a is none"),
         (["train", "--genotype=bnas_a", "--groups=2"], "train: groups: is for networks of bats, and bnas_a is none"),
         (["train", "--genotype=bats", "--filters=40"], "groups=12: does not divide 40 filters; choose other filters"),
         (

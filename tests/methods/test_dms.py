@@ -9,7 +9,7 @@ from dms_search import Fixed, width_supernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from larq_nas import costs, networks, zoo
+from larq_nas import costs, flags, methods, networks, zoo
 from larq_nas.methods import bars, dms
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
@@ -337,3 +337,11 @@ def test_genotypes_are_drawn_around_the_means_or_evenly_with_the_same_size(optio
     logarithms = np.log([each.figures["ratios"] for each in drawn])
     assert abs(logarithms.mean()) < 0.1 and np.abs(logarithms).max() <= -np.log(0.3)
     assert drawn[0].figures["binary_macs"] == costs.count(drawn[0].genotype, *images).binary_macs
+
+
+def test_a_training_can_widen_a_genotype():
+    genotype = zoo.genotype("dms_vgg11_a")
+    config = methods.get("dms")
+    wide = config.scaled(genotype, flags.configure("train", genotype="dms_vgg11_a", dataset="digits", width=4))
+    assert dms.base_widths(wide).tolist() == (4 * dms.base_widths(genotype)).tolist()
+    assert config.scaled(genotype, flags.configure("train", genotype="dms_vgg11_a", dataset="digits")) == genotype

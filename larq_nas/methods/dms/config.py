@@ -6,8 +6,8 @@ import typing
 
 import numpy as np
 
-from larq_nas.configs import CellSearchConfig, SearchConfig
-from larq_nas.methods.dms.search_space import check_scales, derive, space
+from larq_nas.configs import CellSearchConfig, SearchConfig, TrainConfig
+from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, space, with_widths
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
@@ -20,6 +20,7 @@ class DmsConfig(SearchConfig):
 
     heading: typing.ClassVar[str] = "dms"
     unit: typing.ClassVar[str] = "round"
+    network_options: typing.ClassVar[tuple[str, ...]] = ("width",)
 
     epochs: int = changed_default(SearchConfig, "epochs", 250)
     learning_rate: float = changed_default(SearchConfig, "learning_rate", 0.05)
@@ -67,6 +68,12 @@ class DmsConfig(SearchConfig):
 
     def space(self) -> Architecture:
         return space(self.backbone, self.width)
+
+    @classmethod
+    def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
+        if config.width is None:
+            return genotype
+        return with_widths(genotype, config.width * base_widths(genotype)[:, np.newaxis])
 
     def strategy(self, space: Architecture, input_shape, num_classes: int):
         from larq_nas.methods.dms.strategy import Strategy
