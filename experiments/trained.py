@@ -10,7 +10,9 @@ from larq_nas import runs
 
 def command(words, data_dir, run_dir):
     """Runs or resumes a command of larq_nas and returns its `Run`."""
-    words = [*shlex.split(words), *[f"--data_dir={data_dir}"] * bool(data_dir), f"--run_dir={run_dir}"]
+    words = [*shlex.split(words), f"--run_dir={run_dir}"]
+    if data_dir:
+        words.append(f"--data_dir={data_dir}")
     subprocess.run([sys.executable, "-m", "larq_nas", *words], check=True, stdout=subprocess.DEVNULL)
     return runs.Run(run_dir)
 

@@ -123,7 +123,7 @@ def parse(command: str, words, genotypes=()) -> CommandLine:
     if rest:
         raise Error(f"unexpected {rest[0]!r}: flags have the form --name=value")
     found = definitions.read(config, values)
-    _fit_to_epochs(found, {word.lstrip("-").partition("=")[0] for word in words})
+    _fit_to_given(found, {word.lstrip("-").partition("=")[0] for word in words})
     return CommandLine(config(**found), recipe, values.verbosity)
 
 
@@ -287,8 +287,10 @@ def _explained(command, config, error):
     return error
 
 
-def _fit_to_epochs(found, given):
-    """Gives `--epochs` and `--steps` of the command line precedence over the length that a recipe sets."""
+def _fit_to_given(found, given):
+    """Fits other values to flags of the command line that have precedence over those of a recipe."""
+    if "finalists" in given and "samples" not in given:
+        found["samples"] = max(found["samples"], found["finalists"])
     if {"epochs", "steps"} & given and "epochs_factor" in found and "epochs_factor" not in given:
         found["epochs_factor"] = 1
     if "epochs" not in given or "steps" not in found:

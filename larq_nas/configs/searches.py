@@ -38,8 +38,8 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         None, "most milliseconds of the genotype, as latency_table predicts them", least=1e-6
     )
 
-    # An option of searches for cells. Other searches have no finalists.
-    finalists = 0
+    # Options of searches for cells. Other searches have neither finalists nor a control.
+    finalists, permute_labels = 0, False
 
     def __post_init__(self):
         super().__post_init__()
@@ -185,7 +185,8 @@ class CellSearchConfig(SearchConfig):
 
     permute_labels: bool = option(
         False,
-        "train the architecture with permuted labels, as a control: such a search must not look like a success",
+        "train the architecture with permuted labels and keep the genotype of the last epoch, as a control: what such "
+        "a search finds must not look like a success",
     )
     samples: int = option(
         0,

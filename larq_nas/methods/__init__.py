@@ -56,16 +56,19 @@ class MethodError(OptionError):
 def names() -> tuple[str, ...]:
     """The names of all methods.
 
-    The space of each method that searches cells can also be searched at random and by evolution. The names of these
-    searches are listed if finding them does not import an installed package.
+    They include `random_NAME` and `evolution_NAME` for the spaces of other methods, see `spaces`.
     """
     return _names() + tuple(f"{way}_{name}" for way in OVER for name in spaces(way))
 
 
 def spaces(way: str) -> tuple[str, ...]:
-    """The names of the methods whose spaces can also be searched in one of the ways `OVER`."""
+    """The names of the methods whose spaces can also be searched in one of the ways `OVER`.
+
+    Methods of installed packages are listed without importing them. `get` refuses those that do not search cells.
+    """
     own = tuple(name for name, config in _OWN.items() if issubclass(config, CellSearchConfig))
-    return (*_OF_CELLS, *["dms"] * (way == "random"), *own)
+    found = (*_OF_CELLS, *_installed(), *own)
+    return (*found, "dms") if way == "random" else found
 
 
 def space_of(name: str) -> str:

@@ -26,6 +26,9 @@ from larq_nas import networks
 from larq_nas.layers import precision
 from larq_nas.space.architecture import Architecture
 
+# Images of a batch when genotypes are judged: features are normalized by the statistics of a batch.
+JUDGED = 256
+
 
 class _Epoch(tf.keras.callbacks.Callback):
     """Sets the number of the epoch in a `Supernet`, whose strategy depends on it, and logs the figures of the epoch."""

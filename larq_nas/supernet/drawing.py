@@ -1,7 +1,5 @@
 """Genotypes of a space that are drawn evenly, within the limits of a search."""
 
-import dataclasses
-
 import numpy as np
 
 from larq_nas import runs
@@ -16,7 +14,7 @@ def candidates(strategy, space: Architecture, count: int, seed: int) -> list:
     """Draws different candidates as a strategy does that has learnt nothing.
 
     # Arguments
-        strategy: A `strategy.Strategy`, which is a dataclass. It could have derived each of the genotypes.
+        strategy: A `strategy.Strategy`. It could have derived each of the genotypes.
         space: The space.
         count: Number of candidates.
         seed: The seed of the random generator.
@@ -31,11 +29,11 @@ def candidates(strategy, space: Architecture, count: int, seed: int) -> list:
     found = {}
     for attempt in range(ATTEMPTS):
         # The first candidate of some strategies is the most probable genotype, which is not a random one.
-        drawn = dataclasses.replace(strategy, samples=count + 1).candidates(space, even, seed * ATTEMPTS + attempt)[1:]
+        drawn = strategy.candidates(space, even, seed * ATTEMPTS + attempt, count + 1)[1:]
         found.update({candidate.genotype: candidate for candidate in drawn if candidate.fits})
         if len(found) >= count:
             return list(found.values())[:count]
     raise runs.RunError(
-        f"samples={count}: only {len(found)} of about {count * ATTEMPTS} random genotypes are within the limits; give "
-        "fewer samples, or looser limits"
+        f"{count} random genotypes were asked for, but only {len(found)} different ones within the limits of the "
+        f"search were found in {ATTEMPTS} attempts; ask for fewer, or set looser limits"
     )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from larq_nas import latency
 from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import selection
@@ -89,9 +90,13 @@ class Strategy(Protocol):
     def candidate(self, space: Architecture, probabilities: dict) -> Candidate:
         """The genotype that `derive` derives, with its edges in the order of their sources, and its choice weights."""
         genotype = _in_order(self.derive(space, probabilities))
-        return Candidate(genotype, selection.one_hot(space, genotype), {})
+        return Candidate(genotype, self.weights_of(space, genotype), {})
 
-    def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list[Candidate]:
+    def weights_of(self, space: Architecture, genotype: Architecture) -> dict:
+        """The choice weights that select a genotype in the supernet of the space, by the name of the choice."""
+        return selection.one_hot(space, genotype)
+
+    def candidates(self, space: Architecture, probabilities: dict, seed: int, count=None) -> list[Candidate]:
         """The genotypes among which the search chooses the one with the lowest validation loss at its end.
 
         By default, these are the derived genotype and further genotypes, which are derived in the same way after Gumbel
@@ -103,15 +108,20 @@ class Strategy(Protocol):
             space: The space that was searched.
             probabilities: The probabilities of the candidates of each choice, by the name of the choice.
             seed: The seed of the random generator.
+            count: Number of candidates; by default `samples`.
 
         # Returns
-            A list of at most `samples` different `Candidate`s.
+            A list of at most `count` different `Candidate`s.
         """
         generator, found = np.random.default_rng(seed), {}
-        for attempt in range(DRAWS * self.samples):
-            if len(found) == self.samples:
+        count = self.samples if count is None else count
+        for attempt in range(DRAWS * count):
+            if len(found) == count:
                 break
-            candidate = self.candidate(space, _noisy(probabilities, generator) if attempt else probabilities)
+            try:
+                candidate = self.candidate(space, _noisy(probabilities, generator) if attempt else probabilities)
+            except latency.LatencyError:
+                continue  # No operations on the edges that were drawn are fast enough.
             if candidate.genotype not in found and reachability.reaches_classifier(candidate.genotype):
                 found[candidate.genotype] = candidate
         return list(found.values())

@@ -46,8 +46,7 @@ def compare(config: CompareConfig) -> dict:
 
 
 def _compare(config):
-    # Otherwise, this process would take the whole memory of a GPU, on which the trainings run.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    share_gpus()
     run, trainings = runs.Run(config.run_dir), _trainings(config)
     # All networks are checked before the first training, since a training may take long.
     networks = {name: checked_network(training) for name, training in trainings.items()}
@@ -69,6 +68,11 @@ def _compare(config):
         found[name].append(accuracy)
         logger.info("%s, seed %d: test accuracy %.2f%%", name, seed, 100 * accuracy)
     return _result(run, config, examples, found, costs)
+
+
+def share_gpus():
+    """Keeps this process from taking the whole memory of a GPU, on which the trainings run."""
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def _trainings(config):

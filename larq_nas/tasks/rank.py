@@ -10,8 +10,9 @@ import logging
 import numpy as np
 
 from larq_nas import options, plots, runs, tables
-from larq_nas.configs import CompareConfig, RankConfig, RecipeConfig, SearchConfig
+from larq_nas.configs import CompareConfig, DataConfig, RankConfig, RecipeConfig, SearchConfig
 from larq_nas.runs import fingerprints, locks
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import compare
 from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 # The precision at the top compares the best fifth by shared weights with the best fifth by training.
 TOP = 5
 RESAMPLES = 1000
-# Images of a batch in an evaluation, by the statistics of which the features are normalized.
-BATCH_SIZE = 256
 
 
 def rank(config: RankConfig, searched: SearchConfig) -> dict:
@@ -48,11 +47,14 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
             )
         if config.dataset != searched.dataset:
             raise TaskError(
-                f"dataset={config.dataset}: {config.run_dir} is a search on {searched.dataset}; give its data set and "
-                "the options of its images"
+                f"dataset={config.dataset}: {config.run_dir} is a search on {searched.dataset}; give the same data set"
             )
+        compare.share_gpus()
+        searched = _as_it_was(config, searched, run)
         found = _with_shared_weights(config, searched, run)
         shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}
+        # Shared weights and trainings see the same images.
+        shared |= {name: getattr(searched, name) for name in options.options(DataConfig) if name != "class_weights"}
         shared["run_dir"] = str(run.path / "rank")
         genotypes = config.genotypes or tuple(found)
         comparison = compare.compare(CompareConfig(**shared, genotypes=genotypes, seeds=config.seeds))
@@ -63,12 +65,18 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
         return _result(run, {"seeds": list(config.seeds), "genotypes": rows})
 
 
+def _as_it_was(config, searched, run):
+    """The configuration of the search with the present place of the data and its own copy of the latency table."""
+    kept = {"latency_table": str(run.path / "latency.json")} if searched.latency_table else {}
+    return searched.replace(data_dir=config.data_dir or searched.data_dir, **kept)
+
+
 def _with_shared_weights(config, searched, run):
     """The figures with shared weights of each genotype."""
     import tensorflow as tf
 
     from larq_nas import datasets, supernet
-    from larq_nas.supernet import drawing, selection
+    from larq_nas.supernet import drawing
 
     data = load_images(searched)
     changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
@@ -78,16 +86,23 @@ def _with_shared_weights(config, searched, run):
     space = searched.space()
     strategy = searched.strategy(space, *searched.counted_images(data.image_shape, len(data.class_names)))
     if config.genotypes:
-        genotypes = [load_network(genotype) for genotype in config.genotypes]
-        weights = {genotype: selection.one_hot(space, genotype) for genotype in genotypes}
+        genotypes = [_of_space(load_network(genotype), space, genotype) for genotype in config.genotypes]
+        weights = {genotype: strategy.weights_of(space, genotype) for genotype in genotypes}
     else:
         drawn = drawing.candidates(strategy, space, config.draw, searched.seed)
         weights = {candidate.genotype: candidate.weights for candidate in drawn}
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
     model.network.load_weights(run.supernet)
     model.loss = tf.keras.losses.SparseCategoricalCrossentropy()
-    batches = datasets.evaluation_batches(data, data.halves[1], BATCH_SIZE)
+    batches = datasets.evaluation_batches(data, data.halves[1], supernet.JUDGED)
     return {genotype: model.judge(values, batches) for genotype, values in weights.items()}
+
+
+def _of_space(network, space, name):
+    same = ("template", "options")
+    if not isinstance(network, Architecture) or any(getattr(network, key) != getattr(space, key) for key in same):
+        raise TaskError(f"genotypes: {name} is no genotype of the space of the search")
+    return network
 
 
 def statistics(shared: list, trained: list) -> dict:
@@ -124,10 +139,20 @@ def statistics(shared: list, trained: list) -> dict:
 
 
 def precision_at_top(shared, trained) -> float:
-    """The share of the best fifth by `shared` that are among the best fifth by `trained`."""
+    """The share of the best fifth by `shared` that are among the best fifth by `trained`.
+
+    If equal accuracies leave it open which genotypes are among the best, it is the expectation over a random choice.
+    """
     top = max(len(shared) // TOP, 1)
-    first, second = (set(np.argsort(-np.asarray(values), kind="stable")[:top].tolist()) for values in (shared, trained))
-    return len(first & second) / top
+    return float(np.dot(_among_best(shared, top), _among_best(trained, top)) / top)
+
+
+def _among_best(values, top):
+    """The probability of each value to be among the `top` largest ones, if ties are broken at random."""
+    values = np.asarray(values)
+    edge = np.sort(values)[-top]
+    above, equal = values > edge, values == edge
+    return above + equal * (top - above.sum()) / equal.sum()
 
 
 def _result(run, ranking):

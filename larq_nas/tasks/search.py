@@ -10,6 +10,7 @@ from larq_nas import costs, runs, tables
 from larq_nas.configs import SearchConfig
 from larq_nas.networks import cells
 from larq_nas.runs import locks
+from larq_nas.space import stages
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 from larq_nas.tasks.data import load_images, start_run
@@ -63,7 +64,7 @@ def _search(config):
         shutil.rmtree(run.backup, ignore_errors=True)
     genotype = kept_genotype(run)
     logger.info(genotype)
-    _warn_of_collapse(genotype)
+    _warn_of_collapse(genotype, space)
     _warn_if_undecided(run, strategy, space)
     logger.info(tables.costs(costs.count(genotype, shape, classes)))
     if strategy.limit:
@@ -72,9 +73,12 @@ def _search(config):
     return genotype
 
 
-def _warn_of_collapse(genotype):
-    """Logs a warning if cells of the genotype have no convolution, or only one."""
-    poor = [cell for cell in genotype.cells if cells.convolutions(cell) < min(2, len(cell.edges))]
+def _warn_of_collapse(genotype, space):
+    """Logs a warning if cells of the genotype that were searched have no convolution, or only one."""
+    open_cells = {cell.name for cell in space.cells if any(len(edge.operations) > 1 for edge in cell.edges)}
+    used = {name for _, name, _ in stages.sequence(genotype)} & open_cells
+    searched = [cell for cell in genotype.cells if cell.name in used]
+    poor = [cell for cell in searched if cells.convolutions(cell) < min(2, len(cell.edges))]
     if poor:
         counts = "; ".join(f"{cell.name}: {cell.counts}" for cell in poor)
         logger.warning(
@@ -86,10 +90,11 @@ def _warn_of_collapse(genotype):
 
 def _warn_if_undecided(run, strategy, space):
     """Logs a warning if the choices of a search by gradients are hardly more certain than at its beginning."""
-    rows, even = run.rows(), {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
+    rows = run.rows()
     found = {name: value for name, value in rows[-1].items() if name.startswith("entropy")} if rows else {}
     if not found:
         return
+    even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     most = strategy.figures(space, even, 0)
     share = sum(found.values()) / sum(float(most[name]) for name in found)
     if share > UNDECIDED:

@@ -105,13 +105,16 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
     with runs.atomic(run.supernet) as temporary:
         model.network.save_weights(temporary)
     provenance = {**run.provenance(), "examples": data.half_sizes}
-    candidates = model.candidates(config.seed)
+    # Candidates and epochs are compared by true labels.
+    candidates = [] if config.permute_labels else model.candidates(config.seed)
     if candidates:
-        judge = functools.partial(model.judge, batches=validation)
+        judged = datasets.evaluation_batches(data, data.halves[1], supernet.JUDGED)
+        judge = functools.partial(model.judge, batches=judged)
         results.of_candidates(candidates, data, run, config, provenance, judge)
     else:
         # During the warm-up, the logits keep their random initial values.
-        results.of_best_epoch(rows[strategy.warmup_epochs :], run, strategy.variants, provenance)
+        searched = rows[-1:] if config.permute_labels else rows[strategy.warmup_epochs :]
+        results.of_best_epoch(searched, run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
 
 

@@ -455,22 +455,27 @@ def test_a_resnet_made_by_hand_is_trained_in_two_stages_converted_and_evaluated(
 
 def test_a_collapse_is_said_in_one_line_with_the_operations_of_the_cells(caplog):
     genotype = zoo.genotype("bnas_d")
-    _warn_of_collapse(genotype)
+    _warn_of_collapse(genotype, bnas.space())
     assert caplog.messages == []
     edge = dataclasses.replace(genotype.cells[0].edges[0], operations=("max_pool_3x3",))
     nodes = tuple(
         dataclasses.replace(n, edges=(edge, dataclasses.replace(edge, source=1))) for n in genotype.cells[0].nodes
     )
     cells = (dataclasses.replace(genotype.cells[0], nodes=nodes), genotype.cells[1])
-    _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
+    _warn_of_collapse(dataclasses.replace(genotype, cells=cells), bnas.space())
     (line,) = caplog.messages
     assert "collapsed" in line and "(normal: max_pool_3x3:8)" in line
     caplog.clear()
     one = dataclasses.replace(nodes[0], edges=(genotype.cells[0].edges[0], nodes[0].edges[1]))
     assert genotype.cells[0].edges[0].operations[0].startswith("bin_conv")
     cells = (dataclasses.replace(cells[0], nodes=(one, *nodes[1:])), genotype.cells[1])
-    _warn_of_collapse(dataclasses.replace(genotype, cells=cells))
+    _warn_of_collapse(dataclasses.replace(genotype, cells=cells), bnas.space())
     assert "no or one convolution (normal: max_pool_3x3:7" in caplog.messages[0]
+    caplog.clear()
+    # A search of widths has not chosen the cells.
+    backbone = zoo.genotype("bars_b")
+    _warn_of_collapse(backbone, dms.space(backbone))
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(("entropies", "warned"), [((0.95, 0.95), True), ((0.5, 1.0), False)])

@@ -1,4 +1,5 @@
 import collections
+import itertools
 import json
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_keys_give_genotypes_that_the_strategy_derives(method):
 def test_turns_are_fair_and_widths_have_their_extremes():
     space, generator = SPACES["bars"], np.random.default_rng(0)
     chosen = collections.defaultdict(list)
-    for key in keys.in_turns(space, 240, generator):
+    for key in itertools.islice(keys.in_turns(space, generator), 240):
         for name, values in key.items():
             chosen[name].append(values.argmax(axis=-1))
     cells = {name: np.array(values) for name, values in chosen.items() if np.ndim(values[0])}
@@ -158,7 +159,7 @@ def test_objectives_are_checked():
             flags.configure("search", method="evolution_bnas", objectives=wrong)
     with pytest.raises(options.OptionError, match="ms needs latency_table"):
         flags.configure("search", method="evolution_bnas", objectives="accuracy,ms")
-    with pytest.raises(options.OptionError, match="at least 2"):
+    with pytest.raises(options.OptionError, match="samples=1"):
         flags.configure("search", method="evolution_bnas", samples=1)
     recipe = flags.configure("search", method="evolution_bats", dataset="folder:x")
     assert recipe.learning_rate == 0.003 and recipe.epochs_factor == 8

@@ -139,6 +139,15 @@ def test_it_is_timed_and_searched_within_a_latency(directory, tmp_path):
         larq_nas.search(**flags_of, **{**limit, "max_latency_ms": 1e-5}, run_dir=tmp_path / "other")
 
 
+def test_its_space_is_searched_at_random_and_by_evolution(tmp_path):
+    options_of = {"space": "toy", "filters": 8, "train_examples": 64, "epochs": 1, "dataset": "digits", "samples": 2}
+    options_of |= {"preference": 0.0, "finalist_epochs": 1}
+    for way, more in (("random", {}), ("evolution", {"generations": 1})):
+        genotype = larq_nas.search(method=way, **options_of, **more, run_dir=tmp_path / way)
+        assert genotype.template == "toy" and genotype.decided
+        assert json.loads((tmp_path / way / "candidates.json").read_text())
+
+
 def test_it_is_listed_with_its_flags(capsys):
     assert main.main(["search", "--help"]) == 0
     assert "--method <bnas|bars|dms|bats|toy|" in capsys.readouterr().out

@@ -55,6 +55,8 @@ def test_statistics_are_those_of_the_orders():
     assert rank.precision_at_top(shared, shared[::-1]) == 0
     # The best two of ten are the same two, in another order.
     assert rank.precision_at_top(shared, trained) == 1
+    # Nine of ten are equal in both orders: two of them at random, twice.
+    assert rank.precision_at_top([0.5] * 9 + [0.4], [0.6] * 9 + [0.3]) == pytest.approx(2 / 9)
     assert rank.statistics([0.5, 0.5, 0.5], shared[:3])["kendall_tau"] == {"value": None, "interval": None}
 
 
@@ -65,6 +67,8 @@ def test_what_cannot_be_ranked_is_refused(searched, tmp_path):
         larq_nas.rank(dataset="digits", run_dir=str(tmp_path), draw=3)
     with pytest.raises(TaskError, match="dataset=cifar10: .* is a search on digits"):
         larq_nas.rank(dataset="cifar10", run_dir=str(searched), draw=3)
+    with pytest.raises(TaskError, match="genotypes: vgg11 is no genotype of the space of the search"):
+        larq_nas.rank(**DATA, run_dir=str(searched), genotypes=["vgg11", "bats", "bnas_a"], epochs=1)
     with pytest.raises(options.OptionError, match="draw, genotypes: give one of them"):
         larq_nas.rank(**DATA, run_dir=str(searched))
     with pytest.raises(options.OptionError, match="draw=2"):

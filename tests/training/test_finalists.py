@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from larq_nas import datasets, runs
+from larq_nas import datasets, flags, runs
 from larq_nas.methods import bats, bnas
 from larq_nas.training import finalists
 
@@ -76,3 +76,9 @@ def test_candidates_are_drawn_from_what_was_learnt(method):
 
 def _sets(genotype):
     return [[set(node.edges) for node in cell.nodes] for cell in genotype.cells]
+
+
+def test_finalists_need_as_many_samples():
+    config = flags.configure("search", method="bnas", dataset="cifar10", finalists=3)
+    assert (config.samples, config.finalists) == (3, 3)
+    assert flags.configure("search", method="bnas", dataset="cifar10", finalists=3, samples=9).samples == 9

@@ -158,6 +158,14 @@ def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
     assert genotype == Architecture.load(run.genotype) == Architecture.load(tmp_path / f"finalists/{place}.json")
 
 
+def test_a_control_chooses_nothing_by_true_labels(tmp_path, digits, monkeypatch):
+    run = runs.Run(tmp_path)
+    settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 2, "finalists": 2, "permute_labels": True})
+    monkeypatch.setattr(supernet.Supernet, "judge", lambda *arguments, **options: (_ for _ in ()).throw(Killed()))
+    genotype = training.search(bnas.Strategy(samples=3), SPACE, digits, run, settings)
+    assert genotype.provenance["result"]["epoch"] == 2 and not run.finalists.exists()
+
+
 def test_permuted_labels_are_those_of_the_architecture_alone(digits):
     plain, permuted, resumed = (
         list(training._search_batches(digits, argparse.Namespace(**{**vars(SEARCH), "permute_labels": on}), 2, first))

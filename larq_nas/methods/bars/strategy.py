@@ -24,7 +24,7 @@ from larq_nas.methods.bars.derivation import (
 )
 from larq_nas.methods.bars.search_space import binary_operations
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import strategy
+from larq_nas.supernet import selection, strategy
 from larq_nas.supernet.sampling import gumbel_softmax
 
 
@@ -195,13 +195,18 @@ class Strategy(strategy.Strategy):
         """The most probable genotype, with its choice weights and its costs."""
         return self._candidate(space, connected(space, most_probable(probabilities), probabilities))
 
-    def candidates(self, space: Architecture, probabilities: dict, seed: int) -> list:
+    def weights_of(self, space: Architecture, genotype: Architecture) -> dict:
+        """The choice weights that select a genotype, which is one of the space in `counted`."""
+        return selection.one_hot(self.counted[0] if self.counted else space, genotype)
+
+    def candidates(self, space: Architecture, probabilities: dict, seed: int, count=None) -> list:
         """Draws the genotypes of which the search keeps the one with the lowest validation loss.
 
         # Arguments
             space: The space that was searched.
             probabilities: The probabilities of the candidates of each choice, by the name of the choice.
             seed: The seed of the random generator.
+            count: Number of candidates; by default `samples`.
 
         # Returns
             A list of `strategy.Candidate`. Their figures include the `log_likelihood`: by how much a genotype is less
@@ -211,10 +216,11 @@ class Strategy(strategy.Strategy):
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an
               edge, but not on all edges of a node, see `connected`.
         """
-        if not self.samples:
+        count = self.samples if count is None else count
+        if not count:
             return [self.candidate(space, probabilities)]
         generator = np.random.default_rng(seed)
-        drawn = [self._draw(space, probabilities, generator) for _ in range(self.samples)]
+        drawn = [self._draw(space, probabilities, generator) for _ in range(count)]
         most = log_likelihood(probabilities, most_probable(probabilities))
         for candidate in drawn:
             chosen = {name: np.argmax(weights, axis=-1) for name, weights in candidate.weights.items()}

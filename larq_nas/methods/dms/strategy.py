@@ -178,7 +178,11 @@ class Strategy:
         if self.limit is None:
             asked = self.genotype_megabytes or self.memory_target or float(size(base, input_shape, num_classes))
             alike = dataclasses.replace(self, genotype_megabytes=asked)
-            alike.check(base, input_shape, num_classes)
+            try:
+                alike.check(base, input_shape, num_classes)
+            except ValueError as error:
+                name = "genotype_megabytes" if self.genotype_megabytes else "memory_target"
+                raise ValueError(str(error).replace("genotype_megabytes", name)) from None
         low, generator = np.log(LEAST_RATIO), np.random.default_rng(seed)
         drawn = np.exp(generator.uniform(low, -low, size=(count, len(base.stages))))
         return [alike._candidate(base, ratios, input_shape, num_classes) for ratios in drawn]

@@ -17,7 +17,7 @@ import dataclasses
 import typing
 
 from larq_nas.configs import CellSearchConfig
-from larq_nas.options import OptionError, changed_default, option
+from larq_nas.options import OptionError, option
 from larq_nas.space.architecture import Architecture
 
 COSTS = ("binary_macs", "float_macs", "params", "bytes", "ms")
@@ -31,8 +31,8 @@ class EvolutionSearch:
 
     def __post_init__(self):
         super().__post_init__()
-        if self.samples < 2:
-            raise OptionError(f"samples={self.samples}: a population needs at least 2 genotypes")
+        if self.permute_labels:
+            raise OptionError("permute_labels: is only for searches by gradients")
         if "ms" in self.objectives and self.latency_table is None:
             raise OptionError("objectives: ms needs latency_table and max_latency_ms")
 
@@ -57,18 +57,18 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
         A subclass, which trains a supernet path by path and evolves genotypes.
     """
     fields = [
-        ("samples", int, changed_default(searched, "samples", 16)),
+        ("samples", int, option(16, "genotypes of the population, and of each new generation", least=2)),
         (
             "epochs_factor",
             int,
             option(
                 8,
-                "factor of the number of epochs of the recipe, since a step trains only one operation of each edge; 1 "
-                "if epochs or steps are given",
+                "factor of the number of epochs, since a step trains only one operation of each edge; 1 if the command "
+                "line gives epochs or steps",
                 least=1,
             ),
         ),
-        ("generations", int, option(8, "generations of samples new genotypes each, after the first one", least=0)),
+        ("generations", int, option(8, "generations after the first one", least=0)),
         (
             "objectives",
             tuple[str, ...],

@@ -8,6 +8,8 @@ is chosen. Where a node keeps only some of its edges, it keeps those with the la
     - [Genetic algorithms and random keys for sequencing and optimization](https://doi.org/10.1287/ijoc.6.2.154)
 """
 
+import itertools
+
 import numpy as np
 
 from larq_nas.space.architecture import Architecture
@@ -70,15 +72,14 @@ def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
     }
 
 
-def in_turns(space: Architecture, count: int, generator: np.random.Generator):
-    """Yields keys such that each row has each of its candidates equally often.
+def in_turns(space: Architecture, generator: np.random.Generator):
+    """Yields keys without end, such that each row has each of its candidates equally often.
 
     Where widths or depths are searched, each fourth genotype has the largest of them, and each fourth one the smallest,
     since their weights are part of all others.
 
     # Arguments
         space: The space.
-        count: Number of keys.
         generator: A random generator.
 
     # References
@@ -86,7 +87,7 @@ def in_turns(space: Architecture, count: int, generator: np.random.Generator):
         - [Universally slimmable networks](https://arxiv.org/abs/1903.05134), section 3.1, for the largest and smallest
     """
     shapes, turns = choice_shapes(space), {}
-    for number in range(count):
+    for number in itertools.count():
         for name, shape in shapes.items():
             if number % shape[-1] == 0:
                 even = np.broadcast_to(np.arange(shape[-1]), shape)

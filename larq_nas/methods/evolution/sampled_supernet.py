@@ -1,12 +1,16 @@
 """A supernet of which each step trains the weights of one genotype."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import supernet
+from larq_nas import latency, supernet
 from larq_nas.methods.evolution import keys
 from larq_nas.space.architecture import Architecture
 
+# Keys that are drawn for each genotype at most, since some of them do not keep a tight limit.
+ATTEMPTS = 10
 # Number of genotypes that are drawn before the training. After the last one, the first one follows.
 PATHS = 840  # A multiple of 3, 7 and 8, so that each operation of BARS, BNAS and BATS has as many turns as the others.
 
@@ -30,8 +34,9 @@ class SampledSupernet(supernet.Supernet):
 
     def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0):
         super().__init__(strategy, space, input_shape, num_classes)
-        drawn = keys.in_turns(space, PATHS, np.random.default_rng(seed))
-        weights = [strategy.candidate(space, key).weights for key in drawn]
+        weights = list(itertools.islice(_weights(strategy, space, seed), PATHS))
+        if not weights:
+            raise latency.LatencyError("none of the random genotypes keeps the limit; set a looser one")
         names = [name for name in self.network.input_shape if name != "images"]
         self.paths = {name: np.stack([each[name] for each in weights]).astype(np.float32) for name in names}
 
@@ -40,7 +45,8 @@ class SampledSupernet(supernet.Supernet):
 
     def training_weights(self) -> dict:
         """The choice weights of the genotype whose turn it is."""
-        turn = self.optimizer.iterations % PATHS
+        turns = next(iter(self.paths.values())).shape[0]
+        turn = self.optimizer.iterations % turns
         return {name: tf.gather(weights, turn) for name, weights in self.paths.items()}
 
     def call(self, inputs, training=None):
@@ -52,3 +58,12 @@ class SampledSupernet(supernet.Supernet):
 
     def figures(self) -> dict:
         return {}
+
+
+def _weights(strategy, space, seed):
+    """Yields the choice weights of genotypes that a strategy derives from random keys."""
+    for key in itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS):
+        try:
+            yield strategy.candidate(space, key).weights
+        except latency.LatencyError:
+            continue  # No operations on the edges that were drawn are fast enough.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, datasets, plots, runs, tables, training
+from larq_nas import costs, datasets, latency, plots, runs, supernet, tables, training
 from larq_nas.methods.evolution import keys, pareto
 from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.networks import reachability
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 MUTATED = 0.1
 # The attempts to make each genotype of a generation. Most attempts fail in a small space or under a tight limit.
 ATTEMPTS = 20
-# Images of a batch in an evaluation, by the statistics of which the features are normalized.
-BATCH_SIZE = 256
 
 
 def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
@@ -43,7 +41,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
         The genotype.
     """
     model = _trained_supernet(strategy, space, data, run, config)
-    judged = datasets.evaluation_batches(data, data.halves[1], BATCH_SIZE)
+    judged = datasets.evaluation_batches(data, data.halves[1], supernet.JUDGED)
     judge = functools.partial(model.judge, batches=judged)
     shape, num_classes = config.counted_images(data.image_shape, len(data.class_names))
     population = Population(strategy, space, judge, run, config, shape, num_classes)
@@ -67,6 +65,7 @@ def _trained_supernet(strategy, space, data, run, config):
     batches = functools.partial(
         datasets.training_batches, data, data.halves[0], data.half_sizes[0], config.batch_size, **options
     )
+    logger.info("%d epochs of %d steps, each of which trains one genotype", epochs, steps)
     logger.info("compiling and timing the training step")
     logger.info(estimates.measure(model, batches(), config.batch_size).line(steps))
     training.fit(
@@ -139,7 +138,10 @@ class Population:
             if len(found) == self.config.samples:
                 break
             child = keys.mutated(keys.crossed(parent(), parent(), generator), MUTATED, generator)
-            candidate = self.strategy.candidate(self.space, child)
+            try:
+                candidate = self.strategy.candidate(self.space, child)
+            except latency.LatencyError:
+                continue  # No operations on the edges that the child keeps are fast enough.
             genotype = candidate.genotype
             new = genotype not in self.evaluated and genotype not in found
             if new and candidate.fits and reachability.reaches_classifier(genotype):

@@ -14,8 +14,8 @@ larq_nas search --method=random --space=bnas --dataset=digits --samples=8
 import dataclasses
 import typing
 
-from larq_nas.configs import CellSearchConfig, SearchConfig
-from larq_nas.options import changed_default
+from larq_nas.configs import SearchConfig
+from larq_nas.options import OptionError, option
 from larq_nas.space.architecture import Architecture
 
 
@@ -23,6 +23,11 @@ class RandomSearch:
     """The part of the configuration of a random search that does not depend on the method whose space is searched."""
 
     heading: typing.ClassVar[str] = "random"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.permute_labels:
+            raise OptionError("permute_labels: is only for searches by gradients")
 
     def search(self, space: Architecture, strategy, data, run) -> Architecture:
         """Draws genotypes and writes `genotype.json`; see `searching.search`."""
@@ -40,6 +45,6 @@ def over(searched: type[SearchConfig]) -> type[SearchConfig]:
     # Returns
         A subclass, which draws genotypes instead of training a supernet.
     """
-    samples = "samples", int, changed_default(CellSearchConfig, "samples", 8)
+    samples = "samples", int, option(8, "random genotypes, all of which are trained for a short time", least=1)
     bases = RandomSearch, searched
     return dataclasses.make_dataclass("RandomConfig", [samples], bases=bases, frozen=True, kw_only=True)
