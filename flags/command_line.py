@@ -210,8 +210,10 @@ def _resolved(command, words, genotypes=()):
     found = [recipe_files.beginning_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
     beginnings = list(dict.fromkeys(found)) or [recipe_files.beginning_of(own.method, own.binarize)]
     words = [_with_path(command, word, beginnings) for word in words]
-    # A recipe names its method, which must not replace the method of the command line.
-    return words + [f"--method={own.method}"] * (own["method"].present > 0), beginnings, own.dataset
+    if own["method"].present:
+        # A recipe names its method, which must not replace the method of the command line.
+        words.append(f"--method={own.method}")
+    return words, beginnings, own.dataset
 
 
 def _one_for_all(recipes):

@@ -8,7 +8,13 @@ hyper-parameters for CIFAR-10.
 from larq_nas.configs.benchmarks import BenchmarkConfig, MeasureConfig, ProfileConfig, profile_config
 from larq_nas.configs.conversions import ConvertConfig, EvaluateConfig
 from larq_nas.configs.listings import CostsConfig, ZooConfig
-from larq_nas.configs.searches import CellSearchConfig, ChainedCellSearchConfig, SearchConfig, check_warmup
+from larq_nas.configs.searches import (
+    CellSearchConfig,
+    ChainedCellSearchConfig,
+    SearchConfig,
+    WithoutGradients,
+    check_warmup,
+)
 from larq_nas.configs.shared import (
     DataConfig,
     FitConfig,
@@ -40,6 +46,7 @@ __all__ = [
     "SearchConfig",
     "SeedConfig",
     "TrainConfig",
+    "WithoutGradients",
     "ZooConfig",
     "amount",
     "check_warmup",

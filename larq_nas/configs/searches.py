@@ -161,6 +161,15 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         return limit
 
 
+class WithoutGradients:
+    """The part that the configurations of searches without logits have in common, e.g. of a random search."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.permute_labels:
+            raise OptionError("permute_labels: is only for searches by gradients")
+
+
 def check_warmup(warmup_epochs: int, epochs: int):
     """Raises an `OptionError` unless the warm-up of a search of `epochs` epochs ends before the search."""
     if not 0 <= warmup_epochs < epochs:

@@ -92,6 +92,18 @@ class Strategy(Protocol):
         genotype = _in_order(self.derive(space, probabilities))
         return Candidate(genotype, self.weights_of(space, genotype), {})
 
+    def derivable(self, space: Architecture, several):
+        """Yields the probabilities and the candidate of those of several probabilities that give a genotype.
+
+        With a limit, some give none: the operations of the edges that they keep are not fast enough.
+        """
+        for probabilities in several:
+            try:
+                candidate = self.candidate(space, probabilities)
+            except latency.LatencyError:
+                continue
+            yield probabilities, candidate
+
     def weights_of(self, space: Architecture, genotype: Architecture) -> dict:
         """The choice weights that select a genotype in the supernet of the space, by the name of the choice."""
         return selection.one_hot(space, genotype)
@@ -115,13 +127,10 @@ class Strategy(Protocol):
         """
         generator, found = np.random.default_rng(seed), {}
         count = self.samples if count is None else count
-        for attempt in range(DRAWS * count):
+        drawn = (_noisy(probabilities, generator) if attempt else probabilities for attempt in range(DRAWS * count))
+        for _, candidate in self.derivable(space, drawn):
             if len(found) == count:
                 break
-            try:
-                candidate = self.candidate(space, _noisy(probabilities, generator) if attempt else probabilities)
-            except latency.LatencyError:
-                continue  # No operations on the edges that were drawn are fast enough.
             if candidate.genotype not in found and reachability.reaches_classifier(candidate.genotype):
                 found[candidate.genotype] = candidate
         return list(found.values())

@@ -17,7 +17,6 @@ from larq_nas.tasks import compare
 from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network
-from larq_nas.tasks.lengths import fitted
 
 logger = logging.getLogger(__name__)
 
@@ -76,20 +75,18 @@ def _with_shared_weights(config, searched, run):
     import tensorflow as tf
 
     from larq_nas import datasets, supernet
-    from larq_nas.supernet import drawing
 
     data = load_images(searched)
     changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
     if changed:
         raise TaskError(f"{run.path}: is a search on other data than {searched.dataset} is now ({changed})")
-    searched = fitted(searched, data.half_sizes[0])
-    space = searched.space()
-    strategy = searched.strategy(space, *searched.counted_images(data.image_shape, len(data.class_names)))
+    space, sizes = searched.space(), searched.counted_images(data.image_shape, len(data.class_names))
+    strategy = searched.strategy(space, *sizes)
     if config.genotypes:
         genotypes = [_of_space(load_network(genotype), space, genotype) for genotype in config.genotypes]
         weights = {genotype: strategy.weights_of(space, genotype) for genotype in genotypes}
     else:
-        drawn = drawing.candidates(strategy, space, config.draw, searched.seed)
+        drawn = searched.draw(space, strategy, config.draw, *sizes)
         weights = {candidate.genotype: candidate.weights for candidate in drawn}
     model = supernet.Supernet(strategy, space, data.image_shape, len(data.class_names))
     model.network.load_weights(run.supernet)

@@ -16,7 +16,7 @@ larq_nas search --method=evolution --space=bnas --dataset=digits --objectives=ac
 import dataclasses
 import typing
 
-from larq_nas.configs import CellSearchConfig
+from larq_nas.configs import CellSearchConfig, WithoutGradients
 from larq_nas.options import OptionError, option
 from larq_nas.space.architecture import Architecture
 
@@ -24,15 +24,13 @@ COSTS = ("binary_macs", "float_macs", "params", "bytes", "ms")
 OBJECTIVES = ("accuracy", *COSTS)
 
 
-class EvolutionSearch:
+class EvolutionSearch(WithoutGradients):
     """The part of the configuration of an evolution that does not depend on the method whose space is searched."""
 
     heading: typing.ClassVar[str] = "evolution"
 
     def __post_init__(self):
         super().__post_init__()
-        if self.permute_labels:
-            raise OptionError("permute_labels: is only for searches by gradients")
         if "ms" in self.objectives and self.latency_table is None:
             raise OptionError("objectives: ms needs latency_table and max_latency_ms")
 

@@ -34,7 +34,8 @@ class SampledSupernet(supernet.Supernet):
 
     def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0):
         super().__init__(strategy, space, input_shape, num_classes)
-        weights = list(itertools.islice(_weights(strategy, space, seed), PATHS))
+        drawn = itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS)
+        weights = [candidate.weights for _, candidate in itertools.islice(strategy.derivable(space, drawn), PATHS)]
         if not weights:
             raise latency.LatencyError("none of the random genotypes keeps the limit; set a looser one")
         names = [name for name in self.network.input_shape if name != "images"]
@@ -58,12 +59,3 @@ class SampledSupernet(supernet.Supernet):
 
     def figures(self) -> dict:
         return {}
-
-
-def _weights(strategy, space, seed):
-    """Yields the choice weights of genotypes that a strategy derives from random keys."""
-    for key in itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS):
-        try:
-            yield strategy.candidate(space, key).weights
-        except latency.LatencyError:
-            continue  # No operations on the edges that were drawn are fast enough.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from larq_nas import costs, datasets, latency, plots, runs, supernet, tables, training
+from larq_nas import costs, datasets, plots, runs, supernet, tables, training
 from larq_nas.methods.evolution import keys, pareto
 from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.networks import reachability
@@ -133,19 +133,17 @@ class Population:
         def parent():
             return self.kept[generator.integers(len(self.kept), size=2).min()][0]
 
-        found = {}
-        for _ in range(ATTEMPTS * self.config.samples):
+        def child(_):
+            return keys.mutated(keys.crossed(parent(), parent(), generator), MUTATED, generator)
+
+        found, born = {}, map(child, range(ATTEMPTS * self.config.samples))
+        for key, candidate in self.strategy.derivable(self.space, born):
             if len(found) == self.config.samples:
                 break
-            child = keys.mutated(keys.crossed(parent(), parent(), generator), MUTATED, generator)
-            try:
-                candidate = self.strategy.candidate(self.space, child)
-            except latency.LatencyError:
-                continue  # No operations on the edges that the child keeps are fast enough.
             genotype = candidate.genotype
             new = genotype not in self.evaluated and genotype not in found
             if new and candidate.fits and reachability.reaches_classifier(genotype):
-                found[genotype] = child, candidate
+                found[genotype] = key, candidate
         return list(found.values())
 
     def _evaluate(self, candidate):

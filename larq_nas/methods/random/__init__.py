@@ -14,20 +14,15 @@ larq_nas search --method=random --space=bnas --dataset=digits --samples=8
 import dataclasses
 import typing
 
-from larq_nas.configs import SearchConfig
-from larq_nas.options import OptionError, option
+from larq_nas.configs import SearchConfig, WithoutGradients
+from larq_nas.options import option
 from larq_nas.space.architecture import Architecture
 
 
-class RandomSearch:
+class RandomSearch(WithoutGradients):
     """The part of the configuration of a random search that does not depend on the method whose space is searched."""
 
     heading: typing.ClassVar[str] = "random"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.permute_labels:
-            raise OptionError("permute_labels: is only for searches by gradients")
 
     def search(self, space: Architecture, strategy, data, run) -> Architecture:
         """Draws genotypes and writes `genotype.json`; see `searching.search`."""
