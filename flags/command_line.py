@@ -43,12 +43,13 @@ def define(command: str, words=()) -> tuple:
 
     # Arguments
         command: One of `COMMANDS`.
-        words: The words of the command line. The flags depend on them, e.g. those of a search on its `--method`.
+        words: The words of the command line. The flags depend on them, e.g. those of a search on its `--method`. If
+            `--method=random` lacks its `--space`, the flags are those of the first space.
 
     # Returns
         An `absl.flags.FlagValues` and the class of the configuration of the command.
     """
-    return _define(command, _resolved(command, words)[0])
+    return _define(command, _resolved(command, words, any_space=True)[0])
 
 
 def _define(command, words):
@@ -198,9 +199,9 @@ def _word(name, value):
     return f"--{name}={value}"
 
 
-def _resolved(command, words, genotypes=()):
+def _resolved(command, words, genotypes=(), any_space=False):
     """The words with paths instead of names of recipes, the beginnings of the names of recipes, and the data set."""
-    words = _with_space(_joined(words)) if command == "search" else _joined(words)
+    words = _with_space(_joined(words), any_space) if command == "search" else _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])
     named = {
         "train": [own.genotype] if own.genotype else [],
@@ -236,8 +237,11 @@ def _joined(words):
     return words
 
 
-def _with_space(words):
-    """Replaces `--method=random --space=bnas` by `--method=random_bnas`."""
+def _with_space(words, any_space):
+    """Replaces `--method=random --space=bnas` by `--method=random_bnas`.
+
+    If `any_space` is true, a missing space is the first that is accepted. Otherwise, it is an error.
+    """
     given, rest = {}, []
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
@@ -248,6 +252,8 @@ def _with_space(words):
     method, space = given.get("method", "bnas"), given.get("space")
     if space is None and method not in methods.OVER:
         return words
+    if space is None and any_space:
+        space = methods.spaces(method)[0]
     if method not in methods.OVER:
         raise Error(f"--space={space}: is only for --method={' and --method='.join(methods.OVER)}")
     if space not in methods.spaces(method):

@@ -63,6 +63,15 @@ def read_json(path):
         raise RunError(f"{path}: not readable as JSON: {error}") from None
 
 
+@contextlib.contextmanager
+def expected_form(path):
+    """Raises a `RunError` that names a file if the block finds its content to be of another form than it expects."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: broken; start again with overwrite=True") from None
+
+
 class Run:
     """A run directory, with the paths of its files as attributes.
 

@@ -200,11 +200,15 @@ class Supernet(tf.keras.Model):
         self.architecture_loss.update_state(loss)
         return predictions
 
+    def weights_loss(self, images, labels, predictions):
+        """The loss of the weights for a batch of images, and the update of the metric of the loss."""
+        return self.compute_loss(images, labels, predictions)
+
     def _weights_step(self, images, labels):
         weights = self.training_weights()
         with tf.GradientTape() as tape:
             predictions = self.network({"images": images, **weights}, training=True)
-            loss = self.compute_loss(images, labels, predictions)
+            loss = self.weights_loss(images, labels, predictions)
         variables = self.network.trainable_variables
         gradients = precision.gradients(tape, loss, variables, self.optimizer)
         self._apply(self.optimizer, gradients, variables)

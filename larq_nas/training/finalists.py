@@ -45,7 +45,7 @@ def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, 
         for name, genotype in zip(names, genotypes, strict=True):
             runs.write(_path(run, name, "json"), genotype.to_json())
         runs.write(run.finalists, [{"epochs": config.finalist_epochs, "finalists": names, "accuracy": {}}])
-    rounds = runs.read_json(run.finalists)
+    rounds = _rounds(run)
     finalists = {name: Architecture.load(_path(run, name, "json")) for name in rounds[0]["finalists"]}
     left, number = list(finalists), 0
     while len(left) > 1:
@@ -60,6 +60,20 @@ def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, 
         left = sorted(left, key=lambda name: -accuracy[name])[: (len(left) + 1) // 2]
         number += 1
     return finalists[left[0]]
+
+
+def _rounds(run):
+    rounds = runs.read_json(run.finalists)
+    with runs.expected_form(run.finalists):
+        names = [str(number) for number in range(1, len(rounds[0]["finalists"]) + 1)]
+        if not names or rounds[0]["finalists"] != names or not all(map(_is_round, rounds)):
+            raise ValueError
+    return rounds
+
+
+def _is_round(found):
+    accuracies = found["accuracy"]
+    return isinstance(found["epochs"], int) and all(0 <= value <= 1 for value in accuracies.values())
 
 
 def _path(run, name, kind):

@@ -112,6 +112,8 @@ def test_help_shows_defaults_choices_and_only_methods_that_exist(cli):
     assert "--batch_size: examples per step (default: 64)" in text
     assert "--augmentation <none|crop|crop_flip|crop_flip_cutout|imagenet>: " in text
     assert "--genotype: " in cli("train", "--help").stdout
+    evolution = cli("search", "--method=evolution", "--help").stdout
+    assert "--generations: " in evolution and "--layers: " in evolution
 
 
 def test_console_script_is_this_program():

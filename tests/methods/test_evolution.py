@@ -84,6 +84,27 @@ def test_a_step_trains_the_weights_of_one_genotype():
         np.testing.assert_allclose(variable, values, atol=1e-4)
 
 
+def test_a_smaller_genotype_learns_the_predictions_of_the_largest():
+    model = SampledSupernet(STRATEGIES["bars"], bars.space(4, 1), (8, 8, 1), 10, seed=3, distill=True)
+    loss = tf.keras.losses.SparseCategoricalCrossentropy()
+    model.compile(optimizer=tf.keras.optimizers.SGD(0.1), architecture_optimizer=tf.keras.optimizers.Adam(), loss=loss)
+    sizes = {"stage0_width", "stage1_width", "stage2_width", "stage0_depth", "stage1_depth", "stage2_depth"}
+    assert set(model.largest) == {name for name in sizes if name in model.paths} != set()
+    images, labels = tf.random.normal((4, 8, 8, 1)), tf.range(4)
+    for turn, is_largest in enumerate([True, False]):
+        weights = {name: values[turn] for name, values in model.paths.items()}
+        model.optimizer.iterations.assign(turn)
+        predictions = model.network({"images": images, **weights}, training=True)
+        targets = model.network({"images": images, **weights, **model.largest}, training=True)
+        expected = (
+            loss(labels, predictions)
+            if is_largest
+            else -tf.reduce_mean(tf.reduce_sum(targets * tf.math.log(predictions), axis=-1))
+        )
+        np.testing.assert_allclose(model.weights_loss(images, labels, predictions), expected, rtol=1e-5)
+        assert np.allclose(targets, predictions, atol=1e-6) == is_largest
+
+
 OPTIONS = {"dataset": "digits", "train_examples": 120, "image_size": 8, "samples": 4, "generations": 2, "filters": 8}
 OPTIONS |= {"steps": None, "epochs": 2, "warmup_epochs": 0, "finalist_epochs": 1, "batch_size": 32}
 
@@ -149,6 +170,19 @@ def test_a_population_gets_better_within_the_budget(tmp_path):
     rows = [candidate.figures for candidate in population.evaluated.values()]
     assert len(rows) == 8 * 7 and all(row["biops"] <= strategy.budget for row in rows)
     assert set(_points([candidate.figures for candidate in population.front()])) == _front(rows)
+
+
+def test_figures_of_another_form_are_one_clear_error(tmp_path):
+    config = flags.configure("search", method="evolution_bats", dataset="digits")
+    wanted = dict.fromkeys(("validation_loss", "validation_accuracy", "biops", "flops", "params", "binary_macs"), 1)
+    row = {"genotype": "{}", "figures": wanted}
+    wrong = [{}, {"genotype": "{}"}, row | {"figures": {}}, row | {"figures": wanted | {"validation_loss": "low"}}]
+    for rows in [1, *([row, other] for other in wrong)]:
+        runs.write(tmp_path / "evaluations.json", rows)
+        with pytest.raises(runs.RunError, match=r"evaluations\.json: broken; start again"):
+            searching.Population(None, None, None, runs.Run(tmp_path), config, (8, 8, 1), 10)
+    runs.write(tmp_path / "evaluations.json", [row])
+    assert searching.Population(None, None, None, runs.Run(tmp_path), config, (8, 8, 1), 10).known == {"{}": wanted}
 
 
 def test_objectives_are_checked():

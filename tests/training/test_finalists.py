@@ -44,6 +44,18 @@ def test_each_round_keeps_the_better_half_and_trains_it_twice_as_long(tmp_path, 
     assert finalists.choose(GENOTYPES[:1], None, runs.Run(tmp_path / "one"), CONFIG) == GENOTYPES[0]
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", "[1]", '[{"finalists": ["1"]}]', '[{"epochs": 2, "finalists": ["1", "../2"], "accuracy": {}}]']
+    + ['[{"epochs": 2, "finalists": ["1", "2"], "accuracy": {"1": "high"}}]'],
+)
+def test_a_table_of_another_form_is_one_clear_error(content, tmp_path):
+    run = runs.Run(tmp_path)
+    run.finalists.write_text(content)
+    with pytest.raises(runs.RunError, match=r"finalists\.json: broken; start again"):
+        finalists.choose(GENOTYPES[:2], None, run, CONFIG)
+
+
 def test_finalists_learn_and_go_on_from_their_weights(tmp_path):
     data, run = datasets.load("digits", image_size=8, train_examples=400), runs.Run(tmp_path)
     chosen = finalists.choose(GENOTYPES[:3], data, run, CONFIG)

@@ -66,6 +66,15 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
                 least=1,
             ),
         ),
+        (
+            "distill",
+            bool,
+            option(
+                True,
+                "in a space with widths or depths, let smaller genotypes learn the predictions of the largest one with "
+                "the same operations instead of the labels",
+            ),
+        ),
         ("generations", int, option(8, "generations after the first one", least=0)),
         (
             "objectives",

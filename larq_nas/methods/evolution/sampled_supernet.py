@@ -21,18 +21,24 @@ class SampledSupernet(supernet.Supernet):
     There are no logits. Features are always normalized by the statistics of the batch, since moving averages would be
     those of many different networks.
 
+    In a space with widths or depths, a genotype can learn the predictions of a larger one instead of the labels: those
+    of the genotype with the same operations, but with the largest width and depth of each stage. The largest genotypes
+    learn the labels.
+
     # Arguments
         strategy: The `strategy.Strategy` of the method whose space is searched. It derives the genotypes.
         space: The search space.
         input_shape: Height, width and channels of the images.
         num_classes: Number of classes.
         seed: The seed of the genotypes.
+        distill: Whether genotypes that are not the largest learn the predictions of the largest.
 
     # References
         - [Single path one-shot neural architecture search with uniform sampling](https://arxiv.org/abs/1904.00420)
+        - [Universally slimmable networks](https://arxiv.org/abs/1903.05134), section 3.3, for the distillation
     """
 
-    def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0):
+    def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0, distill=False):
         super().__init__(strategy, space, input_shape, num_classes)
         drawn = itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS)
         weights = [candidate.weights for _, candidate in itertools.islice(strategy.derivable(space, drawn), PATHS)]
@@ -40,6 +46,9 @@ class SampledSupernet(supernet.Supernet):
             raise latency.LatencyError("none of the random genotypes keeps the limit; set a looser one")
         names = [name for name in self.network.input_shape if name != "images"]
         self.paths = {name: np.stack([each[name] for each in weights]).astype(np.float32) for name in names}
+        # The choices of a width or of a depth have one row.
+        sizes = [name for name, values in self.paths.items() if values.ndim == 2] if distill else []
+        self.largest = {name: np.eye(self.paths[name].shape[-1], dtype=np.float32)[-1] for name in sizes}
 
     def make_logits(self, shapes: dict) -> dict:
         return {}
@@ -49,6 +58,17 @@ class SampledSupernet(supernet.Supernet):
         turns = next(iter(self.paths.values())).shape[0]
         turn = self.optimizer.iterations % turns
         return {name: tf.gather(weights, turn) for name, weights in self.paths.items()}
+
+    def weights_loss(self, images, labels, predictions):
+        """The cross entropy of the labels or, for a genotype that is not the largest, of the largest's predictions."""
+        loss = super().weights_loss(images, labels, predictions)
+        if not self.largest:
+            return loss
+        weights = self.training_weights()
+        targets = tf.stop_gradient(self.network({"images": images, **weights, **self.largest}, training=True))
+        distilled = tf.reduce_mean(tf.keras.losses.categorical_crossentropy(targets, predictions))
+        is_largest = tf.reduce_all([tf.reduce_all(weights[name] == values) for name, values in self.largest.items()])
+        return tf.where(is_largest, loss, tf.cast(distilled, loss.dtype))
 
     def call(self, inputs, training=None):
         return self.network({"images": inputs, **self.training_weights()}, training=True)

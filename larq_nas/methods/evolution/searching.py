@@ -56,7 +56,7 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
 
 def _trained_supernet(strategy, space, data, run, config):
     tf.keras.utils.set_random_seed(config.seed)
-    model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed)
+    model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed, config.distill)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
     epochs = config.epochs * config.epochs_factor
     rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
@@ -97,8 +97,7 @@ class Population:
         self.strategy, self.space, self.judge, self.config = strategy, space, judge, config
         self.counted = input_shape, num_classes
         self.file = run.path / "evaluations.json"
-        rows = runs.read_json(self.file) if self.file.exists() else []
-        self.known = {row["genotype"]: row["figures"] for row in rows}
+        self.known = self._read() if self.file.exists() else {}
         self.evaluated, self.kept = {}, []
 
     def grow(self, generation: int):
@@ -128,6 +127,15 @@ class Population:
         best = [candidate for candidate, number in zip(everyone, front, strict=True) if number == 0]
         return sorted(best, key=lambda candidate: [candidate.figures[name] for name in _costs(self.config)])
 
+    def _read(self):
+        """Reads the figures of genotypes that an interrupted search has evaluated."""
+        rows, names = runs.read_json(self.file), {"validation_loss", "validation_accuracy", *self._counted_names()}
+        with runs.expected_form(self.file):
+            known = {row["genotype"]: row["figures"] for row in rows}
+            if not all(isinstance(figures[name], int | float) for figures in known.values() for name in names):
+                raise ValueError
+        return known
+
     def _children(self, generator):
         # The population is in the order of its quality, so that the lower of two indices wins a tournament.
         def parent():
@@ -151,12 +159,14 @@ class Population:
         if text not in self.known:
             counts = costs.count(candidate.genotype, *self.counted)
             limit = self.strategy.limit
-            names = {"biops", "flops", "params", *_costs(self.config)} - {"ms"}
-            figures = {name: getattr(counts, name) for name in sorted(names)}
+            figures = {name: getattr(counts, name) for name in sorted(self._counted_names() - {"ms"})}
             figures |= {"ms": limit.ms(candidate.genotype)} if limit else {}
             self.known[text] = {**figures, **self.judge(candidate.weights)}
         candidate.figures.update(self.known[text])
         self.evaluated[candidate.genotype] = candidate
+
+    def _counted_names(self):
+        return {"biops", "flops", "params", *_costs(self.config)}
 
     def _objectives(self, candidate):
         figures = candidate.figures
