@@ -8,7 +8,7 @@ file, whose outputs are compared with Keras.
 from larq_nas.converters import tflite
 
 conversion = tflite.convert(model)
-conversion.report.all_packed        # True, or convert has raised
+conversion.report.all_packed        # True, unless there are binary dense layers, which LCE never packs
 path.write_bytes(conversion.bytes)
 ```
 """

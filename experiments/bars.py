@@ -210,11 +210,11 @@ parameters are those of the whole network. Table 2 of the paper truncates FLOPs 
 equivalent operations for ImageNet contradict each other. So the searches asked for 2.4 M, 3 M, 129.5 M and 193.1 M
 FLOPs, within 2 %.
 
-The expected cost stayed below the budget in all searches except that of bars_a. So the other four searches differ only
-in their last step, which draws genotypes that fit the budget. On CIFAR-10, the published FLOPs only allow a first stage
-of 14 or 16 filters, but the search made this stage much wider. So the drawn genotypes are far from the learnt
-probabilities, and their validation loss in the supernet, 2.3 and more, is no better than guessing. On ImageNet it is
-{imagenet_loss}.
+The expected cost stayed below the budget in all searches except that of bars_a. So the budget influenced the other four
+searches only in their last step, which draws genotypes that fit the budget. On CIFAR-10, the published FLOPs only allow
+a first stage of 14 or 16 filters, but the search made this stage much wider. So the drawn genotypes are far from the
+learnt probabilities, and their validation loss in the supernet, 2.3 and more, is no better than guessing. On ImageNet
+it is {imagenet_loss}.
 
 [`docs/zoo.md`](zoo.md) shows the converted files of these networks.
 

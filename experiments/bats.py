@@ -199,7 +199,8 @@ within 2 %. [`docs/zoo.md`](zoo.md) shows the converted files of these networks.
 ## Size of groups in a file
 
 Larq Compute Engine (LCE) packs the channels of a group into words of 32 bits, so that a group of 3 channels takes the
-bits of 32 channels. The table has networks of 8 of the published cells. A convolution whose groups have multiples of 32
+bits of 32 channels. The table has networks of 8 of the published cells. The column "groups" has the value of
+`--groups`, then the number of groups in each of the three stages. A convolution whose groups have multiples of 32
 channels (`lce`) is one convolution in the file, which only LCE's kernel `use_indirect_bgemm` runs:
 
 {groups}

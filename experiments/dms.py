@@ -148,7 +148,8 @@ their target, so their ratios stay closer to the initial ratios.
 
 {dynamics}
 
-With best-effort initialization, a round begins with the weights of the previous round. Without it, each round trains
+The column "scale" is the scale of the distributions of the ratios, which falls from round to round. With best-effort
+initialization, a round begins with the weights of the previous round. Without it, each round trains
 new weights for two epochs, and the loss falls only slightly, while the candidates come closer together. Reported by the
 authors: without best-effort initialization the search does not converge, and ResNet-18 ends at 87.74 % instead of
 89.30 %.

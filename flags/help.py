@@ -31,7 +31,8 @@ def usage(command: str, words, summary: str) -> str:
         lines += [
             "",
             "Without --flagfile, the recipe for the data set is used, if there is one: METHOD_cifar10 for cifar10,",
-            "METHOD_imagenet for imagenet2012, METHOD_quickstart for digits, and METHOD_images for other data sets.",
+            "METHOD_imagenet (or METHOD_cifar10, if there is none) for imagenet2012, METHOD_quickstart for digits,",
+            "and METHOD_images for other data sets.",
             f"  --flagfile: file of flags, or one of the recipes {', '.join(shipped)}",
         ]
     return "\n".join(lines)

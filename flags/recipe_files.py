@@ -43,7 +43,16 @@ def find(command: str, name: str, beginning: str) -> str | None:
 
 
 def default(command: str, dataset: str, beginning: str) -> str | None:
-    """The name of the recipe for a data set; `None` if there is none, or if the defaults of the flags are it."""
+    """The name of the recipe for a data set.
+
+    # Arguments
+        command: Name of the command.
+        dataset: The value of `--dataset`, e.g. `"cifar10"` or `"folder:PATH"`.
+        beginning: The beginning of the names of the recipes of the method, see `beginning_of`.
+
+    # Returns
+        The name; `None` if there is no recipe, or if the defaults of the flags are the recipe.
+    """
     name = _KNOWN.get(dataset.partition(":")[0], "images")
     if (beginning, name) == ("bnas", "cifar10"):
         return None

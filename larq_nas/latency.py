@@ -208,8 +208,9 @@ def features(block: Block) -> tuple:
             rounded up to multiples of a word.
 
     # Returns
-        Five numbers or tensors: a constant, the multiply-accumulates, the input values of all taps, the values that
-        are read and written, and the number of groups.
+        Five numbers or tensors: 1; the multiply-accumulates in millions; the input values, each counted once for every
+        tap that reads it, in ten thousands; the values that are read and written, in ten thousands; and the number of
+        groups.
     """
     positions, taps = block.height * block.width, block.kernel_size**2
     channels = block.inputs / block.groups

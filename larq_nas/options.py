@@ -77,7 +77,16 @@ def option(default=dataclasses.MISSING, help="", **details):
 
 
 def changed_default(config: "type[Config]", name: str, default):
-    """Declares a field again in a subclass of `config`, with another default and otherwise the same properties."""
+    """Declares a field again in a subclass, with another default and otherwise the same properties.
+
+    # Arguments
+        config: The base class that declares the field.
+        name: Name of the field.
+        default: The new default.
+
+    # Returns
+        A `dataclasses.field`.
+    """
     return dataclasses.field(default=default, metadata=config.__dataclass_fields__[name].metadata)
 
 

@@ -28,7 +28,9 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
     network_options: typing.ClassVar[tuple[str, ...]] = ()
 
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
-    final_learning_rate: float = option(0.001, "learning rate of the weights in the last epoch", least=0)
+    final_learning_rate: float = option(
+        0.001, "learning rate of the weights in the last epoch; in dms, at the end of each round", least=0
+    )
     architecture_learning_rate: float = option(3e-4, "learning rate of the architecture", least=0)
     architecture_weight_decay: float = option(1e-3, "weight decay of the architecture", least=0)
     latency_table: str | None = option(
@@ -162,7 +164,10 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
 
 
 class WithoutGradients:
-    """The part that the configurations of searches without logits have in common, e.g. of a random search."""
+    """A mixin of the configurations of searches that train no logits, such as a random search.
+
+    It refuses `permute_labels`.
+    """
 
     def __post_init__(self):
         super().__post_init__()
@@ -185,7 +190,8 @@ class CellSearchConfig(SearchConfig):
     )
     genotype_filters: int | None = option(
         None,
-        "filters of the genotype, if the supernet is a narrower stand-in; the value of filters by default",
+        "filters of the genotype in the first stage, if they differ from those of the supernet; by default the value "
+        "of filters",
         least=2,
     )
     warmup_epochs: int = option(
@@ -194,8 +200,8 @@ class CellSearchConfig(SearchConfig):
 
     permute_labels: bool = option(
         False,
-        "train the architecture with permuted labels and keep the genotype of the last epoch, as a control: what such "
-        "a search finds must not look like a success",
+        "train the architecture with permuted labels and keep the genotype of the last epoch, as a control: there is "
+        "nothing to learn, so a search whose result looks like that of the control has learnt nothing",
     )
     samples: int = option(
         0,

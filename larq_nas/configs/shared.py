@@ -91,7 +91,9 @@ class FitConfig(Config):
 
     batch_size: int = option(64, "examples per step", least=1)
     epochs: int = option(50, "passes over the training examples", least=1)
-    steps: int | None = option(None, "scale epochs, and the other options in epochs, to about this many steps", least=1)
+    steps: int | None = option(
+        None, "scale epochs, and the other options in epochs, to about this many steps, but at least 6 epochs", least=1
+    )
     learning_rate: float = option(0.025, "highest learning rate of the weights", least=0)
     reference_batch_size: int | None = option(
         None,

@@ -21,7 +21,10 @@ def _rise(epochs):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
-    """The options that all trainings of a comparison share: all of a training except its network and its seed."""
+    """The options that all trainings of a comparison share.
+
+    They are all options of a training except its network, its seed and its initial weights.
+    """
 
     heading: typing.ClassVar[str] = "network"
 

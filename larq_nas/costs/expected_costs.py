@@ -1,6 +1,7 @@
 """The expected costs of the genotypes of a space. They are differentiable in the probabilities of the choices.
 
 ```python
+import larq_nas
 import tensorflow as tf
 from larq_nas.costs import expected_costs
 from larq_nas.methods import bnas

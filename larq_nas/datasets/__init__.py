@@ -104,9 +104,9 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
         image_size: Height and width to which images are resized. Required if the images differ in size.
         train_examples: Number of examples of the training split to use; all by default.
         channels: 1 for gray images, 3 for RGB. By default 3 for a folder, and the images' own number for other data.
-        central_crop: Whether a training crops images at random and evaluates them on their central 7/8, for which
-            images keep their proportions. If false, images are scaled to `image_size`. By default true only for
-            `imagenet2012`, as published.
+        central_crop: Whether images keep their proportions. If true, evaluations use the central 7/8 of an image, to
+            suit a training with random crops. If false, whole images are scaled to `image_size`. Without `image_size`,
+            it has no effect. By default true only for `imagenet2012`, as published.
 
     # Returns
         An `Images`.
@@ -222,7 +222,8 @@ def training_batches(
         examples: The `tf.data.Dataset` to read, e.g. `images.train`.
         size: Number of examples in `examples`.
         batch_size: Examples per batch; the last batch of an epoch may be smaller.
-        epochs: Number of the last epoch, exclusive.
+        epochs: The number of the epoch before which the batches end. With `first_epoch=0`, this is the number of
+            epochs.
         first_epoch: Number of the first epoch.
         seed: Any integer.
         augmentation: One of `names.AUGMENTATIONS`.

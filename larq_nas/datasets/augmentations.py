@@ -24,7 +24,16 @@ def central(image, shape):
 
 
 def fit(image, shape, central_crop: bool):
-    """Brings an image to the shape of the network's input: its central part, or the whole image, scaled."""
+    """Brings an image to the shape of the network's input.
+
+    # Arguments
+        image: A `uint8` tensor of shape `(height, width, channels)`.
+        shape: Height, width and channels of the result.
+        central_crop: Whether the central 7/8 of the image are used. Otherwise, the whole image is scaled.
+
+    # Returns
+        A `uint8` tensor of the given shape. An image of this shape is returned unchanged.
+    """
     if central_crop or image.shape == shape:
         return central(image, shape)
     return tf.ensure_shape(resize(image, shape[:2]), shape)

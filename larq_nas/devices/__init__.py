@@ -134,8 +134,8 @@ class Device:
         # Debian's shell tries to run a program for another kind of machine as a script.
         if code == 126 and "ermission denied" in output:
             raise DeviceError(
-                f"{self.text}: permission denied to execute a program in its temporary directory, mounted noexec; "
-                "with ssh, another one can be given as TMPDIR of that user"
+                f"{self.text}: permission denied to execute a program in its temporary directory, which is mounted "
+                "noexec; with ssh, set TMPDIR of that user to a directory that allows programs"
             )
         if code in (126, 127) and re.search(_FOREIGN, output) or code and re.search("ELF|Syntax error", output):
             raise DeviceError(
@@ -179,7 +179,7 @@ class Device:
             raise DeviceError(f"{words[0]} is not installed; {_INSTALL[words[0]]}") from None
         except subprocess.TimeoutExpired:
             raise DeviceError(
-                f"{self.text}: not done within {seconds} seconds; does it need a longer time-out?"
+                f"{self.text}: not done within {seconds} seconds; check the connection, or give a longer timeout"
             ) from None
         done.stdout = done.stdout.decode(errors="replace").replace("\r\n", "\n")
         done.stderr = done.stderr.decode(errors="replace")

@@ -1,8 +1,8 @@
 """Measures the operations of a search space on a device, one file per operation, for a `latency.Table`.
 
 A file holds several copies of an operation: in sequence if the operation keeps the shape of its input, in parallel if
-not. The time of a file without the operation, for the same input, is subtracted. Weights are random, since the time
-does not depend on them.
+not. If the converter would merge parallel copies, it holds one copy. The time of a file without the operation, for the
+same input, is subtracted. Weights are random, since the time does not depend on them.
 """
 
 import dataclasses

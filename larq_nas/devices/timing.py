@@ -165,7 +165,9 @@ def _load(content, options, indirect):
 def _timed(run, end, options):
     start = time.perf_counter()
     if start > end:
-        raise BenchmarkError(f"host: not done within {options.timeout} seconds; does it need a longer time-out?")
+        raise BenchmarkError(
+            f"host: not done within timeout={options.timeout} seconds; give a longer timeout, or fewer runs"
+        )
     run()
     return (time.perf_counter() - start) * 1e3
 

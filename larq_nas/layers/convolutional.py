@@ -80,7 +80,10 @@ class XnorConv2D(lq.layers.QuantConv2D):
 
     # Arguments
         kernel_quantizer: `XnorSign` by default, which has one scale for each filter. `LayerSign` has one scale for all
-            filters. All other arguments are the arguments of Larq's `QuantConv2D`.
+            filters.
+        kernel_constraint: With the default quantizer, `CentredClip` by default; otherwise none.
+        kernel_initializer: With the default quantizer, `CentredUniform` by default; otherwise `"glorot_uniform"`.
+        args, kwargs: The other arguments of Larq's `QuantConv2D`.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.

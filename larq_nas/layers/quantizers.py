@@ -2,7 +2,7 @@
 
 Larq's `magnitude_aware_sign` treats the scale of a binary kernel as a constant in the backward pass. `XnorSign` also
 differentiates the scale, and takes the mean-centring of the kernel into account, since the networks of BNAS were
-trained in this way. The outputs of the quantizer are ±1, so that sums over them are exact in any precision.
+trained in this way. The outputs of the quantizer are ±1, so that products with signs are exact in any precision.
 `convolutional.XnorConv2D` applies the scale after the convolution. The constraint `CentredClip` and the initializer
 `CentredUniform` keep the latent kernel centred and within [-1, 1].
 
@@ -181,12 +181,13 @@ def layer_scale(kernel):
 class LayerSign(lq.quantizers.Quantizer):
     """The sign of a kernel with one scale for all filters and a straight-through gradient.
 
-    The layer multiplies the convolution's output by `layer_scale`. The latent kernel receives the gradient of the
+    The convolution multiplies its output by `layer_scale`. The latent kernel receives the gradient of the
     scaled binary kernel unchanged where its values are within [-1, 1]. The scale is a constant in the backward pass.
 
     # References
-        - [BARS](https://arxiv.org/abs/2011.10804), section 3.1, equation 1. The authors' code passes gradients of
-          kernels up to 1.3 times the scale, and gradients of activations up to 1.3.
+        - [BARS](https://arxiv.org/abs/2011.10804), section 3.1, equation 1. The authors' code passes the gradient of a
+          kernel value up to a magnitude of 1.3 times the scale, and the gradient of an activation up to a magnitude of
+          1.3; here both bounds are 1.
     """
 
     precision = 1

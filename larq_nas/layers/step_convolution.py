@@ -163,6 +163,7 @@ class StepConv2D(XnorConv2D):
         strides: Strides.
         input_quantizer: A `Step`. By default, the layer makes its own.
         name: Name of the layer.
+        kwargs: Further arguments of Larq's `QuantConv2D`.
 
     # Inputs
         A tensor of shape `(batch, height, width, channels)`.

@@ -4,6 +4,7 @@
 choice is made.
 
 ```python
+import larq_nas
 import tensorflow as tf
 from larq_nas.layers import width_masks
 

@@ -148,7 +148,8 @@ def register(name: str):
     if name in registry.METHODS or name in OVER:
         raise MethodError(f"method {name} is one of larq_nas; choose another name")
     if name.startswith(tuple(f"{way}_" for way in OVER)):
-        raise MethodError(f"method {name}: names of searches of another method's space begin so; choose another name")
+        reserved = " or ".join(f"{way}_" for way in OVER)
+        raise MethodError(f"method {name}: names that begin with {reserved} are reserved; choose another name")
 
     def known(config):
         _OWN[name] = _named(name, config)

@@ -5,6 +5,7 @@ The first argument of each function is an interpreter of the layer verbs. `build
 block. Blocks that only one method has are in the package of the method.
 
 ```python
+import larq_nas
 import tensorflow as tf
 from larq_nas.networks import blocks, builder, counting
 
@@ -86,14 +87,26 @@ def subsampled(v, x, subsampling, name):
 
 
 def float_block(v, x, filters, kernel_size=1, strides=1, *, groups=1, name=""):
-    """Float convolution → BatchNorm. See `convolution_block` for the arguments."""
+    """Float convolution → BatchNorm. `groups` is the number of groups; see `convolution_block` for the others."""
     with v.block("float", x, filters, kernel_size, strides, groups=groups, name=name):
         x = v.conv(x, filters, kernel_size, strides, groups=groups, kind="float", name=f"{name}_conv")
         return v.norm(x, name=f"{name}_norm")
 
 
 def pool_block(v, kind, x, kernel_size, strides=1, name=None):
-    """A pool, `"max_pool"` or `"avg_pool"`. Averages do not count padded values."""
+    """A pool. Averages do not count padded values.
+
+    # Arguments
+        v: The interpreter of the layer verbs.
+        kind: `"max_pool"` or `"avg_pool"`.
+        x: Input features.
+        kernel_size: Height and width of the window.
+        strides: 1 or 2.
+        name: Name of the layer.
+
+    # Returns
+        Features of shape `(height / strides, width / strides, channels)`.
+    """
     with v.block(kind, x, x.shape[-1], kernel_size, strides, name=name):
         return v.pool(kind, x, kernel_size, strides, name=name)
 
@@ -115,7 +128,16 @@ def concat_block(v, terms, name):
 def parameter_free_shortcut(v, x, filters, strides, name=""):
     """Returns `x` itself or, with strides, its average over 2x2 pixels.
 
-    With strides, the channels of the average are repeated if `filters` is twice the number of input channels.
+    # Arguments
+        v: The interpreter of the layer verbs.
+        x: Input features.
+        filters: Output channels: as many as the input has or, with strides, twice as many.
+        strides: 1 or 2.
+        name: Prefix of the layers' names.
+
+    # Returns
+        Features of shape `(height / strides, width / strides, filters)`. If `filters` is twice the number of input
+        channels, the channels are repeated.
     """
     if strides == 1:
         with v.block("add", x, filters, name=name):
@@ -125,7 +147,7 @@ def parameter_free_shortcut(v, x, filters, strides, name=""):
 
 
 def doubled(v, x, filters, name):
-    """Repeats the channels if `filters` is twice their number."""
+    """Repeats the channels of `x` if `filters` is twice their number. Otherwise, `x` is returned unchanged."""
     return v.concat([x, x], name=f"{name}_double") if filters == 2 * x.shape[-1] else x
 
 

@@ -37,7 +37,18 @@ class Builder:
         return contextlib.nullcontext()
 
     def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
-        """Encloses layers that a device computes together. Only `counting.Counter` needs this."""
+        """Encloses layers that a device computes together. Only `counting.Counter` needs this.
+
+        # Arguments
+            kind: Kind of the block, one of `blocks.kinds()`.
+            x: Input features of the block.
+            filters: Output channels.
+            kernel_size, strides, dilation_rate, groups: The sizes of the block, see `counting.Block`.
+            name: Name of the block.
+
+        # Returns
+            A context manager.
+        """
         return contextlib.nullcontext()
 
     def norm(self, x, affine=True, *, name):
@@ -93,7 +104,18 @@ class Builder:
         )(x)
 
     def pool(self, kind, x, kernel_size, strides=1, *, name):
-        """A pool, `"max_pool"` or `"avg_pool"`. Averages do not count padded values."""
+        """A pool with `same` padding. Averages do not count padded values.
+
+        # Arguments
+            kind: `"max_pool"` or `"avg_pool"`.
+            x: Input tensor.
+            kernel_size: Height and width of the window.
+            strides: Strides.
+            name: Name of the layer.
+
+        # Returns
+            The output tensor.
+        """
         return convolutional.pool(kind, kernel_size, strides, name=name)(x)
 
     def zeros(self, x, strides=1, *, name):
@@ -169,11 +191,31 @@ class Builder:
         return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
     def mask(self, x, candidates, choice, *, name=None):
-        """Multiplies channels by the weights of the candidate widths that keep them; see `width_masks.WidthMask`."""
+        """Multiplies each channel by the total weight of the candidate widths that keep it.
+
+        # Arguments
+            x: Input tensor.
+            candidates: The candidate widths.
+            choice: Weights of the candidates, of shape `(len(candidates),)`; see `width_masks.WidthMask`.
+            name: Name of the layer.
+
+        # Returns
+            A tensor of the shape of `x`.
+        """
         return WidthMask(candidates, name=name)([x, choice])
 
     def cell_widths(self, depths, own, following, depth):
-        """The weights of the widths of a stage's cells; see `width_masks.CellWidths`."""
+        """The weights of the widths of a stage's cells; see `width_masks.CellWidths`.
+
+        # Arguments
+            depths: The candidate depths of the stage.
+            own: Weights of the stage's widths, of shape `(widths,)`.
+            following: Weights of the following stage's widths, of shape `(widths,)`.
+            depth: Weights of the depths, of shape `(len(depths),)`.
+
+        # Returns
+            A list of tensors of shape `(widths,)`: one for each cell, then one for the output of the stage.
+        """
         return CellWidths(depths)([own, following, depth])
 
     def aggregate(self, tensors, weights, *, name):

@@ -109,7 +109,15 @@ def start(input_shape, input_tensor, halvings, stem_halvings):
 
 
 def finish(images, x, num_classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
-    """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes."""
+    """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes.
+
+    # Arguments
+        images: The input for the images, as `start` returns it.
+        x: The features that the classifier reads.
+        num_classes: Number of classes.
+        choices: The inputs of the choice weights of a supernet, by name.
+        input_tensor, include_top, name: See `build`.
+    """
     if include_top:
         templates.check_classes(num_classes)
         x = Builder().classifier(x, num_classes)

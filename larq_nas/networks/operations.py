@@ -162,7 +162,8 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
             `(height / strides, width / strides, filters)`.
         kernel_size: Height and width of the window. Latency tables use this size to estimate times that were not
             measured.
-        convolution: Whether the operation contains a convolution. A search warns about cells without such an operation.
+        convolution: Whether the operation contains a convolution. A search warns about cells with fewer than two such
+            operations.
 
     # Returns
         The `Operation`.

@@ -135,8 +135,8 @@ class Run:
 
     def _check_same(self, lines):
         old = self._flag_lines()
-        # A run may resume after its data have moved to another directory.
-        # Earlier versions did not write this value, which was the default.
+        # Directories without --warmup_epochs were written with its default, 0. --data_dir may differ, since data may
+        # move.
         differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0"}
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if changed:
@@ -172,7 +172,7 @@ class Run:
         """
         environment = read_json(self.environment)
         if not isinstance(environment, dict) or "packages" not in environment:
-            raise RunError(f"{self.environment}: broken; the command of the run writes it again")
+            raise RunError(f"{self.environment}: broken; the command of this directory writes it anew")
         return environment["packages"]
 
     def rows(self) -> list:

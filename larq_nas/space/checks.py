@@ -116,12 +116,16 @@ def _check_chain(architecture, names):
 
 def _check_cell(cell: Cell, where: str, inputs: int, operations):
     require(isinstance(cell.nodes, tuple), f"{where}.nodes", "is not a tuple of Node")
-    require(0 < len(cell.nodes) <= MAX_NODES, f"{where}.nodes", f"has not 1 to {MAX_NODES} nodes")
+    require(0 < len(cell.nodes) <= MAX_NODES, f"{where}.nodes", f"has {len(cell.nodes)} nodes, not 1 to {MAX_NODES}")
     for index, node in enumerate(cell.nodes):
         place = f"{where}.nodes[{index}]"
         require(isinstance(node, Node), place, "is not a Node")
         require(isinstance(node.edges, tuple), f"{place}.edges", "is not a tuple of Edge")
-        require(0 < len(node.edges) <= 2 * MAX_NODES, f"{place}.edges", f"has not 1 to {2 * MAX_NODES} edges")
+        require(
+            0 < len(node.edges) <= 2 * MAX_NODES,
+            f"{place}.edges",
+            f"has {len(node.edges)} edges, not 1 to {2 * MAX_NODES}",
+        )
         for number, edge in enumerate(node.edges):
             _check_edge(edge, f"{place}.edges[{number}]", index + inputs, operations)
         _check_integer(node.keep, f"{place}.keep", 1, len(node.edges))

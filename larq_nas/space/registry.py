@@ -52,13 +52,13 @@ class Template:
 
     # Arguments
         name: Name in lower case, e.g. `"bnas"`.
-        method: Name of the method that searches networks of the template. DMS accepts networks of the methods `"bars"`
-            and `"dms"` as backbones.
+        method: Name of the method that searches networks of the template.
         network: A function that makes the network and returns the features that the classifier reads. Its arguments are
             an interpreter of the layer verbs, an architecture, the images, and a dictionary of choice weights by name;
             see `templates.features`. Each option is passed as a keyword argument. The keyword arguments
             `normalize=True` and `binary=False` are passed only if `normalize` and `full_precision` of the template are
-            true.
+            true. In a template with `widths`, the keyword argument `widths` may be passed, too: numbers of filters by
+            the name of the width, which replace those of the architecture.
         inputs: Number of earlier outputs that a cell reads; 0 in a template without cells.
         operations: Names of the operations that edges may have.
         shared_edges: A function that computes all edges of a supernet that leave a state; see `Builder.shared_edges`

@@ -1,6 +1,8 @@
 """The supernet: a network of mixed operations. Its weights and the logits that mix the operations are trained in turn.
 
 ```python
+import larq_nas
+import tensorflow as tf
 from larq_nas import supernet
 from larq_nas.training import optimizers
 from larq_nas.methods import bnas
@@ -12,6 +14,7 @@ model.compile(
     loss=tf.keras.losses.SparseCategoricalCrossentropy(),
     metrics=["accuracy"],
 )
+# Both halves are `tf.data.Dataset`s of batches of images and labels.
 model.fit(tf.data.Dataset.zip((first_half, second_half)), epochs=50)
 genotype = model.genotype()
 ```
@@ -201,7 +204,16 @@ class Supernet(tf.keras.Model):
         return predictions
 
     def weights_loss(self, images, labels, predictions):
-        """The loss of the weights for a batch of images, and the update of the metric of the loss."""
+        """Computes the loss of the weights for a batch, and updates the metric `loss`.
+
+        # Arguments
+            images: The images, of shape `(batch, height, width, channels)`.
+            labels: The integer labels, of shape `(batch,)`.
+            predictions: The probabilities of the classes, of shape `(batch, num_classes)`.
+
+        # Returns
+            A scalar tensor.
+        """
         return self.compute_loss(images, labels, predictions)
 
     def _weights_step(self, images, labels):

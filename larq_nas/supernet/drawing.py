@@ -6,15 +6,15 @@ from larq_nas import runs
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 
-# A space is drawn from so many times, each time as many genotypes as are needed.
+# Number of attempts. Each attempt draws as many genotypes as are asked for.
 ATTEMPTS = 50
 
 
 def candidates(strategy, space: Architecture, count: int, seed: int) -> list:
-    """Draws different candidates as a strategy does that has learnt nothing.
+    """Draws different candidates with a strategy for which all candidates of each choice are equally probable.
 
     # Arguments
-        strategy: A `strategy.Strategy`. It could have derived each of the genotypes.
+        strategy: The `strategy.Strategy` that derives the genotypes.
         space: The space.
         count: Number of candidates.
         seed: The seed of the random generator.

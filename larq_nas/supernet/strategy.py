@@ -76,11 +76,29 @@ class Strategy(Protocol):
         return self.choice_weights(logits, epoch)
 
     def architecture_loss(self, loss, logits: dict, epoch):
-        """The loss of the logits. By default, it is `loss`, the loss of the batch on which the logits are trained."""
+        """The loss of the logits.
+
+        # Arguments
+            loss: The loss of the batch on which the logits are trained, a scalar tensor.
+            logits: The logits of the choices, by name.
+            epoch: The number of the epoch, counted from 0.
+
+        # Returns
+            A scalar tensor; by default `loss`.
+        """
         return loss
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
-        """The figures that are logged after an epoch: name to number. A name with a slash is written to files only."""
+        """The figures that are logged after an epoch.
+
+        # Arguments
+            space: The search space.
+            probabilities: By the name of each choice, an array of shape `(..., candidates)`.
+            epoch: The number of the epoch, counted from 0.
+
+        # Returns
+            A dictionary of names to numbers. A figure whose name has a slash is written to files only.
+        """
         return {}
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
@@ -93,9 +111,9 @@ class Strategy(Protocol):
         return Candidate(genotype, self.weights_of(space, genotype), {})
 
     def derivable(self, space: Architecture, several):
-        """Yields the probabilities and the candidate of those of several probabilities that give a genotype.
+        """Derives a candidate from each of several dictionaries of probabilities, and yields both.
 
-        With a limit, some give none: the operations of the edges that they keep are not fast enough.
+        Probabilities that give no genotype within the limit are left out.
         """
         for probabilities in several:
             try:
@@ -109,7 +127,7 @@ class Strategy(Protocol):
         return selection.one_hot(space, genotype)
 
     def candidates(self, space: Architecture, probabilities: dict, seed: int, count=None) -> list[Candidate]:
-        """The genotypes among which the search chooses the one with the lowest validation loss at its end.
+        """The genotypes among which the search chooses its result at its end, by validation loss or a short training.
 
         By default, these are the derived genotype and further genotypes, which are derived in the same way after Gumbel
         noise has been added to the logarithms of the probabilities: an edge then has each operation with its

@@ -73,8 +73,8 @@ def pairs(networks: dict) -> list:
         networks: A dictionary of names to dictionaries with the `accuracies` and their `mean`.
 
     # Returns
-        A list of dictionaries with the names `first` and `second`, the `difference` of the mean of the first from the
-        mean of the second, and the `p_value`.
+        A list of dictionaries with the names `first` and `second`, the `difference`, which is the mean of the first
+        minus the mean of the second, and the `p_value`.
     """
     return [
         {

@@ -11,10 +11,11 @@ logger = logging.getLogger(__name__)
 
 
 def fitted(config: FitConfig, examples: int) -> FitConfig:
-    """Scales all options that are numbers of epochs, so that the run has about `config.steps` steps, and logs them.
+    """Scales all options that are numbers of epochs, and logs them.
 
-    Recipes give the length of a search or a training in steps, because the same number of steps is many epochs of a
-    small data set and few epochs of a large one.
+    The run then has about `config.steps` steps, but at least `LEAST_EPOCHS` epochs. Recipes give the length of a search
+    or a training in steps, because the same number of steps is many epochs of a small data set and few epochs of a
+    large one.
 
     # Arguments
         config: The configuration of a search or a training.

@@ -108,9 +108,11 @@ def _warn_if_undecided(run, strategy, space):
 
 def _tell_latency(genotype, limit):
     predicted, device = limit.ms(genotype), limit.table.device.get("device")
-    logger.info("predicted to take %.3f ms on %s, at most %s asked", predicted, device, limit.most)
+    logger.info("predicted to take %.3f ms on %s; max_latency_ms is %s", predicted, device, limit.most)
     if predicted > limit.most:
-        logger.warning("the limit is not kept: no genotype was drawn that keeps it; give a looser one, or more samples")
+        logger.warning(
+            "max_latency_ms is exceeded: no genotype that was drawn keeps it; give a larger limit, or more samples"
+        )
 
 
 def _check_latency_table(config):

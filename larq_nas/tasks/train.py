@@ -78,7 +78,9 @@ def accuracy_of(run: runs.Run) -> tuple:
     try:
         return float(metrics["test_accuracy"]), int(metrics["test_examples"])
     except (KeyError, TypeError, ValueError):
-        raise TaskError(f"{run.metrics}: broken; larq_nas evaluate measures the accuracy again") from None
+        raise TaskError(
+            f"{run.metrics}: broken; start again with overwrite=True, or measure the accuracy with larq_nas evaluate"
+        ) from None
 
 
 def checked_network(config: TrainConfig):
@@ -146,6 +148,7 @@ def _check_options(template, searched, config):
     """
 
     def refuse(option, networks, advice=""):
+        advice = advice or f"; leave {option} out"
         raise TaskError(f"{option}: is for networks of {networks}, and {name_of(config)} is none{advice}")
 
     takers = {}

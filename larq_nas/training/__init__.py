@@ -71,8 +71,11 @@ def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, 
 
     The architecture is trained on one half of the training split, and the weights on the other. The result is the
     genotype of the epoch with the best accuracy on the half of the architecture, without augmentation. (The authors of
-    BNAS augment these images, too, and keep the genotype from before the best epoch.) If the strategy has `candidates`,
-    the result is the candidate with the lowest loss on this half after the last epoch.
+    BNAS augment these images, too, and keep the genotype from before the best epoch.)
+
+    If the strategy has `candidates`, they are ranked after the last epoch by their loss on this half. The best
+    `finalists` of them are trained for a short time, and the most accurate one is the result. Without finalists, the
+    result is the candidate with the lowest loss. With `permute_labels`, the result is the genotype of the last epoch.
 
     # Arguments
         strategy: The `strategy.Strategy` of a method.
@@ -240,8 +243,8 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     """Trains the network of a genotype and writes `weights.h5` and `metrics.json` to the run directory.
 
     A training may have two stages. The first stage trains the network with binary activations and float kernels, in the
-    directory `activations` of the run. The second stage starts from the weights of the first one. A second classifier
-    is initialized again.
+    directory `activations` of the run. The second stage starts from the weights of the first one. If there is a second
+    classifier, each stage begins with new initial weights for it.
 
     # Arguments
         architecture: The genotype; `None` for a network without a genotype, which `build` makes.

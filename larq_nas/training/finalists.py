@@ -2,8 +2,8 @@
 
 The losses of genotypes with the shared weights of a supernet are close to each other, and their order is only partly
 that of the trained networks. Successive halving trains all finalists briefly, keeps the better half, trains these twice
-as long, and so on, until one is left. It trains on the half of the images on which a search trains weights, and judges
-by the half on which it trains the architecture.
+as long, and so on, until one is left. The finalists are trained on the half of the images on which a search trains
+weights. They are judged on the half on which a search trains the architecture.
 
 # References
     - [Non-stochastic best arm identification and hyperparameter optimization](https://arxiv.org/abs/1502.07943), for

@@ -77,7 +77,8 @@ class SGD(tf.keras.optimizers.Optimizer):
     # Arguments
         learning_rate: \\(\eta\\), a number or a schedule.
         momentum: \\(\mu\\), a number or a schedule.
-        l2: \\(\lambda\\), the weight decay. It is added to the gradient of every trained variable.
+        l2: \\(\lambda\\), the coefficient of the weight decay. \\(\lambda w\\) is added to the gradient of every
+            trained variable. Note that the regularizer `L2(l2)` of Keras adds twice as much.
     """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
@@ -134,7 +135,8 @@ class Adam(tf.keras.optimizers.Adam):
 
     # Arguments
         learning_rate: A number or a schedule.
-        l2: The weight decay. It is added to the gradient of every trained variable.
+        l2: The coefficient of the weight decay. `l2 * variable` is added to the gradient of every trained variable.
+            Note that the regularizer `L2(l2)` of Keras adds twice as much.
         kwargs: Further arguments of `tf.keras.optimizers.Adam`.
     """
 

@@ -41,8 +41,9 @@ def of_candidates(candidates: list, data: datasets.Images, run: runs.Run, config
         config: The configuration of the search.
         provenance: The provenance of the search.
         judge: A function from the choice weights of a candidate to its figures with shared weights, among them
-            `validation_loss`. The `finalists` (of the configuration) candidates with the lowest losses are trained to
-            choose among them; if there are none, the lowest loss decides. With `None`, all candidates are trained.
+            `validation_loss`. The candidates with the lowest losses, as many as `config.finalists`, are trained, and
+            the best of them is chosen. If `config.finalists` is 0, the candidate with the lowest loss is chosen. If
+            `judge` is `None`, all candidates are trained.
     """
     candidates = list({candidate.genotype: candidate for candidate in candidates}.values())
     for candidate in candidates:

@@ -78,7 +78,7 @@ def test_entropy_is_the_mean_over_all_edges():
 )
 def test_the_diversity_regulariser_fades_with_the_epochs(epoch, fading):
     probabilities = {name: tf.cast(value, tf.float32) for name, value in PROBABILITIES.items()}
-    loss = float(bnas.architecture_loss(probabilities, tf.constant(epoch)))
+    loss = float(bnas.diversity_loss(probabilities, tf.constant(epoch)))
     assert loss == pytest.approx(-1.7422715964 * fading, rel=1e-4)
 
 
@@ -86,7 +86,7 @@ def test_the_regulariser_rewards_entropy():
     logits = {name: tf.Variable(tf.cast(value, tf.float32)) for name, value in LOGITS.items()}
     with tf.GradientTape() as tape:
         probabilities = {name: tf.nn.softmax(value) for name, value in logits.items()}
-        before, loss = bnas.entropy(probabilities), bnas.architecture_loss(probabilities, 0)
+        before, loss = bnas.entropy(probabilities), bnas.diversity_loss(probabilities, 0)
     for variable, gradient in zip(logits.values(), tape.gradient(loss, list(logits.values())), strict=True):
         variable.assign_sub(gradient)
     assert bnas.entropy({name: tf.nn.softmax(value) for name, value in logits.items()}) > before

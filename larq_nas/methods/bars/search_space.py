@@ -81,13 +81,25 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
     stages = []
     for stage in architecture.stages:
         if any(width * filters % most for width in stage.widths):
-            raise ValueError(f"filters={filters}: the widths {stage.widths} of {most} are no integers of it")
+            raise ValueError(
+                f"filters={filters}: the widths {stage.widths}, scaled by {filters}/{most}, are not integers; give "
+                f"filters or genotype_filters that are a multiple of {WIDTHS}"
+            )
         stages.append(dataclasses.replace(stage, widths=tuple(width * filters // most for width in stage.widths)))
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
 def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[int, int]:
-    """The numbers of binary operations of the smallest and of the largest network of a space."""
+    """The numbers of binary operations of the smallest and of the largest network of a space.
+
+    # Arguments
+        space: The search space.
+        input_shape: Height, width and channels of the images.
+        num_classes: Number of classes.
+
+    # Returns
+        A pair of integers. A multiply-accumulate counts as two operations.
+    """
 
     def count(index):
         # The first candidate of each choice is the cheapest, the last the most expensive.
@@ -98,6 +110,16 @@ def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[in
 
 
 def share_of_range(space: Architecture, share: float, input_shape, num_classes) -> float:
-    """A budget of binary operations between those of the smallest network (share 0) and of the largest (share 1)."""
+    """A budget of binary operations between those of the smallest network of a space and of the largest.
+
+    # Arguments
+        space: The search space.
+        share: 0 for the smallest network, 1 for the largest.
+        input_shape: Height, width and channels of the images.
+        num_classes: Number of classes.
+
+    # Returns
+        The budget.
+    """
     smallest, largest = binary_operations(space, input_shape, num_classes)
     return smallest + share * (largest - smallest)

@@ -164,8 +164,9 @@ class Strategy(strategy.Strategy):
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """The figures that are logged after an epoch, by name.
 
-        They are the mean entropies, the expected costs, and the depth and width of each stage in the most probable
-        genotype, with their probabilities. A name with a slash is written to files only.
+        They are the mean entropies in nats, the temperature, the expected binary operations and the budget, the
+        expected milliseconds if there is a limit, and the depth and width of each stage in the most probable genotype,
+        with their probabilities. A name with a slash is written to files only.
         """
         kinds = collections.defaultdict(list)
         for name, values in probabilities.items():
@@ -209,8 +210,9 @@ class Strategy(strategy.Strategy):
             count: Number of candidates; by default `samples`.
 
         # Returns
-            A list of `strategy.Candidate`. Their figures include the `log_likelihood`: by how much a genotype is less
-            probable than the most probable one. Limits lead the drawing away from what was learnt.
+            A list of `strategy.Candidate`. Their figure `log_likelihood` is the logarithm of the probability of a
+            genotype minus that of the most probable genotype. A low value shows that the limits have forced improbable
+            choices. If `count` is 0, the list holds only the most probable genotype, without this figure.
 
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an

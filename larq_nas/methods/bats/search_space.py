@@ -84,8 +84,8 @@ def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
 
     # Arguments
         width: Number of channels of the convolution.
-        groups: Number of groups, or `"lce"` for the most groups that Larq Compute Engine computes natively. There, the
-            channels of each group are a multiple of 32. If they cannot be, there is one group.
+        groups: Number of groups, or `"lce"` for the largest number of groups with a multiple of 32 channels each, which
+            Larq Compute Engine computes natively. If no such number exists, there is one group.
         channels_per_group: Channels of each group. If it is given, `groups` is ignored.
 
     # Returns

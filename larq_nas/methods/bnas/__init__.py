@@ -23,7 +23,7 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "Strategy": "strategy",
-        "architecture_loss": "strategy",
+        "diversity_loss": "strategy",
         "derive": "strategy",
         "entropy": "strategy",
     },

@@ -30,7 +30,7 @@ def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
     return tf.reduce_mean(tf.concat(list(entropies.values()), axis=0))
 
 
-def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_index_bug=False) -> tf.Tensor:
+def diversity_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_index_bug=False) -> tf.Tensor:
     r"""The diversity regulariser \\(-\lambda H \exp(-t/\tau)\\), which is added to the loss of the architecture.
 
     # Arguments
@@ -53,10 +53,10 @@ def architecture_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduc
 def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
     """Derives the genotype: each node keeps the two edges with the most probable operations.
 
-    Zeroise competes like any other operation, but a node does not keep it on both edges. In that case, the most
-    probable other operation replaces one of the two. The authors' code divides the probabilities of the first edge by
-    gamma, which changes nothing. The paper means the probability of Zeroise on each edge, and the published cells agree
-    with that. So does this function.
+    Zeroise competes like any other operation. If a node would keep Zeroise on both edges, the most probable other
+    operation replaces one of the two. This function divides the probability of Zeroise on each edge by gamma, as the
+    paper describes; the published cells agree with this. The authors' code divides the probabilities of the first edge
+    instead, which changes nothing.
 
     # Arguments
         space: The space that was searched.
@@ -129,7 +129,7 @@ class Strategy(strategy.Strategy):
         probabilities = self.choice_weights(logits, epoch)
         loss = self.limit.penalty(loss, probabilities) if self.limit else loss
         passed = epoch - self.warmup_epochs
-        return loss + architecture_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
+        return loss + diversity_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
 
     def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
         """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""

@@ -136,7 +136,9 @@ class Strategy:
             raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
 
     def around(self, base: Architecture, ratios, count: int, seed: int, input_shape, num_classes: int) -> list:
-        """Draws ratios from the distributions of the last round. The genotypes are as large as that of the means.
+        """Draws ratios from the distributions of the last round.
+
+        Each genotype has the size of the genotype of the means or, if there is a limit, keeps the limit.
 
         # Arguments
             base: The base network.
@@ -161,8 +163,9 @@ class Strategy:
     def draw(self, base: Architecture, count: int, seed: int, input_shape, num_classes: int) -> list:
         """Draws ratios evenly, for a random search.
 
-        The logarithms of the ratios have a uniform distribution. The genotypes have `genotype_megabytes`, the size
-        `memory_target` or the size of the base network, or keep the limit.
+        The logarithms of the ratios have a uniform distribution. With a limit, the genotypes keep the limit. Otherwise,
+        they all have one size: `genotype_megabytes` if it is given, else `memory_target` if it is given, else the size
+        of the base network.
 
         # Arguments
             base: The base network.

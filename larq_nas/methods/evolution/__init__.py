@@ -1,6 +1,6 @@
 """Evolution in the space of another method: one supernet, trained path by path, and a Pareto front of genotypes.
 
-In each step of the training, the supernet computes one genotype of the space, which is drawn at random. Then NSGA-II, a
+Each step of the training trains the weights of one genotype of the space, which is drawn at random. Then NSGA-II, a
 genetic algorithm, looks for genotypes with a good accuracy by the shared weights and low costs. The images, the limits
 and the recipe are those of the method whose space is searched.
 
@@ -71,7 +71,7 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
             bool,
             option(
                 True,
-                "in a space with widths or depths, let smaller genotypes learn the predictions of the largest one with "
+                "if widths or depths are searched, let smaller genotypes learn the predictions of the largest one with "
                 "the same operations instead of the labels",
             ),
         ),

@@ -55,7 +55,12 @@ def _spread(one_hot, generator):
 
 
 def crossed(first: dict, second: dict, generator: np.random.Generator) -> dict:
-    """Returns keys of which each row comes from one of two parents."""
+    """Returns keys of which each row comes from one of two parents.
+
+    # Arguments
+        first, second: The keys of the parents.
+        generator: A random generator.
+    """
     child = {}
     for name, values in first.items():
         from_first = generator.random((*values.shape[:-1], 1)) < 0.5
@@ -64,7 +69,13 @@ def crossed(first: dict, second: dict, generator: np.random.Generator) -> dict:
 
 
 def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
-    """Returns keys of which each row is drawn again with the probability `rate`."""
+    """Returns keys of which some rows are drawn again.
+
+    # Arguments
+        keys: The keys.
+        rate: The probability with which a row is drawn again, from 0 to 1.
+        generator: A random generator.
+    """
     other = draw({name: values.shape for name, values in keys.items()}, generator)
     return {
         name: np.where(generator.random((*values.shape[:-1], 1)) < rate, other[name], values)
@@ -73,10 +84,10 @@ def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
 
 
 def in_turns(space: Architecture, generator: np.random.Generator):
-    """Yields keys without end, such that each row has each of its candidates equally often.
+    """Yields keys without end. Each row of a cell has each of its candidates equally often.
 
-    Where widths or depths are searched, each fourth genotype has the largest of them, and each fourth one the smallest,
-    since their weights are part of all others.
+    Where widths or depths are searched, each fourth genotype has the smallest of them, whose weights all other
+    genotypes use, and each fourth one has the largest of them, which uses all weights.
 
     # Arguments
         space: The space.

@@ -21,8 +21,8 @@ class SampledSupernet(supernet.Supernet):
     There are no logits. Features are always normalized by the statistics of the batch, since moving averages would be
     those of many different networks.
 
-    In a space with widths or depths, a genotype can learn the predictions of a larger one instead of the labels: those
-    of the genotype with the same operations, but with the largest width and depth of each stage. The largest genotypes
+    If widths or depths are searched, a genotype can learn the predictions of a larger genotype instead of the labels.
+    The larger genotype has the same operations, and the largest width and depth of each stage. The largest genotypes
     learn the labels.
 
     # Arguments
@@ -43,7 +43,7 @@ class SampledSupernet(supernet.Supernet):
         drawn = itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS)
         weights = [candidate.weights for _, candidate in itertools.islice(strategy.derivable(space, drawn), PATHS)]
         if not weights:
-            raise latency.LatencyError("none of the random genotypes keeps the limit; set a looser one")
+            raise latency.LatencyError("none of the random genotypes keeps max_latency_ms; give a larger one")
         names = [name for name in self.network.input_shape if name != "images"]
         self.paths = {name: np.stack([each[name] for each in weights]).astype(np.float32) for name in names}
         # The choices of a width or of a depth have one row.

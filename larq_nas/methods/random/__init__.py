@@ -1,4 +1,4 @@
-"""Random search in the space of another method, the floor against which a search has to stand.
+"""Random search in the space of another method: the baseline that a search must beat.
 
 A random search draws genotypes evenly from the space, trains them for a short time by successive halving, and keeps the
 best. No supernet is trained. The images, the limits and the recipe are those of the method whose space is searched.
