@@ -46,6 +46,12 @@ class RecipeConfig(GroupsConfig, FitConfig, DataConfig, RunConfig):
     warmup_epochs: float = option(
         0.0, "epochs at the beginning of schedule=cosine in which the learning rate rises", least=0, in_epochs=True
     )
+    validation_fraction: float = option(
+        0.0,
+        "share of the training images, of each class alike, that is not trained on but evaluated after each epoch",
+        least=0,
+        most=0.9,
+    )
     label_smoothing: float = option(0.0, "label smoothing of the training loss", least=0, most=1)
     full_precision: bool = option(False, "train the float twin of a dms network: the same network without quantizers")
     drop_path: float = option(
@@ -98,7 +104,9 @@ class TrainConfig(SeedConfig, RecipeConfig):
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/train")
     genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
     initial_weights: str | None = option(
-        None, "weights.h5 file of a training with full_precision, from which to start", is_path=True
+        None,
+        "weights.h5 file from which to start, of an earlier training of the same network, or of its float twin",
+        is_path=True,
     )
 
 

@@ -32,7 +32,7 @@ _CACHE_BYTES = 1 << 30
 _SHUFFLE_BYTES = 1 << 30
 
 
-__all__ = ["DatasetError", "Images", "evaluation_batches", "load", "normalize", "training_batches"]
+__all__ = ["DatasetError", "Images", "class_counts", "evaluation_batches", "load", "normalize", "training_batches"]
 # How evaluation brings an image to `image_shape`, by `central_crop`; written into converted files.
 _RESIZING = {
     False: "scale the whole image to the height and width of image_shape (bilinear, antialiased)",
@@ -60,6 +60,8 @@ class Images:
         origin: A dict that identifies the examples (version or files), for a JSON file.
         note: A line for the user about the images that were read.
         class_weights: One weight per class in the loss, or `None` for equal weights.
+        validation: The validation split, if there is one, see `validation.hold_out`.
+        validation_size: Number of examples in the validation split.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Images:
     origin: dict = dataclasses.field(default_factory=dict)
     note: str = ""
     class_weights: tuple | None = None
+    validation: tf.data.Dataset | None = None
+    validation_size: int = 0
 
     @property
     def train(self) -> tf.data.Dataset:
@@ -145,6 +149,22 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
         name, (first, second), tuple(sizes[:2]), test, sizes[2], target, names, mean, std,
         central_crop, source.origin, source.note,
     )  # fmt: skip
+
+
+def class_counts(examples, num_classes: int) -> np.ndarray:
+    """Counts the examples of each class.
+
+    # Arguments
+        examples: A `tf.data.Dataset` of `(image, label)`. It is read once.
+        num_classes: Number of classes.
+
+    # Returns
+        An array of `num_classes` integers.
+    """
+    counts = np.zeros(num_classes, np.int64)
+    for labels in examples.map(lambda image, label: label).batch(1024).as_numpy_iterator():
+        counts += np.bincount(labels, minlength=num_classes)
+    return counts
 
 
 def _fewer(name, parts, count):

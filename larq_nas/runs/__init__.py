@@ -135,9 +135,8 @@ class Run:
 
     def _check_same(self, lines):
         old = self._flag_lines()
-        # Directories without --warmup_epochs were written with its default, 0. --data_dir may differ, since data may
-        # move.
-        differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0"}
+        # Directories without these flags were written with these values. --data_dir may differ, since data may move.
+        differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0", "--validation_fraction=0.0"}
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if changed:
             names = ", ".join(changed).replace("# ", "").replace("--", "")

@@ -40,7 +40,7 @@ def _train(config):
     whole, name = config, name_of(config)
     architecture, build, staged = checked_network(config), None, _is_staged(config)
     run = runs.Run(config.run_dir)
-    data = load_images(config)
+    data = _with_validation(load_images(config), config)
     # The images may be too small for the network. This must be found before anything is written.
     counts = count(architecture, data, name)
     config = fitted(config, data.train_size)
@@ -70,6 +70,16 @@ def _train(config):
     accuracy, examples = accuracy_of(run)
     logger.info("test accuracy %.2f%% on %s examples", 100 * accuracy, f"{examples:,}")
     return network
+
+
+def _with_validation(data, config):
+    if not config.validation_fraction:
+        return data
+    from larq_nas.datasets import validation
+
+    data = validation.hold_out(data, config.validation_fraction)
+    logger.info("%s training and %s validation images", f"{data.train_size:,}", f"{data.validation_size:,}")
+    return data
 
 
 def accuracy_of(run: runs.Run) -> tuple:
@@ -158,9 +168,9 @@ def _check_options(template, searched, config):
     for option, known in takers.items():
         if getattr(config, option) and option not in searched.network_options:
             refuse(option, " and ".join(known))
-    for option in ("full_precision", "initial_weights"):
-        if getattr(config, option) and not (template and template.full_precision):
-            refuse(option, " and ".join(name for name, other in registry.templates().items() if other.full_precision))
+    if config.full_precision and not (template and template.full_precision):
+        with_twins = [name for name, other in registry.templates().items() if other.full_precision]
+        refuse("full_precision", " and ".join(with_twins))
     if config.drop_path and not (template and template.inputs):
         refuse("drop_path", "cells", "; use drop_path=0")
 

@@ -226,13 +226,21 @@ class WeightsError(ValueError):
     """A file does not contain the weights that are needed."""
 
 
-def _begin_with(model, path, twin):
+def _begin_with(model, path, make_twin):
+    """Gives a network the weights in a file: its own weights or, if `make_twin` is given, those of its float twin."""
     if not pathlib.Path(path).is_file():
         raise WeightsError(f"initial_weights={path}: no such file")
-    try:
-        twin.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(f"initial_weights={path}: not those of this genotype's float twin ({error})") from None
+    twin = None
+    for make in (lambda: model, make_twin) if make_twin else (lambda: model,):
+        twin = make()
+        try:
+            twin.load_weights(path)
+            break
+        except (ValueError, OSError, KeyError) as error:
+            problem = error
+    else:
+        owner = "this network or its float twin" if make_twin else "this network"
+        raise WeightsError(f"initial_weights={path}: not those of {owner} ({problem})")
     values = {variable.name: variable for variable in twin.variables}
     for variable in model.variables:
         if variable.name in values:
@@ -271,9 +279,9 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     before = first and runs.Run(run.path / "activations")
     begun = resume_epoch(run) or before and (before.weights.exists() or resume_epoch(before))
     if config.initial_weights and not begun:
-        _begin_with(
-            network, config.initial_weights, networks.build(architecture, data.image_shape, num_classes, binary=False)
-        )
+        make_twin = functools.partial(networks.build, architecture, data.image_shape, num_classes, binary=False)
+        has_twin = architecture is not None and architecture.kind.full_precision
+        _begin_with(network, config.initial_weights, make_twin if has_twin else None)
     if before and not resume_epoch(run):
         if not before.weights.exists():
             logger.info("stage activations: binary activations, float kernels")
@@ -328,6 +336,7 @@ def _train(network, architecture, data, run, recipe, config):
         run,
         epochs=recipe.epochs,
         steps_per_epoch=recipe.steps_per_epoch,
+        validation=data.validation and datasets.evaluation_batches(data, data.validation, config.batch_size),
         extra=extra,
     )
     test = datasets.evaluation_batches(data, data.test, config.batch_size)

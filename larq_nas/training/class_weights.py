@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.datasets import Images
+from larq_nas.datasets import Images, class_counts
 from larq_nas.layers.quantizers import register
 
 
@@ -19,9 +19,7 @@ def balanced(data: Images) -> tuple:
     # Returns
         A tuple with a weight for each class.
     """
-    counts = np.zeros(len(data.class_names), np.int64)
-    for labels in data.train.map(lambda image, label: label).batch(1024).as_numpy_iterator():
-        counts += np.bincount(labels, minlength=len(counts))
+    counts = class_counts(data.train, len(data.class_names))
     return tuple((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist())
 
 

@@ -395,9 +395,10 @@ def test_a_model_of_the_zoo_is_trained_by_name(directory):
 def test_a_network_made_by_hand_is_trained_converted_evaluated_and_counted_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # Files and folders of the same name do not hide it.
-    words = ["--genotype=vgg11", "--run_dir=vgg11", "--train_examples=64", "--epochs=1"]
+    words = ["--genotype=vgg11", "--run_dir=vgg11", "--train_examples=64", "--epochs=1", "--validation_fraction=0.5"]
     assert main.main(["train", *words]) == 0
-    assert "recipe dms_quickstart" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "recipe dms_quickstart" in printed and " validation images" in printed and " val_accuracy 0." in printed
     genotype = Architecture.load("vgg11/genotype.json")
     assert genotype == dms.space("vgg11")
     for command in ("convert", "evaluate"):

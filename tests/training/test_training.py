@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from larq_nas import costs, datasets, networks, runs, supernet, training
 from larq_nas.converters import inference
+from larq_nas.datasets import validation
 from larq_nas.layers import quantizers
 from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.methods.bats.network import with_auxiliary_classifier
@@ -223,9 +224,21 @@ def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, di
     assert len(shared) == len(values) == len(model.trainable_variables) - 19
     for variable in shared:
         np.testing.assert_allclose(variable, values[variable.name], atol=1e-6)
-    with pytest.raises(training.WeightsError, match="^initial_weights=.*not those of this genotype's float twin"):
+    with pytest.raises(training.WeightsError, match="^initial_weights=.*not those of this network or its float twin"):
         other = dms.derive(dms.space("resnet18"), np.full(12, 0.4))
         training.train(other, data, runs.Run(tmp_path / "other"), recipe, settings)
+
+
+@pytest.mark.onednn
+def test_a_training_begins_with_the_weights_of_an_earlier_one(tmp_path, digits):
+    first = training.train(SPACE.sample(0), digits, runs.Run(tmp_path / "first"), _recipe(digits, 1), TRAIN)
+    settings = argparse.Namespace(**{**vars(TRAIN), "initial_weights": tmp_path / "first/weights.h5"})
+    still = dataclasses.replace(_recipe(digits, 1), learning_rate=1e-12)
+    again = training.train(SPACE.sample(0), digits, runs.Run(tmp_path / "again"), still, settings)
+    for a, b in zip(first.trainable_variables, again.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    with pytest.raises(training.WeightsError, match="not those of this network \\("):
+        training.train(SPACE.sample(1), digits, runs.Run(tmp_path / "other"), still, settings)
 
 
 def _recipe(data, epochs=2, **options):
@@ -236,22 +249,30 @@ def _recipe(data, epochs=2, **options):
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}])
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypatch, options):
     genotype, recipe = SPACE.sample(0), _recipe(digits, 3, **options)
+    data = validation.hold_out(digits, 0.2) if options else digits
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
-    expected = training.train(genotype, digits, whole, recipe, TRAIN)
+    expected = training.train(genotype, data, whole, recipe, TRAIN)
     with monkeypatch.context() as patch:
         _killed_in(1, patch)
         with pytest.raises(Killed):
-            training.train(genotype, digits, broken, recipe, TRAIN)
-    actual = training.train(genotype, digits, broken, recipe, TRAIN)
+            training.train(genotype, data, broken, recipe, TRAIN)
+    actual = training.train(genotype, data, broken, recipe, TRAIN)
     for a, b in zip(expected.get_weights(), actual.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     model = networks.build(genotype, digits.image_shape, 10)
     model.load_weights(broken.weights)
     metrics = json.loads(broken.metrics.read_text())
-    batches = datasets.evaluation_batches(digits, digits.test, 64).as_numpy_iterator()
-    correct = sum((model.predict_on_batch(x).argmax(axis=-1) == y).sum() for x, y in batches)
-    assert metrics["test_accuracy"] == pytest.approx(correct / 360, abs=1e-6)
+    assert metrics["test_accuracy"] == pytest.approx(_correct(model, data, data.test) / 360, abs=1e-6)
     assert metrics["test_examples"] == 360
+    assert ("val_accuracy" in metrics) == bool(options)
+    if options:
+        expected = _correct(model, data, data.validation) / data.validation_size
+        assert metrics["val_accuracy"] == pytest.approx(expected, abs=1e-6)
+
+
+def _correct(model, data, examples):
+    batches = datasets.evaluation_batches(data, examples, 64).as_numpy_iterator()
+    return sum((model.predict_on_batch(x).argmax(axis=-1) == y).sum() for x, y in batches)
 
 
 STAGES = (recipes.Recipe(2, 2, "cosine", 0.01), recipes.Recipe(2, 2, "cosine", 0.02))
