@@ -19,7 +19,14 @@ CONFIGS = {
     "costs": configs.CostsConfig,
     "zoo": configs.ZooConfig,
 }
-COMMANDS = ("search", *CONFIGS, "benchmark")
+COMMANDS = ("search", *CONFIGS, "tune", "benchmark")
+WHATS = ("architecture", "recipe")
+# Configurations whose fields depend on a search method, and what their flag `--method` says.
+_OF_METHODS = {
+    configs.SearchConfig: "the search method",
+    configs.ProfileConfig: "the search method whose operations are timed",
+    configs.ArchitectureTuneConfig: "the search method in whose space genotypes are tuned",
+}
 Error = absl_flags.Error
 
 
@@ -58,9 +65,14 @@ def _define(command, words):
     if command == "benchmark":
         text = "time the operations of --method instead of files, for --latency_table of a search"
         absl_flags.DEFINE_bool("profile_operations", False, text, flag_values=values)
-    if hasattr(config, "method"):
-        text = "the search method" if command == "search" else "the search method whose operations are timed"
-        absl_flags.DEFINE_enum("method", "bnas", methods.names(), text, flag_values=values)
+    if command == "tune":
+        text = "what to tune: the genotype in the space of --method, or the recipe of a training"
+        absl_flags.DEFINE_enum("what", WHATS[0], WHATS, text, flag_values=values)
+    for base, text in _OF_METHODS.items():
+        if issubclass(config, base):
+            # Only a search can search the space of another method.
+            accepted = [name for name in methods.names() if command == "search" or methods.space_of(name) == name]
+            absl_flags.DEFINE_enum("method", "bnas", accepted, text, flag_values=values)
     if command == "search":
         others = " or ".join(methods.OVER)
         text = f"the space that --method={others} searches; --method=random --space=bnas is --method=random_bnas"
@@ -73,6 +85,9 @@ def _class_for(command, selected):
         return CONFIGS[command]
     if command == "search":
         return methods.get(selected.method)
+    if command == "tune":
+        recipe = selected.what == "recipe"
+        return configs.RecipeTuneConfig if recipe else configs.tune_config(methods.get(selected.method))
     if selected.profile_operations:
         return configs.profile_config(methods.get(selected.method))
     return configs.BenchmarkConfig
@@ -84,6 +99,7 @@ def _selected(words):
     # Without this, parsing would end at the first word that is not a flag.
     values.set_gnu_getopt(True)
     absl_flags.DEFINE_enum("method", "bnas", methods.names(), "", flag_values=values)
+    absl_flags.DEFINE_enum("what", WHATS[0], WHATS, "", flag_values=values)
     absl_flags.DEFINE_string("dataset", "digits", "", flag_values=values)
     absl_flags.DEFINE_string("genotype", "", "", flag_values=values)
     absl_flags.DEFINE_list("genotypes", [], "", flag_values=values)
@@ -205,6 +221,7 @@ def _resolved(command, words, genotypes=(), any_space=False):
     own = _selected([word for word in words if not _names_flag_file(word)])
     named = {
         "train": [own.genotype] if own.genotype else [],
+        "tune": [own.genotype] if own.genotype and own.what == "recipe" else [],
         "compare": own.genotypes,
         "rank": [str(runs.Run(own.run_dir).genotype)],
     }.get(command, [])
@@ -290,7 +307,7 @@ def _explained(command, config, error):
     others = [method for method, fields in known.items() if name in fields and method != getattr(config, "method", "")]
     if config is configs.BenchmarkConfig and (others or name == "method"):
         return Error(f"--{name}: is only for --profile_operations, which makes its own files")
-    if hasattr(config, "method") and others:
+    if issubclass(config, tuple(_OF_METHODS)) and others:
         return Error(f"--{name} is no flag of --method={config.method}, but of {', '.join(others)}")
     return error
 

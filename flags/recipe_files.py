@@ -8,7 +8,7 @@ from larq_nas.space.architecture import Architecture, ArchitectureError
 
 FOLDER = pathlib.Path(__file__).parent / "recipes"
 # The commands that train genotypes, by the same recipes.
-TRAININGS = ("train", "compare", "rank")
+TRAININGS = ("train", "compare", "rank", "tune")
 # Data set -> the end of the names of its recipes. The recipes for other data sets end in "images".
 _KNOWN = {"cifar10": "cifar10", "imagenet2012": "imagenet", "digits": "quickstart"}
 

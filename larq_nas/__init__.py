@@ -24,11 +24,11 @@ _NAMES = {
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
     "operations": "larq_nas.networks",
-    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "rank", "search", "train"), "larq_nas.api"),
+    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "rank", "search", "train", "tune"), "larq_nas.api"),
 }
 _MODULES = (
     *("converters", "costs", "datasets", "latency", "methods"),
-    *("networks", "space", "supernet", "training", "zoo"),
+    *("networks", "space", "supernet", "training", "tuning", "zoo"),
 )
 # These modules work without TensorFlow.
 _LIGHT = {

@@ -113,6 +113,30 @@ def rank(config: configs.RankConfig | None = None, **values) -> dict:
     return rank.rank(config, flags.searched(config.run_dir))
 
 
+def tune(config: configs.TuneConfig | None = None, **values) -> dict:
+    """Lets KerasTuner choose the genotype or the recipe of a training, and writes `tuning.json` and `best.flags`.
+
+    ```python
+    tuning = larq_nas.tune(what="architecture", method="bnas", oracle="hyperband", dataset="digits")
+    tuning["trials"][0]["val_accuracy"]
+    ```
+
+    # Arguments
+        config: The configuration.
+        values: Values of options of `larq_nas tune`, by name, instead of a configuration.
+
+    # Returns
+        The dictionary that `tuning.json` holds, see `tuning.task.tune`.
+
+    # Raises
+        OptionError: If a value is not accepted.
+        ValueError: If the tuning cannot be done. The message says why.
+    """
+    from larq_nas.tuning import task
+
+    return task.tune(_configured("tune", config, values))
+
+
 def convert(config: configs.ConvertConfig | None = None, **values):
     """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 

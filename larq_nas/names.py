@@ -1,4 +1,4 @@
-"""The accepted names of optimizers, schedules, augmentations and precisions.
+"""The accepted names of optimizers, schedules, augmentations, oracles and precisions.
 
 The configurations list them as choices, and the modules that implement them need TensorFlow. This module does not
 import TensorFlow.
@@ -7,4 +7,5 @@ import TensorFlow.
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
+ORACLES = ("random", "bayesian", "hyperband", "grid")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -90,6 +90,21 @@ def changed_default(config: "type[Config]", name: str, default):
     return dataclasses.field(default=default, metadata=config.__dataclass_fields__[name].metadata)
 
 
+def copied_option(config: "type[Config]", name: str) -> tuple:
+    """A field of a configuration, for `dataclasses.make_dataclass`.
+
+    # Arguments
+        config: The class that declares the field.
+        name: Name of the field.
+
+    # Returns
+        A tuple of the name, the type and the `dataclasses.field`.
+    """
+    field = config.__dataclass_fields__[name]
+    kind = typing.get_type_hints(config)[name]
+    return name, kind, dataclasses.field(default=field.default, metadata=field.metadata)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The base class of configurations.

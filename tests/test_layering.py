@@ -41,6 +41,7 @@ ORDER = [
     "converters",
     "devices",
     "tasks",
+    "tuning",
     "flags",
     "api",
     "commands",

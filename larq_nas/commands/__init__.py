@@ -9,7 +9,7 @@ import pathlib
 from larq_nas import api, configs
 from larq_nas.commands.costs import costs, list_zoo
 
-__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "rank", "search", "train"]
+__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "rank", "search", "train", "tune"]
 
 
 def search(config: configs.SearchConfig):
@@ -28,6 +28,12 @@ def compare(config: configs.CompareConfig):
     """Trains genotypes by the same recipe with the same seeds, and prints the path of `comparison.json`."""
     api.compare(config)
     print(pathlib.Path(config.run_dir) / "comparison.json")
+
+
+def tune(config: configs.TuneConfig):
+    """Tunes the genotype or the recipe of a training, and prints the path of `best.flags`."""
+    api.tune(config)
+    print(pathlib.Path(config.run_dir) / "best.flags")
 
 
 def rank(config: configs.RankConfig):

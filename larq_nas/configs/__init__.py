@@ -1,4 +1,4 @@
-"""Configurations of `larq_nas.search`, `train`, `compare`, `rank`, `convert`, `evaluate` and `benchmark`.
+"""Configurations of `larq_nas.search`, `train`, `tune`, `compare`, `rank`, `convert`, `evaluate` and `benchmark`.
 
 Each field of a configuration is also a flag of the command, under the same name. Each search method has a configuration
 of its own, which is a subclass of `SearchConfig`, for example `methods.bnas.BnasConfig`. The defaults are the published
@@ -26,8 +26,10 @@ from larq_nas.configs.shared import (
     shape_option,
 )
 from larq_nas.configs.trainings import CompareConfig, RankConfig, RecipeConfig, TrainConfig
+from larq_nas.configs.tunings import ArchitectureTuneConfig, RecipeTuneConfig, TuneConfig, tune_config
 
 __all__ = [
+    "ArchitectureTuneConfig",
     "BenchmarkConfig",
     "CellSearchConfig",
     "ChainedCellSearchConfig",
@@ -42,10 +44,12 @@ __all__ = [
     "ProfileConfig",
     "RankConfig",
     "RecipeConfig",
+    "RecipeTuneConfig",
     "RunConfig",
     "SearchConfig",
     "SeedConfig",
     "TrainConfig",
+    "TuneConfig",
     "WithoutGradients",
     "ZooConfig",
     "amount",
@@ -53,4 +57,5 @@ __all__ = [
     "is_amount",
     "profile_config",
     "shape_option",
+    "tune_config",
 ]

@@ -5,7 +5,7 @@ import typing
 
 from larq_nas.configs.searches import SearchConfig
 from larq_nas.configs.shared import shape_option
-from larq_nas.options import Config, option, options
+from larq_nas.options import Config, copied_option, option, options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,16 +80,7 @@ class ProfileConfig(MeasureConfig):
 
 def profile_config(searched: type[SearchConfig]) -> type[ProfileConfig]:
     """Makes the `ProfileConfig` of a search method from the `SearchConfig` of the method."""
-    fields = []
-    for name in _profiled(searched):
-        field = searched.__dataclass_fields__[name]
-        fields.append(
-            (
-                name,
-                typing.get_type_hints(searched)[name],
-                dataclasses.field(default=field.default, metadata=field.metadata),
-            )
-        )
+    fields = [copied_option(searched, name) for name in _profiled(searched)]
     own = {"searched": searched, "method": searched.method}
     return dataclasses.make_dataclass(
         "ProfileConfig", fields, bases=(ProfileConfig,), namespace=own, frozen=True, kw_only=True

@@ -130,6 +130,10 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """The image shape and number of classes for which costs are counted; by default those of the data set."""
         return input_shape, num_classes
 
+    def tuned_space(self) -> Architecture:
+        """The space in which `larq_nas tune` chooses genotypes; by default the search space."""
+        return self.space()
+
     def profiled_spaces(self) -> list:
         """The spaces whose operations `larq_nas benchmark` times with `profile_operations`."""
         return [self.space()]

@@ -10,14 +10,12 @@ import functools
 import logging
 import os
 import pathlib
-import subprocess
-import sys
 
 from larq_nas import options, plots, runs, zoo
 from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks import accuracies
+from larq_nas.tasks import accuracies, processes
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network, meant
@@ -46,7 +44,7 @@ def compare(config: CompareConfig) -> dict:
 
 
 def _compare(config):
-    share_gpus()
+    processes.share_gpus()
     run, trainings = runs.Run(config.run_dir), _trainings(config)
     # All networks are checked before the first training, since a training may take long.
     networks = {name: checked_network(training) for name, training in trainings.items()}
@@ -56,7 +54,7 @@ def _compare(config):
     start_run(run, "compare", config, data)
     for name, training in trainings.items():
         _keep_genotype(run, name, training)
-    runs.write(run.path / "train.flags", _flag_file(config))
+    runs.write(run.path / "train.flags", flag_file(config))
     found, examples = {name: [] for name in trainings}, 0
     steps = [(name, seed) for seed in config.seeds for name in trainings]
     for number, (name, seed) in enumerate(steps, 1):
@@ -68,11 +66,6 @@ def _compare(config):
         found[name].append(accuracy)
         logger.info("%s, seed %d: test accuracy %.2f%%", name, seed, 100 * accuracy)
     return _result(run, config, examples, found, costs)
-
-
-def share_gpus():
-    """Keeps this process from taking the whole memory of a GPU, on which the trainings run."""
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def _trainings(config):
@@ -166,7 +159,7 @@ def _kept(run, name):
     return run.genotypes / f"{name}.json"
 
 
-def _flag_file(config):
+def flag_file(config: RecipeConfig) -> str:
     """The flags that all trainings share, as the text of a flag file."""
     shared = options.options(RecipeConfig)
     flags = {name: value for name, value in config.texts().items() if name in shared}
@@ -174,32 +167,10 @@ def _flag_file(config):
 
 
 def _train(run, name, training, seed, own):
-    """Runs or resumes a training in a process of its own, since TensorFlow keeps the graphs of a process in memory."""
     kept = _kept(run, name)
-    flags = {
-        "flagfile": run.path / "train.flags",
-        "genotype": kept if kept.exists() else training.genotype,
-        "seed": seed,
-        "run_dir": own.path,
-    }
-    words = [sys.executable, "-m", "larq_nas", "train", *(f"--{key}={value}" for key, value in flags.items())]
-    last = ""
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
-    ) as process:
-        try:
-            for line in process.stdout:
-                last = line.strip() or last
-                logger.debug(line.rstrip("\n"))
-        except BaseException:
-            process.terminate()
-            # Until the training has ended, it holds the lock of its directory.
-            process.wait()
-            raise
-    if process.returncode < 0:
-        last = f"its process was ended by signal {-process.returncode}; the same command goes on"
-    if process.returncode:
-        raise TaskError(f"{own.path}: {last.removeprefix('larq_nas: train: ')}")
+    processes.train(
+        own, flagfile=run.path / "train.flags", genotype=kept if kept.exists() else training.genotype, seed=seed
+    )
 
 
 def _result(run, config, examples, found, costs):

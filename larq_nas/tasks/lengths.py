@@ -29,13 +29,26 @@ def fitted(config: FitConfig, examples: int) -> FitConfig:
         return config
     epochs = max(config.steps / steps, LEAST_EPOCHS)
     epochs = max(round(epochs / config.epochs_unit), 1) * config.epochs_unit
-    factor, values = epochs / config.epochs, {"epochs": epochs}
-    for name, option in options.options(config).items():
-        before = getattr(config, name)
-        if option.in_epochs and before:
-            values[name] = max(round(before * factor), 1) if isinstance(before, int) else before * factor
     logger.info(
         "%d epochs of %s steps, since %s images are to take about %s steps",
         *(epochs, f"{steps:,}", f"{examples:,}", f"{config.steps:,}"),
     )
+    return of_epochs(config, epochs)
+
+
+def of_epochs(config: FitConfig, epochs: int) -> FitConfig:
+    """Changes the number of epochs of a configuration, and scales all other options that are numbers of epochs.
+
+    # Arguments
+        config: The configuration of a search or a training.
+        epochs: The number of epochs.
+
+    # Returns
+        The configuration, whose `steps` are `None`.
+    """
+    factor, values = epochs / config.epochs, {"epochs": epochs, "steps": None}
+    for name, option in options.options(config).items():
+        before = getattr(config, name)
+        if option.in_epochs and before:
+            values[name] = max(round(before * factor), 1) if isinstance(before, int) else before * factor
     return config.replace(**values)

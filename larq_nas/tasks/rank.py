@@ -13,7 +13,7 @@ from larq_nas import options, plots, runs, tables
 from larq_nas.configs import CompareConfig, DataConfig, RankConfig, RecipeConfig, SearchConfig
 from larq_nas.runs import fingerprints, locks
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks import compare
+from larq_nas.tasks import compare, processes
 from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network
@@ -48,7 +48,7 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
             raise TaskError(
                 f"dataset={config.dataset}: {config.run_dir} is a search on {searched.dataset}; give the same data set"
             )
-        compare.share_gpus()
+        processes.share_gpus()
         searched = _as_it_was(config, searched, run)
         found = _with_shared_weights(config, searched, run)
         shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}

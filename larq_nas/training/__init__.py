@@ -230,21 +230,25 @@ def _begin_with(model, path, make_twin):
     """Gives a network the weights in a file: its own weights or, if `make_twin` is given, those of its float twin."""
     if not pathlib.Path(path).is_file():
         raise WeightsError(f"initial_weights={path}: no such file")
-    twin = None
-    for make in (lambda: model, make_twin) if make_twin else (lambda: model,):
-        twin = make()
-        try:
-            twin.load_weights(path)
-            break
-        except (ValueError, OSError, KeyError) as error:
-            problem = error
-    else:
-        owner = "this network or its float twin" if make_twin else "this network"
-        raise WeightsError(f"initial_weights={path}: not those of {owner} ({problem})")
-    values = {variable.name: variable for variable in twin.variables}
-    for variable in model.variables:
-        if variable.name in values:
-            variable.assign(values[variable.name])
+    owners = "this network or its float twin" if make_twin else "this network"
+    problem = _problem_of_loading(model, path)
+    if problem and make_twin:
+        twin = make_twin()
+        problem = _problem_of_loading(twin, path)
+        values = {variable.name: variable for variable in twin.variables}
+        for variable in model.variables:
+            if variable.name in values:
+                variable.assign(values[variable.name])
+    if problem:
+        raise WeightsError(f"initial_weights={path}: not those of {owners} ({problem})")
+
+
+def _problem_of_loading(model, path):
+    """Loads weights. Returns the error if the file does not hold those of the model, else `None`."""
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        return error
 
 
 def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, config, first=None, build=None):

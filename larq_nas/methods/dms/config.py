@@ -7,11 +7,14 @@ import typing
 import numpy as np
 
 from larq_nas.configs import CellSearchConfig, SearchConfig, TrainConfig
-from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, space, with_widths
+from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, rounded, space, with_widths
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
 logger = logging.getLogger(__name__)
+
+# Ratios of the widths of the base network among which `larq_nas tune` chooses.
+TUNED_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,12 @@ class DmsConfig(SearchConfig):
 
     def space(self) -> Architecture:
         return space(self.backbone, self.width)
+
+    def tuned_space(self) -> Architecture:
+        """The base network with candidate widths between a quarter and the double of each width."""
+        base = self.space()
+        widths = rounded(base, np.tile(TUNED_RATIOS, (len(base.stages), 1)))
+        return with_widths(base, [sorted(set(candidates.tolist())) for candidates in widths])
 
     @classmethod
     def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:

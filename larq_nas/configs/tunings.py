@@ -1,0 +1,94 @@
+"""The configurations of tunings with KerasTuner."""
+
+import dataclasses
+import re
+import typing
+
+from larq_nas.configs.searches import SearchConfig
+from larq_nas.configs.shared import RunConfig, SeedConfig, is_amount
+from larq_nas.configs.trainings import RecipeConfig
+from larq_nas.names import ORACLES
+from larq_nas.options import OptionError, changed_default, copied_option, option, options
+from larq_nas.space.architecture import Architecture
+
+
+def _amount(help):
+    return option(None, help, check=is_amount, accepted="give a positive number, e.g. 20M")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig(SeedConfig, RecipeConfig):
+    """The base class of the configurations of tunings, whose trials are trainings."""
+
+    heading: typing.ClassVar[str] = "tuning"
+    unit: typing.ClassVar[str] = "trial"
+    what: typing.ClassVar[str] = ""
+
+    run_dir: str = changed_default(RunConfig, "run_dir", "runs/tune")
+    validation_fraction: float = changed_default(RecipeConfig, "validation_fraction", 0.2)
+    oracle: str = option("random", "how KerasTuner chooses the values of a trial", choices=ORACLES)
+    max_trials: int = option(20, "trials at most; hyperband has as many as its brackets need", least=1)
+    objective: str = option("val_accuracy", "figure by which trials are compared", choices=("val_accuracy", "val_loss"))
+    max_binary_macs: str | None = _amount("binary multiply-accumulates above which a network is not trained, e.g. 20M")
+    max_bytes: str | None = _amount("bytes of weights above which a network is not trained, e.g. 500K")
+    latency_table: str | None = changed_default(SearchConfig, "latency_table", None)
+    max_latency_ms: float | None = option(
+        None, "milliseconds, as latency_table predicts them, above which a network is not trained", least=1e-6
+    )
+
+    def texts(self) -> dict:
+        return {**super().texts(), "what": self.what}
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.validation_fraction:
+            raise OptionError("validation_fraction=0: trials are judged on validation images; give a share, e.g. 0.2")
+        if (self.latency_table is None) != (self.max_latency_ms is None):
+            raise OptionError("latency_table, max_latency_ms: each needs the other")
+
+
+def _are_ranges(texts):
+    names = [text.partition(":")[0] for text in texts]
+    return bool(texts) and len(set(names)) == len(names) and all(re.fullmatch(r"\w+:.+", text) for text in texts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeTuneConfig(TuneConfig):
+    """The configuration of a tuning of the options of a training."""
+
+    what: typing.ClassVar[str] = "recipe"
+
+    genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
+    tuned: tuple[str, ...] = option(
+        ("learning_rate:0.0003..0.1", "weight_decay:0|3e-6|1e-4", "schedule:cosine|one_cycle"),
+        "flags of the training and the values that they may have, separated by commas: NAME:LOW..HIGH for a range, "
+        "which is logarithmic if LOW is positive, or NAME:A|B|C",
+        check=_are_ranges,
+        accepted="give each flag once, e.g. learning_rate:0.001..0.1,optimizer:sgd|adam",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArchitectureTuneConfig(TuneConfig):
+    """The base class of the configurations of tunings of the genotype, in the space of a search method."""
+
+    what: typing.ClassVar[str] = "architecture"
+    searched: typing.ClassVar[type[SearchConfig]]
+    method: typing.ClassVar[str]
+
+    def texts(self) -> dict:
+        return {**super().texts(), "method": self.method}
+
+    def space(self) -> Architecture:
+        """The space of the method, in the configured size."""
+        names = [name for name, option in options(self.searched).items() if option.profiled]
+        return self.searched(**{name: getattr(self, name) for name in names}).tuned_space()
+
+
+def tune_config(searched: type[SearchConfig]) -> type[ArchitectureTuneConfig]:
+    """Makes the `ArchitectureTuneConfig` of a search method from the `SearchConfig` of the method."""
+    fields = [copied_option(searched, name) for name, option in options(searched).items() if option.profiled]
+    own = {"searched": searched, "method": searched.method}
+    return dataclasses.make_dataclass(
+        "ArchitectureTuneConfig", fields, bases=(ArchitectureTuneConfig,), namespace=own, frozen=True, kw_only=True
+    )

@@ -1,0 +1,47 @@
+"""Trainings in processes of their own, since TensorFlow keeps the graphs of a process in memory."""
+
+import logging
+import os
+import subprocess
+import sys
+
+from larq_nas import runs
+from larq_nas.tasks.errors import TaskError
+
+logger = logging.getLogger(__name__)
+
+
+def share_gpus():
+    """Keeps this process from taking the whole memory of a GPU, on which other processes train."""
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def train(run: runs.Run, **flags):
+    """Runs or resumes a training in a process of its own.
+
+    # Arguments
+        run: The run directory of the training.
+        flags: Values of flags of `larq_nas train`, by name.
+
+    # Raises
+        TaskError: If the training fails. The message is its last line.
+    """
+    flags |= {"run_dir": run.path}
+    words = [sys.executable, "-m", "larq_nas", "train", *(f"--{key}={value}" for key, value in flags.items())]
+    last = ""
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+    ) as process:
+        try:
+            for line in process.stdout:
+                last = line.strip() or last
+                logger.debug(line.rstrip("\n"))
+        except BaseException:
+            process.terminate()
+            # Until the training has ended, it holds the lock of its directory.
+            process.wait()
+            raise
+    if process.returncode < 0:
+        last = f"its process was ended by signal {-process.returncode}; the same command goes on"
+    if process.returncode:
+        raise TaskError(f"{run.path}: {last.removeprefix('larq_nas: train: ')}")

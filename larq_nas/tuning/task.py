@@ -1,0 +1,134 @@
+"""Tuning genotypes or the options of a training: `larq_nas tune`."""
+
+import contextlib
+import io
+import logging
+
+import keras_tuner
+
+from larq_nas import configs, costs, latency, options, runs, tables
+from larq_nas.configs import TuneConfig
+from larq_nas.runs import locks
+from larq_nas.space.architecture import Architecture
+from larq_nas.tasks import accuracies, compare, processes
+from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.genotypes import load_network
+from larq_nas.tasks.lengths import fitted
+from larq_nas.tuning import ranges
+from larq_nas.tuning.limits import Limits
+from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner, TuningError
+
+logger = logging.getLogger(__name__)
+
+# Trials in the table that is logged.
+SHOWN = 10
+
+
+def tune(config: TuneConfig) -> dict:
+    """Runs or resumes a tuning, and writes `tuning.json`, `best.flags` and, for genotypes, `genotype.json`.
+
+    # Arguments
+        config: The configuration.
+
+    # Returns
+        The dictionary that `tuning.json` holds: the `objective`, and the `trials`, a list of dictionaries from the best
+        trial to the worst, with the `trial`, its `val_accuracy` and `val_loss`, the costs of its network, and the
+        `values` of its hyperparameters. Trials that were not trained or have failed come last, without figures.
+
+    # Raises
+        TuningError: If no network keeps the limits, or if several trials in a row have failed.
+    """
+    with locks.hold(config.run_dir):
+        return _tune(config)
+
+
+def _tune(config):
+    processes.share_gpus()
+    run, data = runs.Run(config.run_dir), load_images(config)
+    start_run(run, "tune", config, data)
+    # The messages of KerasTuner are those of a library that a user drives directly.
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner = _tuner(config, data, run)
+    tuner.oracle.verbose = 0
+    try:
+        # KerasTuner prints the tracebacks of trials that fail, which `TrainingTuner` logs in one line.
+        with contextlib.redirect_stderr(io.StringIO()):
+            tuner.search()
+    except RuntimeError as error:
+        message = str(error).strip().splitlines()
+        raise TuningError(f"{run.path}: too many trials in a row have failed; the last one: {message[-1]}") from None
+    if not tuner.oracle.trials:
+        raise TuningError(
+            "max_binary_macs, max_bytes, max_latency_ms: no network was found that keeps them; raise them"
+        )
+    return _result(config, tuner, run)
+
+
+def _tuner(config, data, run):
+    table = latency.Table.load(config.latency_table) if config.latency_table else None
+    limits = Limits(*(value and configs.amount(value) for value in (config.max_binary_macs, config.max_bytes)))
+    limits = Limits(limits.binary_macs, limits.bytes, config.max_latency_ms, table)
+    common = {"limits": limits, "seed": config.seed, "directory": str(run.path), "project_name": "trials"}
+    oracle = _oracle(config, data)
+    if config.what == "recipe":
+        recipe, network = _recipe(config), load_network(config.genotype)
+        network = network if isinstance(network, Architecture) else config.genotype
+        return RecipeTuner(oracle, network, ranges.hyperparameters(recipe, config.tuned), recipe, **common)
+    # The space has the configured size already.
+    profiled = [name for name, option in options.options(config.searched).items() if option.profiled]
+    return ArchitectureTuner(oracle, config.space(), _recipe(config, without=profiled), **common)
+
+
+def _recipe(config, without=()):
+    names = [name for name in options.options(configs.RecipeConfig) if name not in without]
+    return configs.RecipeConfig(**{name: getattr(config, name) for name in names})
+
+
+def _oracle(config, data):
+    common = {"objective": config.objective, "seed": config.seed + 1}
+    if config.oracle == "hyperband":
+        kept = data.train_size * (1 - config.validation_fraction)
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=fitted(config, int(kept)).epochs, **common)
+    oracle = {
+        "random": keras_tuner.oracles.RandomSearchOracle,
+        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+        "grid": keras_tuner.oracles.GridSearchOracle,
+    }[config.oracle]
+    return oracle(max_trials=config.max_trials, **common)
+
+
+def _result(config, tuner, run):
+    """Writes and logs the result of a tuning, and returns it."""
+    trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
+    result = {"objective": config.objective, "trials": [_row(tuner, trial) for trial in trials]}
+    trained = [row for row in result["trials"] if "val_accuracy" in row]
+    result["trials"].sort(key=lambda row: "val_accuracy" not in row)
+    if not trained:
+        raise TuningError(f"{run.path}: no trial was trained; raise the limits, or look at {run.path / 'trials'}")
+    names = (*METRICS, *accuracies.COSTS)
+    heading = ("trial", "validation accuracy (%)", "validation loss", *accuracies.COSTS)
+    rows = [(row["trial"], 100 * row["val_accuracy"], *(row.get(name, "") for name in names[1:])) for row in trained]
+    logger.info(tables.table([heading, *rows[:SHOWN]]))
+    best = tuner.oracle.get_trial(trained[0]["trial"])
+    network, recipe = tuner.training(best.hyperparameters.values)
+    runs.write(run.path / "best.flags", compare.flag_file(recipe.replace(validation_fraction=0.0)))
+    if config.what == "architecture":
+        provenance = {**run.provenance(), "result": {name: trained[0][name] for name in names}}
+        runs.write(
+            run.genotype,
+            Architecture(network.template, network.cells, network.stages, dict(network.options), provenance).to_json(),
+        )
+    runs.write(run.path / "tuning.json", result)
+    return result
+
+
+def _row(tuner, trial):
+    values = trial.hyperparameters.values
+    network, _ = tuner.training(values)
+    row = {"trial": trial.trial_id, "status": trial.status.lower()}
+    if trial.status == "COMPLETED" and not tuner.exceeded(network):
+        row |= {name: float(trial.metrics.get_best_value(name)) for name in METRICS}
+    if isinstance(network, Architecture):
+        counted = costs.count(network, tuner.image_shape, tuner.num_classes)
+        row |= {name: getattr(counted, name) for name in accuracies.COSTS}
+    return {**row, "values": values}
