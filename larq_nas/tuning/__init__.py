@@ -1,10 +1,11 @@
 """Tuning with KerasTuner: architectures and recipes as hyperparameters, and tuners whose trials are trainings.
 
 `spaces` converts search spaces to hyperparameters and back. `ArchitectureTuner` tunes genotypes, `RecipeTuner` the
-options of a training, both with any oracle of KerasTuner.
+options of a training, and `ModelTuner` your own Larq models, all with any oracle of KerasTuner. `docs/tuning.md` shows them.
 """
 
 from larq_nas.tuning.limits import Limits
+from larq_nas.tuning.models import ModelTuner
 from larq_nas.tuning.tuners import ArchitectureTuner, RecipeTuner, TrainingTuner, TuningError
 
-__all__ = ["ArchitectureTuner", "Limits", "RecipeTuner", "TrainingTuner", "TuningError"]
+__all__ = ["ArchitectureTuner", "Limits", "ModelTuner", "RecipeTuner", "TrainingTuner", "TuningError"]

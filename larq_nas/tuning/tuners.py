@@ -1,20 +1,4 @@
-"""Tuners of KerasTuner whose trials are trainings of binary networks.
-
-```python
-import keras_tuner
-from larq_nas import configs, tuning
-from larq_nas.methods import bnas
-
-tuner = tuning.ArchitectureTuner(
-    keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=10),
-    bnas.space(layers=5, filters=8),
-    configs.RecipeConfig(dataset="digits", epochs=5, drop_path=0.0, validation_fraction=0.2),
-    directory="runs/tune",
-)
-tuner.search()
-genotype = tuner.genotype(tuner.get_best_hyperparameters()[0])
-```
-"""
+"""Tuners of KerasTuner whose trials are trainings of binary networks."""
 
 import logging
 import math
@@ -29,6 +13,8 @@ from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import compare, lengths, processes
 from larq_nas.tasks.data import load_images
+from larq_nas.tasks.genotypes import load_network
+from larq_nas.tasks.train import count
 from larq_nas.tasks.trained import load_trained
 from larq_nas.tuning import _keras_tuner, spaces
 from larq_nas.tuning.limits import Limits
@@ -54,19 +40,22 @@ class TrainingTuner(base_tuner.BaseTuner):
         oracle: A `keras_tuner.Oracle`. Its objective is `"val_accuracy"` or `"val_loss"`, the figures of the validation
             images after the last epoch.
         hyperparameters: The `keras_tuner.HyperParameters` to tune.
+        example: A genotype that may be trained, or the name of a network of the zoo. It must fit the images.
         recipe: The `configs.RecipeConfig` of the trainings. Its `validation_fraction` must not be 0.
         limits: The `limits.Limits` on the costs of the networks.
         seed: The seed of the trainings.
         kwargs: Arguments of `keras_tuner.engine.base_tuner.BaseTuner`: `directory`, `project_name`, `overwrite`.
 
     # Raises
+        TaskError: If the images are too small for the networks.
         TuningError: If the directory holds a tuning of other hyperparameters.
     """
 
-    def __init__(self, oracle, hyperparameters, recipe: RecipeConfig, limits=_NO_LIMITS, seed=0, **kwargs):
+    def __init__(self, oracle, hyperparameters, example, recipe: RecipeConfig, limits=_NO_LIMITS, seed=0, **kwargs):
         if not recipe.validation_fraction:
             raise TuningError("validation_fraction=0: trials are judged on validation images; give a share, e.g. 0.2")
         data = load_images(recipe)
+        count(load_network(example), data, "the network")
         self.recipe, self.limits, self.seed = recipe, limits, seed
         self.image_shape, self.num_classes = data.image_shape, len(data.class_names)
         oracle.update_space(hyperparameters)
@@ -159,7 +148,7 @@ class ArchitectureTuner(TrainingTuner):
     def __init__(self, oracle, space: Architecture, recipe: RecipeConfig, **kwargs):
         self.space = space
         _keras_tuner.accept_only(oracle, self._accepts)
-        super().__init__(oracle, spaces.hyperparameters(space), recipe, **kwargs)
+        super().__init__(oracle, spaces.hyperparameters(space), space.sample(0), recipe, **kwargs)
 
     def genotype(self, hyperparameters: keras_tuner.HyperParameters) -> Architecture:
         """The genotype that hyperparameters describe, e.g. those of the best trial."""
@@ -197,7 +186,7 @@ class RecipeTuner(TrainingTuner):
         for each in hyperparameters.space:
             if each.name not in known:
                 raise options.OptionError(f"{each.name}: is no option of a training, which could be tuned")
-        super().__init__(oracle, hyperparameters, recipe, **kwargs)
+        super().__init__(oracle, hyperparameters, network, recipe, **kwargs)
 
     def training(self, values: dict) -> tuple:
         own = {name: value for name, value in values.items() if not name.startswith("tuner/")}

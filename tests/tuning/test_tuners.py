@@ -1,12 +1,13 @@
 import json
 import pathlib
+import re
 
 import keras_tuner
 import pytest
 
 import larq_nas
 from larq_nas import configs, costs, flags, options, tuning
-from larq_nas.methods import bats, bnas
+from larq_nas.methods import bats, bnas, dms
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import processes
 from larq_nas.tuning import ranges
@@ -16,7 +17,7 @@ RECIPE = configs.RecipeConfig(dataset="digits", train_examples=64, epochs=9, dro
 ORACLES = {
     "random": lambda: keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=6, seed=1),
     "bayesian": lambda: keras_tuner.oracles.BayesianOptimizationOracle(
-        "val_accuracy", max_trials=5, num_initial_points=3, seed=1
+        "val_accuracy", max_trials=4, num_initial_points=3, seed=1
     ),
     "grid": lambda: keras_tuner.oracles.GridSearchOracle("val_accuracy", max_trials=4),
 }
@@ -24,14 +25,13 @@ ORACLES = {
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """Replaces trainings. A genotype is as accurate as its share of convolutions of 5x5."""
+    """Replaces trainings. The more binary multiply-accumulates a genotype has, the more accurate it is."""
     done = []
 
     def train(run, **given):
         done.append((run.path, given))
         genotype = Architecture.load(given["genotype"])
-        edges = [edge for cell in genotype.cells for edge in cell.edges]
-        accuracy = sum(edge.operations == ("bin_conv_5x5",) for edge in edges) / max(len(edges), 1)
+        accuracy = costs.count(genotype, (32, 32, 1), 10).binary_macs / 1e9
         run.path.mkdir(parents=True, exist_ok=True)
         run.weights.touch()
         run.metrics.write_text(json.dumps({"val_accuracy": accuracy, "val_loss": 1 - accuracy}))
@@ -40,17 +40,19 @@ def trainings(monkeypatch):
     return done
 
 
-def _tuner(path, oracle, **options):
-    return tuning.ArchitectureTuner(oracle, SPACE, RECIPE, directory=str(path), **options)
+def _tuner(path, oracle, space=SPACE, recipe=RECIPE, **options):
+    return tuning.ArchitectureTuner(oracle, space, recipe, directory=str(path), **options)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ORACLES)
 def test_every_oracle_tunes_genotypes(name, trainings, tmp_path):
-    tuner = _tuner(tmp_path, ORACLES[name](), seed=7)
+    # Bayesian optimization takes long in a space of many choices.
+    space = dms.DmsConfig().tuned_space() if name == "bayesian" else SPACE
+    tuner = _tuner(tmp_path, ORACLES[name](), space, RECIPE.replace(image_size=32), seed=7)
     tuner.search(verbose=0)
     trials = list(tuner.oracle.trials.values())
-    assert len(trials) == {"random": 6, "bayesian": 5, "grid": 4}[name]
+    assert len(trials) == {"random": 6, "bayesian": 4, "grid": 4}[name]
     assert all(trial.status == "COMPLETED" for trial in trials)
     best = tuner.get_best_hyperparameters()[0]
     scores = {trial.trial_id: trial.score for trial in trials}
@@ -126,6 +128,12 @@ def test_a_directory_of_another_space_and_a_recipe_without_validation_are_refuse
         tuning.ArchitectureTuner(ORACLES["random"](), SPACE, RECIPE.replace(validation_fraction=0.0))
 
 
+def test_images_that_are_too_small_are_named_before_the_first_trial(trainings, tmp_path):
+    with pytest.raises(ValueError, match="image_size resizes images"):
+        _tuner(tmp_path, ORACLES["random"](), dms.DmsConfig().tuned_space())
+    assert not trainings and not list(tmp_path.iterdir())
+
+
 def test_options_of_a_training_are_tuned(trainings, tmp_path):
     texts = ["learning_rate:0.001..0.1", "optimizer:sgd|adam", "epochs:2..4", "full_precision:true|false"]
     found = {each.name: each for each in ranges.hyperparameters(RECIPE, texts).space}
@@ -177,6 +185,18 @@ def test_a_tuning_writes_its_table_and_a_recipe_that_works(trainings, tmp_path):
         larq_nas.tune(**given, oracle="bayesian", run_dir=str(tmp_path / "run"))
     with pytest.raises(tuning.TuningError, match="no network was found that keeps them"):
         larq_nas.tune(**given, max_bytes="10", run_dir=str(tmp_path / "small"))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_examples_of_the_page_run(trainings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = pathlib.Path(__file__).parents[2] / "docs/tuning.md"
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    assert len(trainings) == 2 and names["genotype"].decided
+    assert names["hyperparameters"].values["normal/node2/inputs"] == "2+3"
+    assert names["model"].predict(names["images"][:2].reshape(-1, 64), verbose=0).shape == (2, 10)
 
 
 @pytest.mark.parametrize("method", ["bars", "bats", "dms"])

@@ -1,0 +1,45 @@
+import keras_tuner
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_nas import datasets, tuning
+
+
+def _build(hp):
+    units = hp.Choice("units", [4, 32])
+    if units == 32:
+        hp.Choice("unused", [1, 2], parent_name="units", parent_values=[32])
+    model = tf.keras.Sequential(
+        [
+            tf.keras.layers.Flatten(input_shape=(8, 8, 1)),
+            lq.layers.QuantDense(units, kernel_quantizer="ste_sign", kernel_constraint="weight_clip"),
+            tf.keras.layers.BatchNormalization(),
+            tf.keras.layers.Dense(10),
+        ]
+    )
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tf.keras.optimizers.Adam(hp.Float("learning_rate", 1e-6, 1e-1)), loss, ["accuracy"])
+    return model
+
+
+def test_a_larq_model_of_a_user_is_tuned_and_loaded(tmp_path):
+    data = datasets.load("digits", train_examples=400)
+    images, labels = next(datasets.evaluation_batches(data, data.train, 400).as_numpy_iterator())
+    fit = {"validation_split": 0.25, "epochs": 3, "verbose": 0}
+
+    def tuner():
+        oracle = keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=3, seed=3)
+        return tuning.ModelTuner(oracle, _build, directory=str(tmp_path))
+
+    tuner().search(images, labels, **fit)
+    reloaded = tuner()
+    best = reloaded.oracle.get_best_trials()[0]
+    scores = [trial.score for trial in reloaded.oracle.trials.values()]
+    assert len(scores) == 3 and best.score == max(scores) > 0.2
+    (model,) = reloaded.get_best_models()
+    correct = model.predict(images[300:], verbose=0).argmax(axis=-1) == labels[300:]
+    np.testing.assert_allclose(correct.mean(), best.score, atol=1e-6)
+    # All trials are done.
+    reloaded.search(images, labels, **fit)
+    assert len(reloaded.oracle.trials) == 3
