@@ -31,6 +31,12 @@ def accepted(model) -> tf.keras.Model:
         model = tf.keras.Model(model.inputs[0], model.output, name=model.name)
     if any(not np.isfinite(weights).all() for weights in model.get_weights() if weights.dtype.kind == "f"):
         raise ConversionError("the model has weights that are not finite")
+    wrong = [weight for weight in model.weights if weight.dtype.is_floating and weight.dtype != tf.float32]
+    if wrong:
+        raise ConversionError(
+            f"{wrong[0].name}: a weight of {wrong[0].dtype.name}; accepted are weights of float32, which models of "
+            "mixed precision have, too"
+        )
     try:
         return precision.float32(model)
     except (KeyError, NotImplementedError, TypeError, ValueError) as error:

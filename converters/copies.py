@@ -93,14 +93,17 @@ def is_known(layer) -> bool:
 
 
 def _copy(layer, name):
-    if is_known(layer):
-        config = {**layer.get_config(), "name": name}
-        # Keras cannot look up the user's own functions by name.
-        own = {key: getattr(layer, key, None) for key in config}
-        config |= {key: value for key, value in own.items() if isinstance(value, _FUNCTIONS)}
+    if isinstance(layer, Held):
+        return Held(layer.layer, name=name)
+    # The configuration of a Lambda layer holds its function as code.
+    if is_known(layer) and not isinstance(layer, tf.keras.layers.Lambda):
         try:
+            config = {**layer.get_config(), "name": name}
+            # Keras cannot look up the user's own functions by name.
+            own = {key: getattr(layer, key, None) for key in config}
+            config |= {key: value for key, value in own.items() if isinstance(value, _FUNCTIONS)}
             return type(layer).from_config(config)
-        except (KeyError, NotImplementedError, TypeError, ValueError):
+        except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
             pass
     return Held(layer, name=name)
 

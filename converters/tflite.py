@@ -189,8 +189,7 @@ def convert(
     if target not in TARGETS:
         raise ConversionError(f"target {target!r} is unknown; accepted: {', '.join(TARGETS)}")
     model = accepted(model)
-    if calibration is not None:
-        calibration = np.asarray(calibration, np.float32)
+    calibration, samples = _images("calibration", calibration, model), _images("samples", samples, model)
     # If LCE computes groups as float that it could compute natively, the second conversion splits all groups.
     for everywhere in (False, True):
         content = to_flatbuffer(model, everywhere, target, calibration)
@@ -218,11 +217,28 @@ def convert(
         # Random inputs may lie outside of the calibrated range.
         inputs = {"calibration": calibration[:32]}
     if samples is not None:
-        inputs["real"] = np.asarray(samples, np.float32)
+        inputs["real"] = samples
     differences = {name: _compare(model, content, images, read.outputs) for name, images in inputs.items()}
     report = dataclasses.replace(report, differences=differences)
     unstable = _check(model, content, np.concatenate([*inputs.values()]), read.outputs, target, calibration, report)
     return Conversion(complete, dataclasses.replace(report, unstable=unstable))
+
+
+def _images(name, images, model):
+    """Checks images for a model, and converts them to an array. `None` is returned as it is."""
+    if images is None:
+        return None
+    try:
+        images = np.asarray(images, np.float32)
+    except (TypeError, ValueError):
+        raise ConversionError(f"{name}: is {type(images).__name__} and no array of images") from None
+    shape = tuple(model.inputs[0].shape[1:])
+    if images.shape[1:] != shape or not len(images):
+        accepted = ", ".join(["n", *map(str, shape)])
+        raise ConversionError(f"{name}: has the shape {images.shape}; accepted are images of the shape ({accepted})")
+    if not np.isfinite(images).all():
+        raise ConversionError(f"{name}: has values that are infinite or not a number; give finite images")
+    return images
 
 
 def _check(model, content, images, order, target, calibration, report):
@@ -278,10 +294,19 @@ def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> byt
         outputs = model(images, training=False)
         return outputs if isinstance(outputs, dict) else dict(zip(names, tf.nest.flatten(outputs), strict=True))
 
-    function = tf.function(call, [signature])
+    try:
+        function = tf.function(call, [signature]).get_concrete_function()
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        batch = model.inputs[0].shape[0]
+        if batch in (None, 1):
+            raise
+        raise ConversionError(
+            f"the model takes batches of {batch} images and cannot take a single one, as a file does "
+            f"({str(error).splitlines()[0]}); build it without a fixed batch size"
+        ) from None
     types = tf.float32 if calibration is None else tf.int8
     with tempfile.TemporaryDirectory() as directory:
-        tf.saved_model.save(module, directory, function.get_concrete_function())
+        tf.saved_model.save(module, directory, function)
         try:
             options = {"inference_input_type": types, "inference_output_type": types, "target": target}
             return lce.convert_saved_model(directory, **options)

@@ -188,6 +188,8 @@ def searched(run_dir: str) -> configs.SearchConfig:
     if not run.genotype.exists() or not run.flags.exists():
         raise runs.RunError(f"{run.genotype}: missing; run_dir must be the directory of a finished larq_nas search")
     words = [f"--{name}={value}" for name, value in run.flag_values().items()]
+    if not run.is_of("search"):
+        raise runs.RunError(f"{run.path}: holds no search; run_dir must be the directory of a finished larq_nas search")
     values, config = _define("search", words)
     try:
         values(["", *words])

@@ -250,6 +250,8 @@ def _one_line(error):
     text = " ".join(str(error).split())
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in text:
         return "no space is left on the disk; free some, and give the same command again"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     ours = type(error).__module__.startswith("larq_nas")
     return text if ours and text else f"{type(error).__name__}: {text[:300]} (--verbosity=1 shows where)"
 

@@ -225,8 +225,8 @@ def _check_one(name, value, single, option, kind):
     # In Python, a boolean is an instance of `int`.
     if not isinstance(single, kind.accepted) or isinstance(single, bool) != (kind.type is bool):
         raise OptionError(f"{name}={value!r}: accepted is a value of type {kind.type.__name__}")
-    if isinstance(single, float) and math.isnan(single):
-        raise OptionError(f"{name}={value!r}: is not a number")
+    if isinstance(single, float) and not math.isfinite(single):
+        raise OptionError(f"{name}={value!r}: is not a finite number")
     if option.least is not None and single < option.least:
         raise OptionError(f"{name}={value!r}: must be at least {option.least}")
     if option.most is not None and single > option.most:

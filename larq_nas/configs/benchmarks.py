@@ -49,6 +49,8 @@ class BenchmarkConfig(MeasureConfig):
         "what to time: .tflite files, directories that contain a model.tflite, or names of zoo models, which get "
         "untrained weights",
         is_path=True,
+        check=len,
+        accepted="give at least one, e.g. runs/train",
     )
     repeat: int = option(1, "measurements of each file; the median of their mean times is shown", least=1)
 

@@ -62,6 +62,8 @@ class DataConfig(Config):
     dataset: str = option(
         "digits",
         "digits, a TFDS name such as cifar10 or name:version, or folder:PATH with one sub-folder of images per class",
+        check=len,
+        accepted="give a name, e.g. digits",
     )
     data_dir: str | None = option(None, "directory in which TFDS keeps its data sets", is_path=True)
     image_size: int | None = option(None, "resize images to this height and width", least=4)
@@ -80,7 +82,9 @@ class SeedConfig(Config):
 
     heading: typing.ClassVar[str] = "training"
 
-    seed: int = option(0, "seed of the initial weights, the order of the examples, and the augmentation", least=0)
+    seed: int = option(
+        0, "seed of the initial weights, the order of the examples, and the augmentation", least=0, most=2**32 - 1
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import unicodedata
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +25,11 @@ from larq_nas.datasets.sources import Source
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Files and folders that operating systems create, in addition to names that begin with a dot.
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
-_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")
+# Names of splits may have such an ending, as in training_set and val2017.
+_ENDING = re.compile(r"(?<=.)[-_ ]?(set|split|data|images)?[-_ ]?\d*$")
+# Bytes at the beginning, in the middle and at the end of a file from which its checksum is computed.
+_CHECKED = 4096
 _PARTS = ("first", "second", "test")
 
 
@@ -81,7 +87,7 @@ def source(folder: str, channels=None, size=None, crop=False) -> Source:
     notes = [f"{len(files):,} images of {len(class_names)} classes, read as {colours}", *notes]
     shape = (height, width, channels)
     examples = [(_examples(part, class_names, shape, size or 0, crop), len(part)) for part in parts]
-    origin = {"files": {part: _sizes(found) for part, found in zip(_PARTS, parts, strict=True)}}
+    origin = {"files": {part: _contents(found) for part, found in zip(_PARTS, parts, strict=True)}}
     return Source(examples, shape, tuple(class_names), origin, f"folder:{root}: {'; '.join(notes)}")
 
 
@@ -102,8 +108,19 @@ def _read(path, channels, size, crop):
     return pixels.from_file(os.fsdecode(path), int(channels), int(size) or None, bool(crop))
 
 
-def _sizes(files):
-    return {file.key: file.path.stat().st_size for file in files}
+def _contents(files):
+    """The size and a checksum of each file, by the key of the file."""
+    return {file.key: _content(file.path) for file in files}
+
+
+def _content(path):
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        checksum = 0
+        for place in (0, size // 2, max(size - _CHECKED, 0)):
+            file.seek(place)
+            checksum = zlib.crc32(file.read(_CHECKED), checksum)
+    return [size, checksum]
 
 
 # --- what is in a folder -------------------------------------------------------------------------------------
@@ -136,6 +153,7 @@ def _parts(root, left_out):
 
 
 def _held_out_by_hash(root, left_out):
+    _refuse_splits(root)
     classes = _classes(root, left_out)
     _check_classes(root, root, classes, 3)
     divided = [_divide(files, (0.2, 0.4, 0.4)) for files in classes.values()]
@@ -145,12 +163,27 @@ def _held_out_by_hash(root, left_out):
 
 def _split_folders(root):
     """Returns the training folder, or `None` if there is no split, and candidates for the test folder, best first."""
-    folders = {path.name.lower(): path for path in _visible(root) if path.is_dir()}
+    found = [path for path in _visible(root) if path.is_dir()]
+    folders = {_ENDING.sub("", path.name.lower()): path for path in found}
+    folders |= {path.name.lower(): path for path in found}
     train = next((folders[name] for name in _TRAIN if name in folders), None)
     held_out = [folders[name] for name in _TEST if name in folders]
     if train is None or not held_out or sum(path.is_dir() for path in _visible(train)) < 2:
         return None, []
     return train, held_out
+
+
+def _refuse_splits(root):
+    """Refuses folders that seem to be splits with the same classes in each of them, under names that are not known."""
+    folders = [path for path in _visible(root) if path.is_dir()]
+    inner = [sorted(path.name for path in _visible(folder)) for folder in folders]
+    alike = len(folders) > 1 and all(names == inner[0] for names in inner) and len(inner[0]) > 1
+    if alike and all(path.is_dir() for folder in folders for path in _visible(folder)):
+        raise DatasetError(
+            f"folder:{root}: its folders {', '.join(path.name for path in folders)} have the same sub-folders "
+            f"{', '.join(inner[0][:3])}{', …' * (len(inner[0]) > 3)}; if these are the classes, name the folders "
+            "train and test, or give one of them"
+        )
 
 
 def _check_classes(root, folder, classes, least):
@@ -176,6 +209,14 @@ def _classes(folder, left_out):
     for path in _visible(folder):
         if path.is_dir():
             name = unicodedata.normalize("NFC", path.name)
+            if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+                raise DatasetError(
+                    f"folder:{str(path)!r}: is no name for a class, which is text in one line; rename it"
+                )
+            if name in classes:
+                raise DatasetError(
+                    f"folder:{path}: another folder has this name in another form of Unicode; merge them"
+                )
             classes[name] = list(_files(path, path, name, left_out))
         elif path.suffix.lower() in SUFFIXES:
             left_out["images beside the class folders"] += 1
@@ -185,7 +226,9 @@ def _classes(folder, left_out):
 def _files(folder, top, class_name, left_out):
     for path in _visible(folder):
         if path.is_dir():
-            if path.suffix.lower() not in SUFFIXES and not path.is_symlink():
+            if path.is_symlink():
+                left_out["links to folders"] += 1
+            else:
                 yield from _files(path, top, class_name, left_out)
         elif path.suffix.lower() not in SUFFIXES:
             left_out[path.suffix.lower() or "without a suffix"] += 1

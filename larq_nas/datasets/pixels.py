@@ -79,12 +79,15 @@ def header(path):
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if image.mode == "F":
-                raise ValueError("pixels of 32-bit floats; save it with 8 or 16 bits")
-            if not _ends_whole(path, image.format):
+            # Other formats have 16 bits in mode I.
+            if image.mode == "F" or image.mode == "I" and image.format == "TIFF":
+                raise ValueError("pixels of 32 bits; save it with 8 or 16 bits")
+            end = _end(path)
+            if image.format not in _END or _END[image.format] not in end:
                 image.load()
             # Pillow decodes a PNG file that has no EXIF data in order to search for an orientation.
-            may_turn = image.format != "PNG" or "exif" in image.info
+            may_turn = image.format != "PNG" or b"eXIf" in end or any("xmp" in key.lower() for key in image.info)
+            may_turn = may_turn or "exif" in image.info
             if may_turn and image.getexif().get(0x0112, 1) in _SIDEWAYS:
                 width, height = height, width
             return (height, width), image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
@@ -142,13 +145,13 @@ def _plain(image, mode):
     return image.convert(mode)
 
 
-def _ends_whole(path, kind):
-    """Whether the last bytes of a file show that it is not cut off."""
+def _end(path):
+    """The last bytes of a file, which show whether it is cut off."""
     with open(path, "rb") as file:
         file.seek(0, 2)
         # Some cameras write further data behind the image.
         file.seek(max(file.tell() - (1 << 16), 0))
-        return kind in _END and _END[kind] in file.read()
+        return file.read()
 
 
 def _broken(path, error):

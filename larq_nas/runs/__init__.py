@@ -145,6 +145,10 @@ class Run:
                 "choose another run_dir, or start again with overwrite=True"
             )
 
+    def is_of(self, command: str) -> bool:
+        """Whether the directory holds a run of a command, e.g. `"search"`."""
+        return self._flag_lines()[:1] == [f"# larq_nas {command}"]
+
     def flag_values(self) -> dict:
         """Returns the flags with which the run was started: a dict from names to texts."""
         lines = self._flag_lines()
@@ -153,7 +157,7 @@ class Run:
     def _flag_lines(self):
         try:
             return self.flags.read_text(encoding="utf-8").splitlines()
-        except ValueError:
+        except (OSError, ValueError):
             raise RunError(f"{self.flags}: broken; start again with overwrite=True") from None
 
     def provenance(self) -> dict:
@@ -170,7 +174,7 @@ class Run:
             RunError: If `environment.json` is missing or broken.
         """
         environment = read_json(self.environment)
-        if not isinstance(environment, dict) or "packages" not in environment:
+        if not isinstance(environment, dict) or not isinstance(environment.get("packages"), dict):
             raise RunError(f"{self.environment}: broken; the command of this directory writes it anew")
         return environment["packages"]
 

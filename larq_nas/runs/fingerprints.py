@@ -1,5 +1,8 @@
 """Compares the data set of a run, described in its `dataset.json`, with the data set that is found now."""
 
+import math
+import operator
+
 from larq_nas import runs
 
 TRAINED = ("first", "second")
@@ -20,9 +23,13 @@ def read(path) -> dict:
     try:
         shape, names = description["image_shape"], description["class_names"]
         valid = all(isinstance(side, int) for side in shape) and all(isinstance(name, str) for name in names)
+        valid = valid and isinstance(names, list) and isinstance(description["name"], str)
+        statistics = description["mean"], description["std"]
+        valid = valid and all(len(values) == shape[2] and all(map(math.isfinite, values)) for values in statistics)
+        valid = valid and min(description["std"]) > 0
         files = description.get("origin", {}).get("files", {})
         valid = valid and len(shape) == 3 and all(isinstance(part, dict) for part in files.values())
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, IndexError):
         valid = False
     if not valid:
         raise FingerprintError(f"{path}: not the description of a data set")
@@ -67,13 +74,16 @@ def difference(then: dict, now: dict) -> str:
     if old is None or old == new:
         return ", ".join(found)
     if "files" in old and "files" in new:
-        before, after = ({key: (part, size) for part in o["files"] for key, size in o["files"][part].items()}
-                         for o in (old, new))  # fmt: skip
+        before, after = (
+            {key: (part, _content(file)) for part, files in origin["files"].items() for key, file in files.items()}
+            for origin in (old, new)
+        )
         both = before.keys() & after.keys()
         counts = {
             "added": len(after.keys() - both),
             "removed": len(before.keys() - both),
-            "changed": sum(before[key][1] != after[key][1] for key in both),
+            # Earlier versions recorded no checksums.
+            "changed": sum(any(map(operator.ne, before[key][1], after[key][1])) for key in both),
             "moved between training and test": sum(
                 (before[key][0] == "test") != (after[key][0] == "test") for key in both
             ),
@@ -82,6 +92,11 @@ def difference(then: dict, now: dict) -> str:
     else:
         found += [f"{name}: {new.get(name)}, was {old.get(name)}" for name in new if new.get(name) != old.get(name)]
     return ", ".join(found)
+
+
+def _content(recorded):
+    """The size and, if it was recorded, the checksum of a file."""
+    return recorded if isinstance(recorded, list) else [recorded]
 
 
 def trained_on(then: dict, now: dict) -> int:

@@ -72,7 +72,10 @@ def _load(flags, data_dir, train_examples=None):
 def load_data(run: runs.Run, data_dir):
     """Loads the data set of a run. Returns it, and a text that says how it has changed since the run."""
     flags = run.flag_values()
-    data = _load(flags, data_dir or flags.get("data_dir"))
+    with runs.expected_form(run.flags):
+        given = {"dataset": flags["dataset"], "augmentation": flags.get("augmentation")}
+        given |= {name: int(flags[name]) for name in ("image_size", "channels") if name in flags}
+    data = _load(given, data_dir or flags.get("data_dir"))
     return data, fingerprints.difference(fingerprints.read(run.dataset), data.describe())
 
 

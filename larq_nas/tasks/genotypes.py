@@ -24,6 +24,10 @@ def load_network(genotype: str | Architecture):
     """
     if isinstance(genotype, Architecture):
         return _decided(genotype, "genotype")
+    if pathlib.Path(genotype).is_dir() and genotype not in zoo.VARIANTS:
+        raise TaskError(
+            f"genotype={genotype}: is a directory; name its file, e.g. {pathlib.Path(genotype)}/genotype.json"
+        )
     if genotype in zoo.VARIANTS:
         return zoo.genotype(genotype) if genotype in zoo.GENOTYPES else zoo.Baseline(genotype)
     if not pathlib.Path(genotype).exists():

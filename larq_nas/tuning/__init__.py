@@ -1,7 +1,8 @@
 """Tuning with KerasTuner: architectures and recipes as hyperparameters, and tuners whose trials are trainings.
 
 `spaces` converts search spaces to hyperparameters and back. `ArchitectureTuner` tunes genotypes, `RecipeTuner` the
-options of a training, and `ModelTuner` your own Larq models, all with any oracle of KerasTuner. `docs/tuning.md` shows them.
+options of a training, and `ModelTuner` your own Larq models, all with any oracle of KerasTuner. There are examples in
+`docs/tuning.md`.
 """
 
 from larq_nas.tuning.limits import Limits

@@ -51,6 +51,10 @@ def _of_a_dict():
         lambda: _sequential(_conv(input_quantizer=_sign, kernel_quantizer=_sign)),
         lambda: _sequential(_Own(), _conv(**GROUPS)),
         lambda: _sequential(_sequential(_conv(**GROUPS, name="inner"))),
+        lambda: _sequential(layers.Lambda(lambda x: 2 * x), layers.Lambda(tf.nn.relu6), _conv(**GROUPS)),
+        lambda: _sequential(
+            _sequential(_Own(), _conv(**GROUPS)), _sequential(layers.Lambda(lambda x: x - 1), shape=(6, 6, 8))
+        ),
         _of_a_dict,
     ],
 )
@@ -74,6 +78,40 @@ def test_a_normalization_and_a_softmax_behind_a_dense_layer_have_8_bits(dense):
     parts = layers.Flatten(), dense(5, **options), layers.BatchNormalization(), layers.Activation("softmax")
     report = tflite.convert(_sequential(*parts, shape=(6, 6, 3)), calibration=images).report
     assert report.input_type == report.output_type == "int8" and report.differences["calibration"][1] > 0.8
+
+
+def _images(*shape, value=0.5):
+    return np.full(shape, value, np.float32)
+
+
+@pytest.mark.parametrize("name", ["samples", "calibration"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (_images(0, 6, 6, 32), r"has the shape \(0, 6, 6, 32\); accepted are images of the shape \(n, 6, 6, 32\)"),
+        (_images(6, 6, 32), r"has the shape \(6, 6, 32\)"),
+        (_images(2, 6, 6, 3), r"has the shape \(2, 6, 6, 3\)"),
+        (_images(2, 6, 6, 32, value=np.nan), "infinite or not a number"),
+        ("images", "is str and no array"),
+    ],
+)
+def test_images_that_are_none_are_refused(name, images, message):
+    with pytest.raises(tflite.ConversionError, match=f"^{name}: .*{message}"):
+        tflite.convert(_sequential(_conv()), **{name: images})
+
+
+def test_a_model_that_needs_its_batch_or_another_type_is_refused():
+    images = layers.Input((6, 6, 32), batch_size=4)
+    model = tf.keras.Model(images, layers.Dense(2)(tf.reshape(_conv()(images), (4, -1))))
+    with pytest.raises(tflite.ConversionError, match="takes batches of 4 images and cannot take a single one"):
+        tflite.convert(model)
+    tf.keras.mixed_precision.set_global_policy("float16")
+    try:
+        model = _sequential(_conv(name="half"))
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    with pytest.raises(tflite.ConversionError, match="^half/.*: a weight of float16; accepted are weights of float32"):
+        tflite.convert(model)
 
 
 @pytest.mark.parametrize(

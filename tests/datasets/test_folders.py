@@ -1,4 +1,5 @@
 import collections
+import os
 import pathlib
 import unicodedata
 
@@ -8,7 +9,8 @@ from images import arrays, noise, parts, unbatched
 from PIL import Image
 
 from larq_nas import datasets, names
-from larq_nas.datasets import folders
+from larq_nas.datasets import folders, pixels
+from larq_nas.runs import fingerprints
 
 
 def picture(path, value=100, size=(6, 4), mode="RGB"):
@@ -162,15 +164,52 @@ def test_a_broken_image_is_named_by_its_own_path(folder, kind, index):
     assert len(str(error.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("kind", ["link to nothing", "directory"])
+@pytest.mark.parametrize("kind", ["link to nothing", "directory", "link to a folder"])
 def test_what_has_the_name_of_an_image_but_is_no_file_is_passed_over(folder, kind):
     path = folder / "dog" / "looks.png"
     if kind == "directory":
-        path.mkdir()
+        picture(path / "inside.png", 101)
     else:
-        path.symlink_to(folder / "nothing.png")
+        path.symlink_to(folder if kind == "link to a folder" else folder / "nothing.png")
     data = datasets.load(f"folder:{folder}")
-    assert data.train_size + data.test_size == 20
+    assert data.train_size + data.test_size == 20 + (kind == "directory")
+    assert ("left out 1 links to" in data.note) == (kind != "directory")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"caf\xe9"), "\x07"])
+def test_a_class_whose_name_is_no_line_of_text_is_refused(folder, name):
+    (folder / "cat").rename(folder / name)
+    with pytest.raises(datasets.DatasetError, match="is no name for a class") as error:
+        datasets.load(f"folder:{folder}")
+    assert len(str(error.value).encode().splitlines()) == 1
+
+
+def test_two_forms_of_the_name_of_a_class_are_refused(folder):
+    for form in ("NFC", "NFD"):
+        picture(folder / unicodedata.normalize(form, "é") / "1.png")
+    with pytest.raises(datasets.DatasetError, match="another folder has this name in another form of Unicode"):
+        datasets.load(f"folder:{folder}")
+
+
+def test_folders_that_seem_to_be_splits_are_refused(tmp_path):
+    for fold in ("fold1", "fold2"):
+        for value in range(6):
+            picture(tmp_path / fold / ("ant", "bee")[value % 2] / f"{value}.png", value)
+    with pytest.raises(datasets.DatasetError, match="fold1, fold2 have the same sub-folders ant, bee; if these are"):
+        datasets.load(f"folder:{tmp_path}")
+    assert datasets.load(f"folder:{tmp_path}/fold1").class_names == ("ant", "bee")
+
+
+def test_a_file_of_the_same_size_with_other_pixels_has_changed(folder):
+    picture(folder / "cat" / "00.bmp", 7)
+    then = datasets.load(f"folder:{folder}").describe()
+    assert fingerprints.difference(then, datasets.load(f"folder:{folder}").describe()) == ""
+    picture(folder / "cat" / "00.bmp", 8)
+    assert fingerprints.difference(then, datasets.load(f"folder:{folder}").describe()) == "1 file changed"
+    # Descriptions of earlier versions hold sizes only.
+    files = then["origin"]["files"]
+    then["origin"] = {"files": {part: {key: size for key, (size, _) in files[part].items()} for part in files}}
+    assert fingerprints.difference(then, datasets.load(f"folder:{folder}").describe()) == ""
 
 
 def test_images_of_several_sizes_need_one(folder):
@@ -256,7 +295,15 @@ def test_small_classes_are_in_every_part(tmp_path, count):
 
 
 @pytest.mark.parametrize(
-    "names, tested", [(("train", "test"), "test"), (("Training", "valid"), "valid"), (("train", "val", "test"), "test")]
+    "names, tested",
+    [
+        (("train", "test"), "test"),
+        (("Training", "valid"), "valid"),
+        (("train", "val", "test"), "test"),
+        (("training_set", "test_set"), "test_set"),
+        (("train2017", "val2017"), "val2017"),
+        (("train", "dev"), "dev"),
+    ],
 )
 def test_a_folder_that_is_split_already_keeps_its_split(tmp_path, names, tested):
     for part, name in enumerate(names):
@@ -391,5 +438,23 @@ def test_a_folder_of_gray_images_says_so(tmp_path):
 
 def test_pixels_of_32_bits_are_refused_by_name(tmp_path):
     classes_of(tmp_path, Image.fromarray(np.full((4, 6), 0.5, np.float32)), format="tiff")
-    with pytest.raises(datasets.DatasetError, match=r"\.tiff: not readable as an image \(pixels of 32-bit floats"):
+    with pytest.raises(datasets.DatasetError, match=r"\.tiff: not readable as an image \(pixels of 32 bits"):
         datasets.load(f"folder:{tmp_path}")
+    classes_of(tmp_path, Image.fromarray(np.full((4, 6), 200, np.int32)), format="tiff")
+    with pytest.raises(datasets.DatasetError, match=r"\.tiff: not readable as an image \(pixels of 32 bits"):
+        datasets.load(f"folder:{tmp_path}")
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_file_counts(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "early.png"
+    Image.new("RGB", (6, 4)).save(path, exif=exif)
+    content = path.read_bytes()
+    # A chunk is a length of 4 bytes, a name of 4 bytes, the data, and a checksum of 4 bytes.
+    at = content.index(b"eXIf") - 4
+    chunk = content[at : at + 12 + int.from_bytes(content[at : at + 4], "big")]
+    end = content.index(b"IEND") - 4
+    late = content[:at] + content[at + len(chunk) : end] + chunk + content[end:]
+    path.write_bytes(late)
+    assert pixels.header(path)[0] == (6, 4) == pixels.from_file(path, 3).shape[:2]

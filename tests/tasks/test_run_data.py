@@ -123,6 +123,16 @@ def test_a_run_of_an_earlier_version_is_told_apart(user):
         user.start()
 
 
+WRONG = {"name": None}, {"mean": "0.5"}, {"std": [0.5, 0.0, 0.5]}, {"std": [0.5]}, {"class_names": "ab"}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_description_with_a_wrong_value_is_refused(user, wrong):
+    runs.write(user.run.dataset, {**json.loads(user.before), **wrong})
+    with pytest.raises(ValueError, match="dataset.json: not the description of a data set"):
+        user.start()
+
+
 @pytest.mark.parametrize("text", ["[]", '{"image_shape": 3}', '{"image_shape": [8, 8, 3], "class_names": [1]}', "{"])
 def test_a_description_that_is_none_is_refused(user, text):
     user.run.dataset.write_text(text)
