@@ -5,7 +5,9 @@ import math
 import pathlib
 
 import keras_tuner
+import tensorflow as tf
 from keras_tuner.engine import base_tuner
+from tensorboard.plugins.hparams import api as hparams
 
 from larq_nas import options, runs
 from larq_nas.configs import RecipeConfig
@@ -101,6 +103,10 @@ class TrainingTuner(base_tuner.BaseTuner):
             metrics = {name: float(figures[name]) for name in METRICS}
         shown = f"validation accuracy {metrics['val_accuracy']:.2%}, loss {metrics['val_loss']:.4f}"
         logger.info("trial %s: %s", trial.trial_id, shown)
+        with tf.summary.create_file_writer(str(run.path.parent / "logs")).as_default():
+            hparams.hparams(values, trial_id=trial.trial_id)
+            for name, value in metrics.items():
+                tf.summary.scalar(name, value, step=0)
         return metrics
 
     def exceeded(self, network) -> str:

@@ -187,6 +187,19 @@ def test_a_tuning_writes_its_table_and_a_recipe_that_works(trainings, tmp_path):
         larq_nas.tune(**given, max_bytes="10", run_dir=str(tmp_path / "small"))
 
 
+def test_a_trial_is_a_training_whose_network_is_loaded(tmp_path):
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=1, seed=1)
+    tuner = tuning.ArchitectureTuner(oracle, SPACE, RECIPE.replace(epochs=1), directory=str(tmp_path))
+    tuner.search(verbose=0)
+    (trial,) = tuner.oracle.trials.values()
+    metrics = json.loads(tuner.run(trial.trial_id).metrics.read_text())
+    assert trial.status == "COMPLETED" and trial.score == pytest.approx(metrics["val_accuracy"])
+    (model,) = tuner.get_best_models()
+    genotype = tuner.genotype(trial.hyperparameters)
+    assert costs.count(model).params == costs.count(genotype, (8, 8, 1), 10).params
+    assert list((tuner.run(trial.trial_id).path.parent / "logs").iterdir())
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_examples_of_the_page_run(trainings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
