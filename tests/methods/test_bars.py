@@ -42,7 +42,7 @@ def test_filters_without_quarters_are_refused(filters):
 def test_scaling_changes_widths_only():
     space = bars.space(8)
     assert bars.scale(space, 56) == bars.space(56)
-    with pytest.raises(ValueError, match="filters=6: the widths .* are no integers of it"):
+    with pytest.raises(ValueError, match="filters=6: the widths .*, scaled by 6/8, are not integers; give"):
         bars.scale(space, 6)
 
 
