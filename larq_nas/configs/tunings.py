@@ -27,7 +27,12 @@ class TuneConfig(SeedConfig, RecipeConfig):
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/tune")
     validation_fraction: float = changed_default(RecipeConfig, "validation_fraction", 0.2)
     oracle: str = option("random", "how KerasTuner chooses the values of a trial", choices=ORACLES)
-    max_trials: int = option(20, "trials at most; hyperband has as many as its brackets need", least=1)
+    max_trials: int = option(
+        20,
+        "trials at most; more than before continue a finished tuning; hyperband has as many as its brackets need",
+        least=1,
+        identity=False,
+    )
     objective: str = option("val_accuracy", "figure by which trials are compared", choices=("val_accuracy", "val_loss"))
     max_binary_macs: str | None = _amount("binary multiply-accumulates above which a network is not trained, e.g. 20M")
     max_bytes: str | None = _amount("bytes of weights above which a network is not trained, e.g. 500K")

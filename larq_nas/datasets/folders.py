@@ -26,6 +26,7 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 # Files and folders that operating systems create, in addition to names that begin with a dot.
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev")
+_SPLIT = re.compile("|".join((*_TRAIN, *_TEST, "eval", "evaluation", "fold", "split", "part", "set", "cv", "subset")))
 # Names of splits may have such an ending, as in training_set and val2017.
 _ENDING = re.compile(r"(?<=.)[-_ ]?(set|split|data|images)?[-_ ]?\d*$")
 # Bytes at the beginning, in the middle and at the end of a file from which its checksum is computed.
@@ -178,6 +179,7 @@ def _refuse_splits(root):
     folders = [path for path in _visible(root) if path.is_dir()]
     inner = [sorted(path.name for path in _visible(folder)) for folder in folders]
     alike = len(folders) > 1 and all(names == inner[0] for names in inner) and len(inner[0]) > 1
+    alike = alike and all(_SPLIT.fullmatch(_ENDING.sub("", folder.name.lower())) for folder in folders)
     if alike and all(path.is_dir() for folder in folders for path in _visible(folder)):
         raise DatasetError(
             f"folder:{root}: its folders {', '.join(path.name for path in folders)} have the same sub-folders "

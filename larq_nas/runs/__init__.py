@@ -18,6 +18,10 @@ from larq_nas.runs import locks
 PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine", "tensorflow-datasets", "numpy")
 
 
+# Flags that earlier versions did not have, and that had no effect with these values.
+_BEFORE = {"--warmup_epochs=0", "--validation_fraction=0.0", "--distill=False"}
+
+
 class RunError(ValueError):
     """A run directory cannot be used for this command. The message says what to do."""
 
@@ -135,8 +139,8 @@ class Run:
 
     def _check_same(self, lines):
         old = self._flag_lines()
-        # Directories without these flags were written with these values. --data_dir may differ, since data may move.
-        differing = (set(old) ^ set(lines)) - {"--warmup_epochs=0", "--validation_fraction=0.0"}
+        # --data_dir may differ, since data may move.
+        differing = (set(old) ^ set(lines)) - _BEFORE
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if changed:
             names = ", ".join(changed).replace("# ", "").replace("--", "")

@@ -51,4 +51,7 @@ def of_epochs(config: FitConfig, epochs: int) -> FitConfig:
         before = getattr(config, name)
         if option.in_epochs and before:
             values[name] = max(round(before * factor), 1) if isinstance(before, int) else before * factor
+    if getattr(config, "milestones", ()):
+        # Few epochs leave fewer milestones.
+        values["milestones"] = tuple(sorted({max(round(epoch * factor), 1) for epoch in config.milestones}))
     return config.replace(**values)

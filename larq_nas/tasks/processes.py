@@ -11,6 +11,10 @@ from larq_nas.tasks.errors import TaskError
 logger = logging.getLogger(__name__)
 
 
+class KilledError(TaskError):
+    """The process of a training was ended by a signal. The same command goes on."""
+
+
 def share_gpus():
     """Keeps this process from taking the whole memory of a GPU, on which other processes train."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -25,6 +29,7 @@ def train(run: runs.Run, **flags):
 
     # Raises
         TaskError: If the training fails. The message is its last line.
+        KilledError: If the process of the training is killed.
     """
     flags |= {"run_dir": run.path}
     words = [sys.executable, "-m", "larq_nas", "train", *(f"--{key}={value}" for key, value in flags.items())]
@@ -42,6 +47,8 @@ def train(run: runs.Run, **flags):
             process.wait()
             raise
     if process.returncode < 0:
-        last = f"its process was ended by signal {-process.returncode}; the same command goes on"
+        raise KilledError(
+            f"{run.path}: its process was ended by signal {-process.returncode}; the same command goes on"
+        )
     if process.returncode:
         raise TaskError(f"{run.path}: {last.removeprefix('larq_nas: train: ')}")

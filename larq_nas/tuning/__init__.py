@@ -5,8 +5,9 @@ options of a training, and `ModelTuner` your own Larq models, all with any oracl
 `docs/tuning.md`.
 """
 
+from larq_nas.tuning.errors import TuningError
 from larq_nas.tuning.limits import Limits
 from larq_nas.tuning.models import ModelTuner
-from larq_nas.tuning.tuners import ArchitectureTuner, RecipeTuner, TrainingTuner, TuningError
+from larq_nas.tuning.tuners import ArchitectureTuner, RecipeTuner, TrainingTuner
 
 __all__ = ["ArchitectureTuner", "Limits", "ModelTuner", "RecipeTuner", "TrainingTuner", "TuningError"]

@@ -16,6 +16,9 @@ class Limits:
         bytes: The most bytes of weights.
         ms: The most milliseconds that `table` predicts.
         table: A `latency.Table`.
+
+    # Raises
+        ValueError: If `ms` is given without a table.
     """
 
     binary_macs: float | None = None
@@ -23,23 +26,32 @@ class Limits:
     ms: float | None = None
     table: Table | None = None
 
-    def exceeded(self, genotype: Architecture, input_shape, num_classes: int) -> str:
-        """Says which limit a genotype exceeds.
+    def __post_init__(self):
+        if self.ms is not None and self.table is None:
+            raise ValueError("ms: needs a table, which predicts milliseconds")
+
+    def exceeded(self, network, input_shape, num_classes: int) -> str:
+        """Says which limit a network exceeds.
 
         # Arguments
-            genotype: The genotype.
+            network: A genotype. Without a limit on milliseconds, a Keras model is accepted, too.
             input_shape: Height, width and channels of the images.
             num_classes: Number of classes.
 
         # Returns
-            A text, which is empty if the genotype keeps all limits.
+            A text, which is empty if the network keeps all limits.
+
+        # Raises
+            ValueError: If there is a limit on milliseconds, and the network is no genotype.
         """
         if self == Limits():
             return ""
-        counted = costs.count(genotype, input_shape, num_classes)
+        counted = costs.count(network, input_shape, num_classes)
         found = {"binary_macs": counted.binary_macs, "bytes": counted.bytes}
         if self.table is not None:
-            found["ms"] = self.table.predict(genotype, input_shape, num_classes)
+            if not isinstance(network, Architecture):
+                raise ValueError("max_latency_ms: is for genotypes, and this is a network made by hand")
+            found["ms"] = self.table.predict(network, input_shape, num_classes)
         for name, value in found.items():
             most = getattr(self, name)
             if most is not None and value > most:

@@ -37,7 +37,8 @@ def hyperparameters(recipe: RecipeConfig, texts) -> keras_tuner.HyperParameters:
     for text in texts:
         name, _, given = text.partition(":")
         if name not in known or name in _FIXED:
-            accepted = ", ".join(name for name in known if name not in _FIXED)
+            lists = {name for name in known if options.kind_of(RecipeConfig, name).several}
+            accepted = ", ".join(name for name in known if name not in _FIXED | lists)
             raise OptionError(f"tuned={text}: {name} is no option that can be tuned; accepted are {accepted}")
         kind = options.kind_of(RecipeConfig, name)
         low, dots, high = given.partition("..")

@@ -1,7 +1,7 @@
 """Tuning genotypes or the options of a training: `larq_nas tune`."""
 
-import contextlib
-import io
+import dataclasses
+import functools
 import logging
 
 import keras_tuner
@@ -14,9 +14,10 @@ from larq_nas.tasks import accuracies, compare, processes
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.genotypes import load_network
 from larq_nas.tasks.lengths import fitted
-from larq_nas.tuning import ranges
+from larq_nas.tuning import ranges, spaces, tuners
+from larq_nas.tuning.errors import TuningError
 from larq_nas.tuning.limits import Limits
-from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner, TuningError
+from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +46,22 @@ def tune(config: TuneConfig) -> dict:
 def _tune(config):
     processes.share_gpus()
     run, data = runs.Run(config.run_dir), load_images(config)
+    # What is wrong must be found before anything is written.
+    limits, (make, example, recipe) = _limits(config), _subject(config)
+    tuners.check(example, recipe, data)
+    oracle = _oracle(config, data)
     start_run(run, "tune", config, data)
-    # The messages of KerasTuner are those of a library that a user drives directly.
-    with contextlib.redirect_stdout(io.StringIO()):
-        tuner = _tuner(config, data, run)
+    common = {"limits": limits, "seed": config.seed, "data": data}
+    tuner = make(oracle, directory=str(run.path), project_name="trials", **common)
     tuner.oracle.verbose = 0
     try:
-        # KerasTuner prints the tracebacks of trials that fail, which `TrainingTuner` logs in one line.
-        with contextlib.redirect_stderr(io.StringIO()):
-            tuner.search()
+        tuner.search()
     except RuntimeError as error:
-        message = str(error).strip().splitlines()
-        raise TuningError(f"{run.path}: too many trials in a row have failed; the last one: {message[-1]}") from None
+        first, *_, last = [*str(error).strip().splitlines(), ""]
+        if not first.startswith("Number of consecutive failures"):
+            raise
+        last = last or str(error).strip().splitlines()[-1]
+        raise TuningError(f"{run.path}: too many trials in a row have failed; the last one: {last}") from None
     if not tuner.oracle.trials:
         raise TuningError(
             "max_binary_macs, max_bytes, max_latency_ms: no network was found that keeps them; raise them"
@@ -64,19 +69,25 @@ def _tune(config):
     return _result(config, tuner, run)
 
 
-def _tuner(config, data, run):
+def _limits(config):
     table = latency.Table.load(config.latency_table) if config.latency_table else None
-    limits = Limits(*(value and configs.amount(value) for value in (config.max_binary_macs, config.max_bytes)))
-    limits = Limits(limits.binary_macs, limits.bytes, config.max_latency_ms, table)
-    common = {"limits": limits, "seed": config.seed, "directory": str(run.path), "project_name": "trials"}
-    oracle = _oracle(config, data)
+    binary_macs, most_bytes = (value and configs.amount(value) for value in (config.max_binary_macs, config.max_bytes))
+    return Limits(binary_macs, most_bytes, config.max_latency_ms, table)
+
+
+def _subject(config):
+    """What is tuned: a function that makes the tuner, a network that it may train, and the recipe."""
     if config.what == "recipe":
         recipe, network = _recipe(config), load_network(config.genotype)
         network = network if isinstance(network, Architecture) else config.genotype
-        return RecipeTuner(oracle, network, ranges.hyperparameters(recipe, config.tuned), recipe, **common)
+        hyperparameters = ranges.hyperparameters(recipe, config.tuned)
+        make = functools.partial(RecipeTuner, network=network, hyperparameters=hyperparameters, recipe=recipe)
+        return make, network, recipe
+    space = config.space()
     # The space has the configured size already.
-    profiled = [name for name, option in options.options(config.searched).items() if option.profiled]
-    return ArchitectureTuner(oracle, config.space(), _recipe(config, without=profiled), **common)
+    recipe = _recipe(config, without=("layers", "filters", "width", "groups", "channels_per_group"))
+    example = spaces.genotype(space, spaces.hyperparameters(space).values)
+    return functools.partial(ArchitectureTuner, space=space, recipe=recipe), example, recipe
 
 
 def _recipe(config, without=()):
@@ -85,16 +96,18 @@ def _recipe(config, without=()):
 
 
 def _oracle(config, data):
-    common = {"objective": config.objective, "seed": config.seed + 1}
+    # A seed of 0 would be random.
+    common = {"objective": config.objective, "seed": (config.seed + 1) % 2**32 or 1}
     if config.oracle == "hyperband":
         kept = data.train_size * (1 - config.validation_fraction)
         return keras_tuner.oracles.HyperbandOracle(max_epochs=fitted(config, int(kept)).epochs, **common)
-    oracle = {
-        "random": keras_tuner.oracles.RandomSearchOracle,
-        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-        "grid": keras_tuner.oracles.GridSearchOracle,
-    }[config.oracle]
-    return oracle(max_trials=config.max_trials, **common)
+    common["max_trials"] = config.max_trials
+    if config.oracle == "bayesian":
+        # By default, KerasTuner draws three random trials for each hyperparameter at first, more than there are.
+        points = max(config.max_trials // 3, 3)
+        return keras_tuner.oracles.BayesianOptimizationOracle(num_initial_points=points, **common)
+    oracles = keras_tuner.oracles
+    return {"random": oracles.RandomSearchOracle, "grid": oracles.GridSearchOracle}[config.oracle](**common)
 
 
 def _result(config, tuner, run):
@@ -110,13 +123,13 @@ def _result(config, tuner, run):
     rows = [(row["trial"], 100 * row["val_accuracy"], *(row.get(name, "") for name in names[1:])) for row in trained]
     logger.info(tables.table([heading, *rows[:SHOWN]]))
     best = tuner.oracle.get_trial(trained[0]["trial"])
-    network, recipe = tuner.training(best.hyperparameters.values)
+    network, (_, recipe) = (f(best.hyperparameters.values) for f in (tuner.network, tuner.training))
     runs.write(run.path / "best.flags", compare.flag_file(recipe.replace(validation_fraction=0.0)))
     if config.what == "architecture":
         provenance = {**run.provenance(), "result": {name: trained[0][name] for name in names}}
         runs.write(
             run.genotype,
-            Architecture(network.template, network.cells, network.stages, dict(network.options), provenance).to_json(),
+            dataclasses.replace(network, options=dict(network.options), provenance=provenance).to_json(),
         )
     runs.write(run.path / "tuning.json", result)
     return result
@@ -124,11 +137,9 @@ def _result(config, tuner, run):
 
 def _row(tuner, trial):
     values = trial.hyperparameters.values
-    network, _ = tuner.training(values)
     row = {"trial": trial.trial_id, "status": trial.status.lower()}
-    if trial.status == "COMPLETED" and not tuner.exceeded(network):
+    if trial.status == "COMPLETED" and not tuner.refused(values):
         row |= {name: float(trial.metrics.get_best_value(name)) for name in METRICS}
-    if isinstance(network, Architecture):
-        counted = costs.count(network, tuner.image_shape, tuner.num_classes)
+        counted = costs.count(tuner.network(values), tuner.image_shape, tuner.num_classes)
         row |= {name: getattr(counted, name) for name in accuracies.COSTS}
     return {**row, "values": values}

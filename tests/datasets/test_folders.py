@@ -198,6 +198,10 @@ def test_folders_that_seem_to_be_splits_are_refused(tmp_path):
     with pytest.raises(datasets.DatasetError, match="fold1, fold2 have the same sub-folders ant, bee; if these are"):
         datasets.load(f"folder:{tmp_path}")
     assert datasets.load(f"folder:{tmp_path}/fold1").class_names == ("ant", "bee")
+    # Classes may have the same sub-folders.
+    for fold, name in (("fold1", "cat"), ("fold2", "dog")):
+        (tmp_path / fold).rename(tmp_path / name)
+    assert datasets.load(f"folder:{tmp_path}").class_names == ("cat", "dog")
 
 
 def test_a_file_of_the_same_size_with_other_pixels_has_changed(folder):

@@ -33,6 +33,8 @@ def test_a_training_stretches_its_warm_up_and_its_first_stage():
     config = fitted(TrainConfig, 320, **TRAIN, activations_epochs=15)
     assert (config.epochs, config.warmup_epochs, config.activations_epochs) == (32, pytest.approx(1.6), 16)
     assert fitted(TrainConfig, 320, **TRAIN).activations_epochs is None
+    steps = TrainConfig(**{**TRAIN, "epochs": 300}, schedule="steps", milestones=(140, 220, 260))
+    assert [lengths.of_epochs(steps, epochs).milestones for epochs in (30, 2)] == [(14, 22, 26), (1, 2)]
 
 
 def test_without_steps_nothing_changes(caplog):

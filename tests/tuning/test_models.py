@@ -43,3 +43,35 @@ def test_a_larq_model_of_a_user_is_tuned_and_loaded(tmp_path):
     # All trials are done.
     reloaded.search(images, labels, **fit)
     assert len(reloaded.oracle.trials) == 3
+
+
+def test_a_promoted_trial_goes_on_and_own_figures_count(tmp_path):
+    data = datasets.load("digits", train_examples=100)
+    images, labels = next(datasets.evaluation_batches(data, data.train, 100).as_numpy_iterator())
+    fitted = []
+
+    class Own(keras_tuner.HyperModel):
+        def build(self, hp):
+            return _build(hp)
+
+        def fit(self, hp, model, *args, callbacks, **kwargs):
+            fitted.append((kwargs["initial_epoch"], kwargs["epochs"], model.get_weights()[0], callbacks))
+            model.fit(*args, **kwargs)
+            return {"figure": float(len(fitted))}
+
+    objective = keras_tuner.Objective("figure", "max")
+    oracle = keras_tuner.oracles.HyperbandOracle(objective, max_epochs=2, factor=2, seed=1)
+    tuner = tuning.ModelTuner(oracle, Own(), directory=str(tmp_path))
+    mine = tf.keras.callbacks.Callback()
+    tuner.search(images, labels, epochs=9, verbose=0, callbacks=[mine])
+    trials = list(tuner.oracle.trials.values())
+    assert [trial.score for trial in trials] == list(range(1, len(trials) + 1))
+    promoted = 0
+    for trial, (first, last, weights, callbacks) in zip(trials, fitted, strict=True):
+        values = trial.hyperparameters.values
+        assert (first, last) == (values["tuner/initial_epoch"], values["tuner/epochs"]) and callbacks[0] is not mine
+        if values.get("tuner/trial_id"):
+            promoted += 1
+            before = tuner.load_model(tuner.oracle.get_trial(values["tuner/trial_id"]))
+            np.testing.assert_array_equal(before.get_weights()[0], weights)
+    assert promoted

@@ -10,7 +10,7 @@ from larq_nas import configs, costs, flags, options, tuning
 from larq_nas.methods import bats, bnas, dms
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import processes
-from larq_nas.tuning import ranges
+from larq_nas.tuning import ranges, task
 
 SPACE = bnas.space(3, 4)
 RECIPE = configs.RecipeConfig(dataset="digits", train_examples=64, epochs=9, drop_path=0.0, validation_fraction=0.25)
@@ -97,27 +97,65 @@ def test_networks_above_a_limit_are_not_trained(trainings, tmp_path):
     tuner = _tuner(tmp_path / "grid", ORACLES["grid"](), limits=tuning.Limits(bytes=1))
     tuner.search(verbose=0)
     assert not trainings and [trial.score for trial in tuner.oracle.trials.values()] == [0.0] * 4
+    # The network counts in the size that is trained.
+    width = ranges.hyperparameters(RECIPE, ["filters:4|64"])
+    small = costs.count(SPACE.sample(0), (8, 8, 1), 10).bytes
+    options = {"limits": tuning.Limits(bytes=small), "directory": str(tmp_path / "width")}
+    tuner = tuning.RecipeTuner(ORACLES["random"](), SPACE.sample(0), width, RECIPE, **options)
+    assert not tuner.refused({"filters": 4}) and "bytes" in tuner.refused({"filters": 64})
+    made_by_hand = tuning.RecipeTuner(
+        ORACLES["random"](),
+        "vgg11",
+        ranges.hyperparameters(RECIPE, ["learning_rate:0.1|1"]),
+        RECIPE.replace(image_size=32),
+        limits=tuning.Limits(bytes=1),
+        directory=str(tmp_path / "hand"),
+    )
+    assert "bytes" in made_by_hand.refused({"learning_rate": 0.1})
+    with pytest.raises(ValueError, match="ms: needs a table"):
+        tuning.Limits(ms=1.0)
 
 
-def test_a_killed_tuning_goes_on_with_its_trial(trainings, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("name", [*ORACLES, "hyperband"])
+def test_a_killed_tuning_goes_on_with_its_trial(name, at, trainings, tmp_path, monkeypatch):
     train, killed = processes.train, []
 
     def dying(run, **given):
-        if len(trainings) == 2 and not killed:
+        if len(trainings) == at and not killed:
             killed.append(run.path)
-            raise KeyboardInterrupt
+            raise processes.KilledError("its process was ended by signal 9") if at == 3 else KeyboardInterrupt
         train(run, **given)
 
+    def tuner(path):
+        hyperband = keras_tuner.oracles.HyperbandOracle("val_accuracy", max_epochs=4, factor=2, seed=1)
+        oracle = hyperband if name == "hyperband" else ORACLES[name]()
+        space = dms.DmsConfig().tuned_space() if name == "bayesian" else SPACE
+        return _tuner(tmp_path / path, oracle, space, RECIPE.replace(image_size=32))
+
+    tuner("whole").search(verbose=0)
+    expected = len(trainings)
+    trainings.clear()
     monkeypatch.setattr(processes, "train", dying)
-    with pytest.raises(KeyboardInterrupt):
-        _tuner(tmp_path, ORACLES["random"]()).search(verbose=0)
-    tuner = _tuner(tmp_path, ORACLES["random"]())
-    tuner.search(verbose=0)
+    with pytest.raises((KeyboardInterrupt, tuning.TuningError), match="the same command goes on" if at == 3 else None):
+        tuner("killed").search(verbose=0)
+    again = tuner("killed")
+    again.search(verbose=0)
     paths = [path for path, _ in trainings]
-    assert len(paths) == len(set(paths)) == len(tuner.oracle.trials) == 6 and paths[2] == killed[0]
+    assert len(paths) == len(set(paths)) == len(again.oracle.trials) == expected and paths[at] == killed[0]
+    assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
     # A finished tuning trains nothing more.
+    tuner("killed").search(verbose=0)
+    assert len(trainings) == expected
+
+
+def test_a_broken_tuning_is_one_clear_error(trainings, tmp_path):
     _tuner(tmp_path, ORACLES["random"]()).search(verbose=0)
-    assert len(trainings) == 6
+    (file,) = tmp_path.rglob("oracle.json")
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(tuning.TuningError, match="untitled_project: holds a broken tuning .* choose another directory"):
+        _tuner(tmp_path, ORACLES["random"]())
 
 
 def test_a_directory_of_another_space_and_a_recipe_without_validation_are_refused(trainings, tmp_path):
@@ -131,6 +169,11 @@ def test_a_directory_of_another_space_and_a_recipe_without_validation_are_refuse
 def test_images_that_are_too_small_are_named_before_the_first_trial(trainings, tmp_path):
     with pytest.raises(ValueError, match="image_size resizes images"):
         _tuner(tmp_path, ORACLES["random"](), dms.DmsConfig().tuned_space())
+    for wrong in ({"dataset": "digits", "image_size": 8}, {"drop_path": 0.5}, {"max_bytes": "-1"}, {"backbone": "vgg"}):
+        with pytest.raises(ValueError):
+            larq_nas.tune(method="dms", **{"dataset": "digits", **wrong}, run_dir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="speed is no option that can be tuned"):
+        larq_nas.tune(what="recipe", genotype="vgg11", tuned=["speed:1..2"], run_dir=str(tmp_path / "run"))
     assert not trainings and not list(tmp_path.iterdir())
 
 
@@ -147,6 +190,20 @@ def test_options_of_a_training_are_tuned(trainings, tmp_path):
         used = _flags_of(given)
         for name, value in trial.hyperparameters.values.items():
             assert used[name] == str(value)
+
+
+def test_a_bayesian_tuning_has_more_than_random_trials():
+    config = flags.configure("tune", method="bars", oracle="bayesian", max_trials=30, dataset="digits")
+    assert task._oracle(config, None).num_initial_points == 10
+
+
+def test_epochs_that_are_tuned_replace_the_number_of_steps(tmp_path):
+    recipe = RECIPE.replace(steps=800)
+    hyperparameters = ranges.hyperparameters(recipe, ["epochs:2..4"])
+    options = {"directory": str(tmp_path)}
+    tuner = tuning.RecipeTuner(ORACLES["random"](), SPACE.sample(0), hyperparameters, recipe, **options)
+    _, trained = tuner.training({"epochs": 3})
+    assert (trained.epochs, trained.steps) == (3, None)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +236,11 @@ def test_a_tuning_writes_its_table_and_a_recipe_that_works(trainings, tmp_path):
     words = [f"--flagfile={tmp_path}/run/best.flags", f"--genotype={tmp_path}/run/genotype.json"]
     config = flags.parse("train", words).config
     assert (config.epochs, config.validation_fraction, config.filters) == (2, 0.0, None)
-    # The same call trains nothing, another one is refused.
+    # The same call trains nothing, one of more trials continues, and another one is refused.
+    assert len(larq_nas.tune(**{**given, "max_trials": 5}, run_dir=str(tmp_path / "run"))["trials"]) == 5
+    trainings.pop()
+    result = json.loads((tmp_path / "run/tuning.json").read_text())
+    given["max_trials"] = 5
     assert larq_nas.tune(**given, run_dir=str(tmp_path / "run")) == result and len(trainings) == 4
     with pytest.raises(ValueError, match="differs in oracle"):
         larq_nas.tune(**given, oracle="bayesian", run_dir=str(tmp_path / "run"))

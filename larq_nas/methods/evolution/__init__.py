@@ -72,7 +72,7 @@ def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
             option(
                 True,
                 "if widths or depths are searched, let smaller genotypes learn the predictions of the largest one with "
-                "the same operations instead of the labels",
+                "the same operations instead of the labels and of class_weights",
             ),
         ),
         ("generations", int, option(8, "generations after the first one", least=0)),
