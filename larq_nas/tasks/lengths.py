@@ -2,6 +2,7 @@
 
 import logging
 import math
+import typing
 
 from larq_nas import options
 from larq_nas.configs import FitConfig
@@ -46,12 +47,14 @@ def of_epochs(config: FitConfig, epochs: int) -> FitConfig:
     # Returns
         The configuration, whose `steps` are `None`.
     """
-    factor, values = epochs / config.epochs, {"epochs": epochs, "steps": None}
+    factor = epochs / config.epochs
+    values: dict[str, typing.Any] = {"epochs": epochs, "steps": None}
     for name, option in options.options(config).items():
         before = getattr(config, name)
         if option.in_epochs and before:
             values[name] = max(round(before * factor), 1) if isinstance(before, int) else before * factor
-    if getattr(config, "milestones", ()):
+    milestones = getattr(config, "milestones", ())
+    if milestones:
         # Few epochs leave fewer milestones.
-        values["milestones"] = tuple(sorted({max(round(epoch * factor), 1) for epoch in config.milestones}))
+        values["milestones"] = tuple(sorted({max(round(epoch * factor), 1) for epoch in milestones}))
     return config.replace(**values)

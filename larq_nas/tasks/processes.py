@@ -38,7 +38,7 @@ def train(run: runs.Run, **flags):
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
     ) as process:
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 last = line.strip() or last
                 logger.debug(line.rstrip("\n"))
         except BaseException:

@@ -47,7 +47,7 @@ class Limits:
         if self == Limits():
             return ""
         counted = costs.count(network, input_shape, num_classes)
-        found = {"binary_macs": counted.binary_macs, "bytes": counted.bytes}
+        found: dict[str, float] = {"binary_macs": counted.binary_macs, "bytes": counted.bytes}
         if self.table is not None:
             if not isinstance(network, Architecture):
                 raise ValueError("max_latency_ms: is for genotypes, and this is a network made by hand")

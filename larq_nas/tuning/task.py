@@ -57,10 +57,10 @@ def _tune(config):
     try:
         tuner.search()
     except RuntimeError as error:
-        first, *_, last = [*str(error).strip().splitlines(), ""]
-        if not first.startswith("Number of consecutive failures"):
+        message = str(error).strip()
+        if not message.startswith("Number of consecutive failures"):
             raise
-        last = last or str(error).strip().splitlines()[-1]
+        last = message.splitlines()[-1]
         raise TuningError(f"{run.path}: too many trials in a row have failed; the last one: {last}") from None
     if not tuner.oracle.trials:
         raise TuningError(
