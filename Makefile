@@ -35,7 +35,7 @@ demo-images: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TESTS) tests/test_*.py tests/commands tests/flags tests/tasks
+	$(TESTS) tests/test_*.py tests/commands tests/flags tests/tasks tests/tuning
 	$(TESTS) tests/methods tests/supernet
 	$(TESTS) tests/converters tests/space tests/zoo
 	$(TESTS) tests/datasets tests/devices tests/runs tests/training
