@@ -47,7 +47,7 @@ def test_a_subclass_may_have_another_default_and_keeps_the_rest():
         ({"epochs": "3"}, "epochs='3': accepted is a value of type int"),
         ({"epochs": True}, "epochs=True: accepted is a value of type int"),
         ({"epochs": None}, "epochs: a value is missing"),
-        ({"rate": float("nan")}, "rate=nan: is not a number"),
+        ({"rate": float("nan")}, "rate=nan: is not a finite number"),
         ({"kind": "c"}, "kind='c': accepted are a, b"),
         ({"shape": (1, 2, 3)}, "shape=1,2,3: give two"),
         ({"shape": 3}, "shape=3: accepted are several values"),

@@ -421,7 +421,8 @@ def test_a_network_made_by_hand_is_trained_converted_evaluated_and_counted_by_na
 def test_a_run_knows_a_network_without_a_genotype_by_its_name(tmp_path, name):
     run, network = runs.Run(tmp_path), zoo.Baseline(name)
     run.start("train", {"genotype": name})
-    runs.write(run.dataset, {"image_shape": [8, 8, 1], "class_names": ["ant", "bee", "cat"]})
+    described = {"name": "folder", "image_shape": [8, 8, 1], "class_names": ["ant", "bee", "cat"]}
+    runs.write(run.dataset, {**described, "mean": [0.5], "std": [0.5]})
     model = network.build((8, 8, 1), 3)
     model.save_weights(run.weights)
     loaded, _ = trained.load_trained(run)

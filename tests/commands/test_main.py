@@ -126,7 +126,11 @@ def test_console_script_is_this_program():
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("serch", "did you mean search?"), ("trian", "did you mean train?"), ("xyz", "commands: search, train, compare")],
+    [
+        ("serch", "did you mean search?"),
+        ("trian", "did you mean train?"),
+        ("xyz", "commands: search, train, tune, compare"),
+    ],
 )
 def test_unknown_command_suggests_one(cli, word, hint):
     fails(cli(word), 2, f"unknown command '{word}'", hint)

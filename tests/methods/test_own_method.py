@@ -199,7 +199,7 @@ def test_a_method_of_a_bad_name_or_kind_is_refused():
     for name, config, said in (
         ("bnas", ToyConfig, "is one of larq_nas"),
         ("random", ToyConfig, "is one of larq_nas"),
-        ("random_toy", ToyConfig, "names of searches of another method's space begin so"),
+        ("random_toy", ToyConfig, "names that begin with random_ or evolution_ are reserved"),
         ("Toy", ToyConfig, "is not a valid name"),
         ("mine", Strategy, "is not a subclass of larq_nas.SearchConfig"),
         ("mine", ToyConfig, "ToyConfig is the method toy already"),
