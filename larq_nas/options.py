@@ -90,6 +90,11 @@ def changed_default(config: "type[Config]", name: str, default):
     return dataclasses.field(default=default, metadata=config.__dataclass_fields__[name].metadata)
 
 
+def values_of(config: "Config", base: "type[Config]") -> dict:
+    """The values of those options of a configuration that one of its base classes has, by name."""
+    return {name: getattr(config, name) for name in options(base)}
+
+
 def copied_option(config: "type[Config]", name: str) -> tuple:
     """A field of a configuration, for `dataclasses.make_dataclass`.
 

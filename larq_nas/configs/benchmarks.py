@@ -3,9 +3,10 @@
 import dataclasses
 import typing
 
+from larq_nas.configs.of_methods import OfMethod, of_method
 from larq_nas.configs.searches import SearchConfig
 from larq_nas.configs.shared import shape_option
-from larq_nas.options import Config, copied_option, option, options
+from larq_nas.options import Config, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class BenchmarkConfig(MeasureConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProfileConfig(MeasureConfig):
+class ProfileConfig(OfMethod, MeasureConfig):
     """The configuration of a benchmark of the operations of a search method.
 
     `profile_config` makes a subclass for each method. The subclass also has the options of the method that change what
@@ -64,8 +65,6 @@ class ProfileConfig(MeasureConfig):
     """
 
     heading: typing.ClassVar[str] = "operations"
-    searched: typing.ClassVar[type[SearchConfig]]
-    method: typing.ClassVar[str]
 
     def spaces(self) -> list:
         """The spaces whose operations are timed.
@@ -76,18 +75,9 @@ class ProfileConfig(MeasureConfig):
         # Raises
             ValueError: If the method has no space of the configured sizes.
         """
-        names = _profiled(self.searched)
-        return self.searched(**{name: getattr(self, name) for name in names}).profiled_spaces()
+        return self.search_config().profiled_spaces()
 
 
 def profile_config(searched: type[SearchConfig]) -> type[ProfileConfig]:
     """Makes the `ProfileConfig` of a search method from the `SearchConfig` of the method."""
-    fields = [copied_option(searched, name) for name in _profiled(searched)]
-    own = {"searched": searched, "method": searched.method}
-    return dataclasses.make_dataclass(
-        "ProfileConfig", fields, bases=(ProfileConfig,), namespace=own, frozen=True, kw_only=True
-    )
-
-
-def _profiled(searched):
-    return [name for name, option in options(searched).items() if option.profiled]
+    return of_method(ProfileConfig, searched)

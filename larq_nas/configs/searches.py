@@ -45,8 +45,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.latency_table is None) != (self.max_latency_ms is None):
-            raise OptionError("latency_table, max_latency_ms: each needs the other")
+        check_latency(self)
 
     def texts(self) -> dict:
         return {**super().texts(), **({"method": self.method} if self.method else {})}
@@ -165,6 +164,12 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
                 f"max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
             )
         return limit
+
+
+def check_latency(config):
+    """Raises an `OptionError` unless a configuration has both `latency_table` and `max_latency_ms`, or neither."""
+    if (config.latency_table is None) != (config.max_latency_ms is None):
+        raise OptionError("latency_table, max_latency_ms: each needs the other")
 
 
 class WithoutGradients:

@@ -4,11 +4,12 @@ import dataclasses
 import re
 import typing
 
-from larq_nas.configs.searches import SearchConfig
+from larq_nas.configs.of_methods import OfMethod, of_method
+from larq_nas.configs.searches import SearchConfig, check_latency
 from larq_nas.configs.shared import RunConfig, SeedConfig, is_amount
-from larq_nas.configs.trainings import RecipeConfig
+from larq_nas.configs.trainings import RecipeConfig, TrainConfig
 from larq_nas.names import ORACLES
-from larq_nas.options import OptionError, changed_default, copied_option, option, options
+from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
 
 
@@ -48,8 +49,7 @@ class TuneConfig(SeedConfig, RecipeConfig):
         super().__post_init__()
         if not self.validation_fraction:
             raise OptionError("validation_fraction=0: trials are judged on validation images; give a share, e.g. 0.2")
-        if (self.latency_table is None) != (self.max_latency_ms is None):
-            raise OptionError("latency_table, max_latency_ms: each needs the other")
+        check_latency(self)
 
 
 def _are_ranges(texts):
@@ -63,7 +63,7 @@ class RecipeTuneConfig(TuneConfig):
 
     what: typing.ClassVar[str] = "recipe"
 
-    genotype: str | Architecture = option(help="a genotype.json file, or the name of a zoo model", is_path=True)
+    genotype: str | Architecture = changed_default(TrainConfig, "genotype", dataclasses.MISSING)
     tuned: tuple[str, ...] = option(
         ("learning_rate:0.0003..0.1", "weight_decay:0|3e-6|1e-4", "schedule:cosine|one_cycle"),
         "flags of the training and the values that they may have, separated by commas: NAME:LOW..HIGH for a range, "
@@ -74,26 +74,19 @@ class RecipeTuneConfig(TuneConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ArchitectureTuneConfig(TuneConfig):
+class ArchitectureTuneConfig(OfMethod, TuneConfig):
     """The base class of the configurations of tunings of the genotype, in the space of a search method."""
 
     what: typing.ClassVar[str] = "architecture"
-    searched: typing.ClassVar[type[SearchConfig]]
-    method: typing.ClassVar[str]
 
     def texts(self) -> dict:
         return {**super().texts(), "method": self.method}
 
     def space(self) -> Architecture:
         """The space of the method, in the configured size."""
-        names = [name for name, option in options(self.searched).items() if option.profiled]
-        return self.searched(**{name: getattr(self, name) for name in names}).tuned_space()
+        return self.search_config().tuned_space()
 
 
 def tune_config(searched: type[SearchConfig]) -> type[ArchitectureTuneConfig]:
     """Makes the `ArchitectureTuneConfig` of a search method from the `SearchConfig` of the method."""
-    fields = [copied_option(searched, name) for name, option in options(searched).items() if option.profiled]
-    own = {"searched": searched, "method": searched.method}
-    return dataclasses.make_dataclass(
-        "ArchitectureTuneConfig", fields, bases=(ArchitectureTuneConfig,), namespace=own, frozen=True, kw_only=True
-    )
+    return of_method(ArchitectureTuneConfig, searched)

@@ -71,7 +71,7 @@ def _compare(config):
 def _trainings(config):
     """The configuration of the training of each network, with the given genotype, by the name of the network."""
     genotypes = [_without_prefix(genotype) for genotype in config.genotypes]
-    shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}
+    shared = options.values_of(config, RecipeConfig)
     return {
         name: TrainConfig(**shared, genotype=genotype)
         for name, genotype in zip(labels(genotypes), genotypes, strict=True)

@@ -51,7 +51,7 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
         processes.share_gpus()
         searched = _as_it_was(config, searched, run)
         found = _with_shared_weights(config, searched, run)
-        shared = {name: getattr(config, name) for name in options.options(RecipeConfig)}
+        shared = options.values_of(config, RecipeConfig)
         # Shared weights and trainings see the same images.
         shared |= {name: getattr(searched, name) for name in options.options(DataConfig) if name != "class_weights"}
         shared["run_dir"] = str(run.path / "rank")

@@ -91,8 +91,8 @@ def _subject(config):
 
 
 def _recipe(config, without=()):
-    names = [name for name in options.options(configs.RecipeConfig) if name not in without]
-    return configs.RecipeConfig(**{name: getattr(config, name) for name in names})
+    values = options.values_of(config, configs.RecipeConfig)
+    return configs.RecipeConfig(**{name: value for name, value in values.items() if name not in without})
 
 
 def _oracle(config, data):

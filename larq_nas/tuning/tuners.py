@@ -46,8 +46,7 @@ def check(network, recipe: RecipeConfig, data):
 
 def _built(network, recipe):
     """The network that a training builds: a genotype of the size that the recipe asks for, or a `zoo.Baseline`."""
-    shared = {name: getattr(recipe, name) for name in options.options(RecipeConfig)}
-    return checked_network(TrainConfig(**shared, genotype=network))
+    return checked_network(TrainConfig(**options.values_of(recipe, RecipeConfig), genotype=network))
 
 
 class TrainingTuner(_keras_tuner.ResumableTuner):
