@@ -331,14 +331,14 @@ def _in_eight_bits(model, calibration):
 
 
 def _types(content, calibration):
-    """Returns the dtypes of images and outputs in the file, and raises if LCE left them float in spite of 8 bits."""
+    """Returns the dtypes of images and outputs in the file. Raises if they are float although 8 bits were asked for."""
     loaded = interpreter.load(content)
     types = {"input_type": str(loaded.input_types[0]), "output_type": str(loaded.output_types[0])}
     if calibration is None:
         return types
     if set(types.values()) != {"int8"}:
         raise ConversionError(
-            f"LCE left images {types['input_type']} and outputs {types['output_type']} in spite of 8 bits; "
+            f"LCE left images {types['input_type']} and outputs {types['output_type']} although 8 bits were asked for; "
             "convert without 8 bits"
         )
     scale, zero_point = float(loaded.input_scales[0]), int(loaded.input_zero_points[0])

@@ -1,6 +1,6 @@
 """The text that `larq_nas COMMAND --help` prints."""
 
-from larq_nas import options
+from larq_nas import configs, methods, options
 from larq_nas.flags import command_line
 from larq_nas.flags.recipe_files import recipes
 
@@ -27,6 +27,9 @@ def usage(command: str, words, summary: str) -> str:
         lines += ["", f"{heading}:", *described]
     lines += ["", "  --verbosity: 0 shows further messages, 1 also shows the traceback of an error"]
     shipped = recipes(command)
+    if issubclass(config, configs.SearchConfig):
+        # The recipes of a search are only for its method.
+        shipped = [name for name in shipped if name.startswith(methods.space_of(config.method) + "_")]
     if shipped:
         lines += [
             "",

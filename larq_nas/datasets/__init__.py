@@ -242,8 +242,7 @@ def training_batches(
         examples: The `tf.data.Dataset` to read, e.g. `images.train`.
         size: Number of examples in `examples`.
         batch_size: Examples per batch; the last batch of an epoch may be smaller.
-        epochs: The number of the epoch before which the batches end. With `first_epoch=0`, this is the number of
-            epochs.
+        epochs: The number of the last epoch, counted from 1.
         first_epoch: Number of the first epoch.
         seed: Any integer.
         augmentation: One of `names.AUGMENTATIONS`.

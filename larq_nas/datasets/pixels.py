@@ -81,7 +81,7 @@ def header(path):
             width, height = image.size
             # Other formats have 16 bits in mode I.
             if image.mode == "F" or image.mode == "I" and image.format == "TIFF":
-                raise ValueError("pixels of 32 bits; save it with 8 or 16 bits")
+                raise ValueError("pixels of 32 bits; save the image with 8 or 16 bits")
             end = _end(path)
             if image.format not in _END or _END[image.format] not in end:
                 image.load()

@@ -80,7 +80,9 @@ def _prepare(name, builder):
         if not any(proxy in os.environ for proxy in ("https_proxy", "HTTPS_PROXY")):
             socket.getaddrinfo("www.tensorflow.org", 443)
     except OSError:
-        raise DatasetError(f"{name} is not prepared in {builder.data_dir}, and no network; {advice}") from None
+        raise DatasetError(
+            f"{name} is not prepared in {builder.data_dir}, and cannot be downloaded without a network; {advice}"
+        ) from None
     try:
         builder.download_and_prepare()
     except Exception as error:

@@ -275,9 +275,11 @@ def check(description: dict, needed_bytes: int):
     text, abis, bits, free = (description[name] for name in ("device", "abis", "bits", "free_bytes"))
     machine = description["machine"] or "64-bit, as far as is known"
     if not ("64" in abis if abis else bits == 64 if bits else "64" in machine):
-        raise DeviceError(f"{text}: a 32-bit system ({abis or machine}), for which LCE is slow; install a 64-bit one")
+        raise DeviceError(
+            f"{text}: has a 32-bit system ({abis or machine}), on which LCE is slow; install a 64-bit one"
+        )
     if free is not None and free < needed_bytes:
-        raise DeviceError(f"{text}: {free:,} bytes free, which is too little for the {needed_bytes:,} to be pushed")
+        raise DeviceError(f"{text}: has {free:,} bytes free, but {needed_bytes:,} bytes must be copied to it")
 
 
 def warnings(description: dict, own_load=0) -> list:

@@ -178,7 +178,7 @@ def _named(name, config):
         raise MethodError(f"method {name}: {config!r} is not a subclass of larq_nas.SearchConfig")
     if vars(config).get("method", "") not in ("", name):
         raise MethodError(
-            f"method {name}: {config.__name__} is the method {config.method} already; make a subclass of it"
+            f"method {name}: {config.__name__} is the method {config.method}; register a subclass of it instead"
         )
     config.method = name
     return config

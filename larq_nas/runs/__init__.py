@@ -19,7 +19,14 @@ PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine",
 
 
 # Flags that earlier versions did not have, and that had no effect with these values.
-_BEFORE = {"--warmup_epochs=0", "--validation_fraction=0.0", "--distill=False"}
+_BEFORE = {
+    "--distill=False",
+    "--permute_labels=False",
+    "--skip=True",
+    "--validation_fraction=0.0",
+    "--warmup_epochs=0",
+    "--zeroise=True",
+}
 
 
 class RunError(ValueError):
@@ -142,12 +149,17 @@ class Run:
         # --data_dir may differ, since data may move.
         differing = (set(old) ^ set(lines)) - _BEFORE
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
-        if changed:
-            names = ", ".join(changed).replace("# ", "").replace("--", "")
-            raise RunError(
-                f"{self.path}: holds a run that differs in {names} (see flags.txt there); "
-                "choose another run_dir, or start again with overwrite=True"
-            )
+        if not changed:
+            return
+        known = {line.split("=")[0] for line in old}
+        # If the first lines differ, the directory holds a run of another command.
+        unknown = [name for name in changed if name not in known] if old[:1] == lines[:1] else []
+        names, new = (", ".join(each).replace("# ", "").replace("--", "") for each in (changed, unknown))
+        lacks = f", which lacks {new}: perhaps an earlier version of larq_nas has begun the run" if unknown else ""
+        raise RunError(
+            f"{self.path}: holds a run that differs in {names} (see flags.txt there{lacks}); "
+            "choose another run_dir, or start again with overwrite=True"
+        )
 
     def is_of(self, command: str) -> bool:
         """Whether the directory holds a run of a command, e.g. `"search"`."""

@@ -240,7 +240,7 @@ def _begin_with(model, path, make_twin):
             if variable.name in values:
                 variable.assign(values[variable.name])
     if problem:
-        raise WeightsError(f"initial_weights={path}: not those of {owners} ({problem})")
+        raise WeightsError(f"initial_weights={path}: holds the weights of another network than {owners} ({problem})")
 
 
 def _problem_of_loading(model, path):

@@ -15,7 +15,7 @@ from larq_nas.training import optimizers
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The settings of a training.
+    """What a training needs besides the network and the data.
 
     # Arguments
         epochs: Number of epochs.

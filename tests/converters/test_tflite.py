@@ -315,7 +315,7 @@ def test_in_8_bits_images_outputs_and_float_kernels_have_8_bits(template):
     in_8_bits = [layer for layer in report.layers if layer.name in ("CONV_2D", "FULLY_CONNECTED")]
     for before, after in zip(float_kernels, in_8_bits, strict=True):
         assert before.kernel == after.kernel and after.bytes < np.prod(after.kernel) + 8 * after.kernel[-1] + 100
-    # A network of random weights: the most probable class hangs on little.
+    # The weights are random, so that small differences change the most probable class.
     assert report.differences["real"][1] > 0.8
     assert "images are int8" in str(report)
 

@@ -505,7 +505,7 @@ def test_a_set_that_is_not_prepared_is_refused_at_once_without_a_network(tmp_pat
     # TFDS would try for minutes.
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lambda *a, **k: pytest.fail("tried"))
     with pytest.raises(
-        datasets.DatasetError, match=f"{name} is not prepared in .*no network; give its directory as data_dir"
+        datasets.DatasetError, match=f"{name} is not prepared in .*without a network; give its directory as data_dir"
     ) as error:
         datasets.load(name, data_dir=tmp_path)
     assert str(tmp_path) in str(error.value)

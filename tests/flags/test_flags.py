@@ -21,6 +21,11 @@ def lines(command, name):
     return [line for line in text if line and not line.startswith("#")]
 
 
+def test_the_help_of_a_search_lists_the_recipes_of_its_method():
+    text = flags.usage("search", ["--method=random", "--space=dms"], "")
+    assert "dms_cifar10, dms_cifar10_cpu, " in text and "bnas_" not in text and "bars_" not in text
+
+
 def test_recipes_are_found_by_command():
     assert {"bnas_cifar10", "bnas_quickstart"} <= set(flags.recipes("search"))
     assert {"bnas_cifar10", "bnas_imagenet", "bnas_quickstart"} <= set(flags.recipes("train"))

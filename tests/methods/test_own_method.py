@@ -1,7 +1,11 @@
 """An operation, a template and a method that this file defines: they need no edit anywhere else."""
 
+import ast
 import dataclasses
 import json
+import logging
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -16,8 +20,6 @@ from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
 from larq_nas.supernet import strategy
 
-NAMES = "none", "max_pool_3x3", "pair"
-
 
 def pair(v, x, filters, strides, name):
     """A binary 1x3 convolution, then a binary 3x1 convolution."""
@@ -28,7 +30,7 @@ def pair(v, x, filters, strides, name):
 
 
 def network(v, architecture, images, choices):
-    """A stem, then one cell for each stage, each of which but the first halves the images."""
+    """A stem, then one cell for each stage. All cells except the first halve height and width."""
     x = blocks.float_block(v, images, architecture.stages[0].widths[0], 3, name="stem")
     for index, stage in enumerate(architecture.stages):
         filters = stage.widths[0]
@@ -36,6 +38,10 @@ def network(v, architecture, images, choices):
         edges = cells.Edges(v, architecture.cell(stage.cell), filters, choice=choices.get(stage.cell))
         x = edges.nodes([x], 2 if index else 1, f"cell{index}")
     return x
+
+
+names = "none", "max_pool_3x3", "pair"
+nodes = Node((Edge(0, names),), 1), Node((Edge(0, names), Edge(1, names)), 2)
 
 
 class Strategy(strategy.Strategy):
@@ -48,26 +54,21 @@ class Strategy(strategy.Strategy):
         return self.limit.penalty(loss, self.choice_weights(logits, epoch)) if self.limit else loss
 
     def derive(self, space, probabilities):
-        found = []
-        for cell in space.cells:
-            best, nodes = iter(np.argmax(probabilities[cell.name] + self.preference * np.eye(3)[2], axis=1)), []
-            for node in cell.nodes:
-                edges = tuple(Edge(edge.source, (edge.operations[next(best)],)) for edge in node.edges)
-                nodes.append(Node(edges, len(edges)))
-            found.append(Cell(cell.name, tuple(nodes)))
-        return dataclasses.replace(space, cells=tuple(found))
+        bonus = self.preference * np.array([name == "pair" for name in names])
+        best, nodes = iter(np.argmax(probabilities["normal"] + bonus, axis=1)), []
+        for node in space.cell("normal").nodes:
+            edges = tuple(Edge(edge.source, (names[next(best)],)) for edge in node.edges)
+            nodes.append(Node(edges, len(edges)))
+        return dataclasses.replace(space, cells=(Cell("normal", tuple(nodes)),))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ToyConfig(configs.CellSearchConfig):
-    """A search of one cell."""
-
     heading = "toy"
 
     preference: float = options.option(1.0, "bonus on the probability of convolutions", least=0)
 
     def space(self):
-        nodes = Node((Edge(0, NAMES),), 1), Node((Edge(0, NAMES), Edge(1, NAMES)), 2)
         stages = Stage("normal", (self.filters,), (1,)), Stage("normal", (2 * self.filters,), (1,))
         return Architecture("toy", (Cell("normal", nodes),), stages)
 
@@ -78,7 +79,7 @@ class ToyConfig(configs.CellSearchConfig):
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
     larq_nas.operations.register("pair", pair, kernel_size=3)
-    registry.register(registry.Template("toy", "toy", network, inputs=1, operations=NAMES, halvings=(1, 0)))
+    registry.register(registry.Template("toy", "toy", network, inputs=1, operations=names, halvings=(1, 0)))
     methods.register("toy")(ToyConfig)
     yield
     methods.unregister("toy")
@@ -101,6 +102,24 @@ def directory(tmp_path_factory):
     ):
         assert main.main(words) == 0, words
     return path
+
+
+def test_the_page_on_extending_shows_the_same_code():
+    page = (pathlib.Path(__file__).parents[2] / "docs/extending.md").read_text(encoding="utf-8")
+    shown = [_definitions(block) for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    here = _definitions(pathlib.Path(__file__).read_text(encoding="utf-8"))
+    for name in ("pair", "network", "Strategy", "ToyConfig"):
+        assert [block[name] for block in shown if name in block] == [here[name]], name
+
+
+def _definitions(code):
+    """The functions and classes of a text, by name, without their decorators."""
+    found = {}
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.decorator_list = []
+            found[node.name] = ast.unparse(node)
+    return found
 
 
 def test_it_is_searched(directory):
@@ -128,12 +147,14 @@ def test_it_is_counted(directory, capsys):
     assert len(binary) == len(report["binary_convolutions"])
 
 
-def test_it_is_timed_and_searched_within_a_latency(directory, tmp_path):
+def test_it_is_timed_estimated_and_searched_within_a_latency(directory, tmp_path, caplog):
     table = latency.Table.load(directory / "table/latency.json")
     assert {block.kind for block in table.measured} >= {"pair", "max_pool_3x3".removesuffix("_3x3"), "binary", "float"}
     flags_of = {"method": "toy", "filters": 8, "train_examples": 128, "epochs": 1, "dataset": "digits"}
     limit = {"latency_table": directory / "table/latency.json", "max_latency_ms": 1000.0}
+    caplog.set_level(logging.INFO, "larq_nas")
     genotype = larq_nas.search(**flags_of, **limit, run_dir=tmp_path / "run")
+    assert re.search(r"supernet of [\d,]+ parameters: about .* s per epoch of 1 steps", caplog.text)
     assert 0 < table.predict(genotype, (8, 8, 1), 10) < 1000
     with pytest.raises(ValueError, match="max_latency_ms=1e-05: the fastest network of this space"):
         larq_nas.search(**flags_of, **{**limit, "max_latency_ms": 1e-5}, run_dir=tmp_path / "other")
@@ -202,7 +223,7 @@ def test_a_method_of_a_bad_name_or_kind_is_refused():
         ("random_toy", ToyConfig, "names that begin with random_ or evolution_ are reserved"),
         ("Toy", ToyConfig, "is not a valid name"),
         ("mine", Strategy, "is not a subclass of larq_nas.SearchConfig"),
-        ("mine", ToyConfig, "ToyConfig is the method toy already"),
+        ("mine", ToyConfig, "ToyConfig is the method toy; register a subclass"),
     ):
         with pytest.raises(ValueError, match=said):
             methods.register(name)(config)

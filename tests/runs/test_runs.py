@@ -111,7 +111,16 @@ def test_other_flags_are_refused_by_name_and_nothing_changes(run, command, chang
     listed = re.search(r"differs in (.*) \(see", str(caught.value)).group(1)
     assert listed.split(", ") == named
     assert "overwrite=True" in str(caught.value)
+    assert ("there, which lacks layers: perhaps an earlier version" in str(caught.value)) == (named == ["layers"])
     assert run.weights.exists() and run.flags.read_text() == before
+
+
+def test_a_run_goes_on_without_flags_that_changed_nothing_when_it_began(run):
+    run.weights.write_text("kept")
+    run.start("search", {**FLAGS, "warmup_epochs": 0, "skip": True, "distill": False})
+    assert run.weights.exists()
+    with pytest.raises(runs.RunError, match="differs in zeroise "):
+        run.start("search", {**FLAGS, "zeroise": False})
 
 
 def test_flag_that_is_gone_is_named(run):

@@ -224,7 +224,9 @@ def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, di
     assert len(shared) == len(values) == len(model.trainable_variables) - 19
     for variable in shared:
         np.testing.assert_allclose(variable, values[variable.name], atol=1e-6)
-    with pytest.raises(training.WeightsError, match="^initial_weights=.*not those of this network or its float twin"):
+    with pytest.raises(
+        training.WeightsError, match="^initial_weights=.*of another network than this network or its float twin"
+    ):
         other = dms.derive(dms.space("resnet18"), np.full(12, 0.4))
         training.train(other, data, runs.Run(tmp_path / "other"), recipe, settings)
 
@@ -237,7 +239,7 @@ def test_a_training_begins_with_the_weights_of_an_earlier_one(tmp_path, digits):
     again = training.train(SPACE.sample(0), digits, runs.Run(tmp_path / "again"), still, settings)
     for a, b in zip(first.trainable_variables, again.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    with pytest.raises(training.WeightsError, match="not those of this network \\("):
+    with pytest.raises(training.WeightsError, match="of another network than this network \\("):
         training.train(SPACE.sample(1), digits, runs.Run(tmp_path / "other"), still, settings)
 
 

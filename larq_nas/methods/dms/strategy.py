@@ -149,7 +149,7 @@ class Strategy:
             num_classes: Number of classes.
 
         # Returns
-            A list of `count` `strategy.Candidate`s. The first one is that of the means.
+            A list of `count` `strategy.Candidate`s. The first one has the mean ratios.
         """
         alike = self
         if self.limit is None and self.genotype_megabytes is None:

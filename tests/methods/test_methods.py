@@ -1,0 +1,43 @@
+"""What all methods have in common."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+from larq_nas import methods
+from larq_nas.methods import bars, bats, bnas, dms
+from larq_nas.supernet import strategy
+
+# The strategy that steers the supernet of a method.
+STRATEGIES = {"bnas": bnas.Strategy, "bars": bars.Strategy, "bats": bats.Strategy, "dms": dms.Candidates}
+# Arguments of a strategy that have another name than the option.
+OPTIONS = {
+    ("bnas", "strength"): "diversity",
+    ("bnas", "decay"): "diversity_decay",
+    ("bars", "tolerance"): "budget_tolerance",
+    ("bats", "temperature"): "softmax_temperature",
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_method_has_the_protocol_of_a_strategy(name):
+    own = STRATEGIES[name]
+    assert strategy.Strategy in own.__mro__
+    for member, expected in inspect.getmembers(strategy.Strategy, inspect.isfunction):
+        if not member.startswith("_"):
+            taken, needed = (list(inspect.signature(f).parameters) for f in (getattr(own, member), expected))
+            # A method may have further arguments, but none that a search does not pass.
+            assert taken[: len(needed)] == needed, member
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_in_python_has_the_defaults_of_the_options(name):
+    module, compared = {"bnas": bnas, "bars": bars, "bats": bats, "dms": dms}[name], 0
+    defaults = {field.name: field.default for field in dataclasses.fields(methods.get(name))}
+    for field in dataclasses.fields(module.Strategy):
+        option = OPTIONS.get((name, field.name), field.name)
+        if option in defaults and field.name != "samples":
+            assert field.default == defaults[option], field.name
+            compared += 1
+    assert compared
