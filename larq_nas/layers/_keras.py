@@ -1,5 +1,7 @@
 """All uses of parts of Keras 2 that are not public, so that a change of Keras is met in one place."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -19,7 +21,7 @@ def calls_of(layer: tf.keras.layers.Layer) -> list:
     return layer._inbound_nodes
 
 
-def layer_of(tensor) -> tf.keras.layers.Layer:
+def layer_of(tensor: tf.Tensor) -> tf.keras.layers.Layer:
     """The layer that puts out a Keras tensor."""
     return tensor._keras_history.layer
 
@@ -29,6 +31,8 @@ class NotCompiled:
 
     On CPUs, the gradient of the `convolution_op` of a subclass is a hundred times as fast (`benchmarks/NOTES.md`).
     """
+
+    convolution_op: Callable[..., tf.Tensor]
 
     def _jit_compiled_convolution_op(self, inputs, kernel):
         return self.convolution_op(inputs, kernel)

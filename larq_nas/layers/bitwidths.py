@@ -4,12 +4,14 @@ Larq's quantizers have an attribute `precision`. If a quantizer is a plain funct
 width is found out by applying the function to an example.
 """
 
+from typing import Any
+
 import larq as lq
 import numpy as np
 import tensorflow as tf
 
 
-def of_quantizer(quantizer, example) -> int:
+def of_quantizer(quantizer: Any, example: Any) -> int:
     """Returns the number of bits of a quantizer's outputs.
 
     # Arguments
@@ -30,13 +32,13 @@ def of_quantizer(quantizer, example) -> int:
     return 1 if (channels > 0).all() and np.allclose(channels, channels[:1], rtol=5e-3) else 32
 
 
-def of_weight(weight) -> int:
+def of_weight(weight: Any) -> int:
     """Returns the number of bits of a layer's weight; 32 without a quantizer."""
     quantizer = getattr(weight, "quantizer", None)
     return of_quantizer(quantizer, weight.latent_variable) if quantizer is not None else 32
 
 
-def of_input(layer) -> int:
+def of_input(layer: tf.keras.layers.Layer) -> int:
     """Returns the number of bits of a layer's quantized inputs; 32 without an input quantizer."""
     quantizer = getattr(layer, "input_quantizer", None)
     if quantizer is None or getattr(quantizer, "precision", None) is not None:
@@ -47,13 +49,13 @@ def of_input(layer) -> int:
     return of_quantizer(quantizer, example.astype(np.float32))
 
 
-def binary_kernel(layer):
+def binary_kernel(layer: tf.keras.layers.Layer) -> Any:
     """Returns the kernel of a Larq layer if the layer's inputs and the kernel are binary, and `None` otherwise."""
     kernel = quantized_kernel(layer)
     return kernel if kernel is not None and of_input(layer) == 1 and of_weight(kernel) == 1 else None
 
 
-def quantized_kernel(layer):
+def quantized_kernel(layer: tf.keras.layers.Layer) -> Any:
     """Returns the weight that a layer applies to its inputs first if this weight is quantized, and `None` otherwise."""
     if isinstance(layer, tf.keras.Model) or not hasattr(layer, "input_quantizer"):
         return None

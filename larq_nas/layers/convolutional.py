@@ -4,6 +4,9 @@ Binary convolutions pad with ones (`padding="same", pad_values=1`). A padded zer
 convolution could not be bit-packed.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import larq as lq
 import tensorflow as tf
 
@@ -28,11 +31,11 @@ class Zeroise(layers.Layer):
         - [Learning Architectures for Binary Networks](https://arxiv.org/abs/2002.06963), section 4.1
     """
 
-    def __init__(self, strides=1, **kwargs):
+    def __init__(self, strides: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strides = strides
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         outputs = inputs[:, :: self.strides, :: self.strides]
         if training:
             return outputs * 0
@@ -40,7 +43,7 @@ class Zeroise(layers.Layer):
         known = outputs.shape.is_fully_defined()
         return tf.zeros(outputs.shape if known else [tf.shape(outputs)[0], *outputs.shape[1:]], outputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "strides": self.strides}
 
 
@@ -48,7 +51,7 @@ class Zeroise(layers.Layer):
 BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 
-def batch_normalization(affine=True, name=None):
+def batch_normalization(affine: bool = True, name: str | None = None) -> tf.keras.layers.Layer:
     """Returns a `BatchNormalization` layer with the momentum and epsilon of the papers.
 
     # Arguments
@@ -58,7 +61,7 @@ def batch_normalization(affine=True, name=None):
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
 
 
-def pool(kind, kernel_size, strides=1, name=None):
+def pool(kind: str, kernel_size: int, strides: int = 1, name: str | None = None) -> tf.keras.layers.Layer:
     """Returns a pooling layer with `same` padding. Averages do not count padded values.
 
     # Arguments
@@ -95,7 +98,14 @@ class XnorConv2D(lq.layers.QuantConv2D):
         - [XNOR-Net](https://arxiv.org/abs/1603.05279), section 3.2
     """
 
-    def __init__(self, *args, kernel_quantizer=None, kernel_constraint=None, kernel_initializer=None, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        kernel_quantizer: Any = None,
+        kernel_constraint: Any = None,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         if kernel_quantizer is None:
             kernel_quantizer, kernel_constraint = XnorSign(), kernel_constraint or CentredClip()
             kernel_initializer = kernel_initializer or CentredUniform()
@@ -111,18 +121,25 @@ class XnorConv2D(lq.layers.QuantConv2D):
                 f"kernel_quantizer={self.kernel_quantizer}: accepted are XnorSign, LayerSign and StandardizedSign"
             )
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = super().call(inputs)
         return outputs * tf.cast(self.scale(), outputs.dtype)
 
-    def scale(self):
+    def scale(self) -> tf.Tensor:
         """Returns the scale of the outputs, which is a constant in the backward pass."""
         # Inside of Larq's `quantized_scope`, `self.kernel` is binary, but the scale needs the latent kernel.
         latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
         return tf.stop_gradient(self.kernel_quantizer.scale(latent))
 
 
-def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **options):
+def binary_conv(
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    dilation_rate: int = 1,
+    name: str | None = None,
+    **options: Any,
+) -> XnorConv2D:
     """Returns a binary convolution with the defaults of all networks here: ReLU, `same` padding with ones, no bias.
 
     # Arguments
@@ -148,7 +165,15 @@ def binary_conv(filters, kernel_size, strides=1, dilation_rate=1, name=None, **o
     )
 
 
-def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, function=conv2d):
+def convolve(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: int | Sequence[int],
+    dilation_rate: int | Sequence[int],
+    padding: str = "same",
+    pad_values: float = 0.0,
+    function: Callable[..., tf.Tensor] = conv2d,
+) -> tf.Tensor:
     """Convolves a tensor that is padded with any value. The output has the same size as with TensorFlow's padding.
 
     # Arguments
@@ -177,7 +202,12 @@ def convolve(x, kernel, strides, dilation_rate, padding="same", pad_values=0.0, 
 class NotCompiled(_keras.NotCompiled):
     """A mixin for convolutions in groups that are computed by `conv2d`."""
 
-    def convolution_op(self, inputs, kernel):
+    strides: tuple[int, int]
+    padding: str
+    dilation_rate: tuple[int, int]
+    groups: int
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return conv2d(inputs, kernel, self.strides, self.padding.upper(), self.dilation_rate)
 
 
@@ -186,7 +216,15 @@ class GroupedConv2D(NotCompiled, layers.Conv2D):
     """Keras's `Conv2D`, but TensorFlow instead of XLA computes grouped convolutions."""
 
 
-def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups=1, name=None):
+def float_conv(
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    use_bias: bool = False,
+    fan_in: int = 1,
+    groups: int = 1,
+    name: str | None = None,
+) -> tf.keras.layers.Conv2D:
     """Returns a float convolution with `same` padding, for the parts of a network that are not binary.
 
     # Arguments
@@ -211,18 +249,27 @@ def float_conv(filters, kernel_size, strides=1, use_bias=False, fan_in=1, groups
     )
 
 
-def uniform_kernel():
+def uniform_kernel() -> tf.keras.initializers.Initializer:
     """Returns an initializer that is uniform in ±1/√fan_in, as in the networks of the papers' authors."""
     return tf.keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
 
 
-def uniform_bias(fan_in: int):
+def uniform_bias(fan_in: int) -> tf.keras.initializers.Initializer:
     """Returns an initializer that is uniform in ±1/√fan_in."""
     limit = fan_in**-0.5
     return tf.keras.initializers.RandomUniform(-limit, limit)
 
 
-def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activation=None, mask=None, name=None):
+def layer_scaled_conv(
+    x: tf.Tensor,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    padding: str = "same",
+    activation: str | None = None,
+    mask: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    name: str | None = None,
+) -> tf.Tensor:
     """Applies a binary convolution that has one scale for all filters, as in BARS.
 
     # Arguments
@@ -239,7 +286,11 @@ def layer_scaled_conv(x, filters, kernel_size, strides=1, padding="same", activa
     # Returns
         The output tensor.
     """
-    options = {"padding": padding, "pad_values": 1.0 if padding == "same" else 0.0, "activation": activation}
+    options: dict[str, Any] = {
+        "padding": padding,
+        "pad_values": 1.0 if padding == "same" else 0.0,
+        "activation": activation,
+    }
     if mask is not None:
         x = mask(lq.quantizers.SteSign(name=f"{name}_sign")(x))
         options["input_quantizer"] = None
@@ -268,17 +319,17 @@ class StartAt(layers.Layer):
         ValueError: If `first` is not -1 or 0.
     """
 
-    def __init__(self, first, **kwargs):
+    def __init__(self, first: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if first not in (-1, 0):
             raise ValueError(f"first={first}: must be -1 or 0")
         self.first = first
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         behind = [side % 2 + 1 + self.first for side in inputs.shape[1:3]]
         return tf.pad(inputs, [[0, 0], *([-self.first, size] for size in behind), [0, 0]], constant_values=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "first": self.first}
 
 
@@ -290,15 +341,15 @@ class MatchChannels(layers.Layer):
         filters: Output channels.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         missing = self.filters - inputs.shape[-1]
         if missing <= 0:
             return inputs[..., : self.filters]
         return tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [0, missing]])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}

@@ -6,11 +6,18 @@ data type and the environment variable `TF_ENABLE_ONEDNN_OPTS`.
 """
 
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 
-def conv2d(x, kernel, strides=1, padding="SAME", dilations=1):
+def conv2d(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: int | Sequence[int] = 1,
+    padding: str = "SAME",
+    dilations: int | Sequence[int] = 1,
+) -> tf.Tensor:
     """Computes `tf.nn.conv2d` in a form that has a gradient.
 
     If `tf.nn.conv2d` itself has no gradient, each group is convolved by itself, and space-to-batch replaces the
@@ -34,7 +41,7 @@ def conv2d(x, kernel, strides=1, padding="SAME", dilations=1):
 
 
 @functools.cache
-def has_gradient(grouped: bool, dilated: bool, dtype=tf.float32) -> bool:
+def has_gradient(grouped: bool, dilated: bool, dtype: tf.DType = tf.float32) -> bool:
     """Returns whether TensorFlow can compute the gradient of a convolution on this machine, by computing a tiny one.
 
     # Arguments

@@ -1,5 +1,7 @@
 """Drop path with a rate that training can change between epochs."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from larq_nas.layers.quantizers import register
@@ -18,7 +20,7 @@ class DropPath(layers.Layer):
         - [FractalNet](https://arxiv.org/abs/1605.07648), section 4.1
     """
 
-    def __init__(self, rate=0.0, **kwargs):
+    def __init__(self, rate: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         variable = tf.Variable(rate, trainable=False, dtype=tf.float32)
         # The function hides the rate from Keras, so that the rate is not a weight: networks with and without drop path
@@ -26,11 +28,11 @@ class DropPath(layers.Layer):
         self._rate = lambda: variable
         self._track_trackable(variable, "rate")
 
-    def set_rate(self, rate: float):
+    def set_rate(self, rate: float) -> None:
         """Sets the probability that a sample is dropped."""
         self._rate().assign(rate)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training:
             return inputs
         # Computed in 32 bits, because small rates would have no effect in 16 bits.
@@ -38,5 +40,5 @@ class DropPath(layers.Layer):
         kept = tf.floor(tf.random.uniform([tf.shape(inputs)[0], 1, 1, 1]) + keep) / keep
         return inputs * tf.cast(kept, inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": float(self._rate())}

@@ -5,6 +5,8 @@
       supplement gives follow the library of the first author, github.com/1adrianb/binary-networks-pytorch.
 """
 
+from typing import Any
+
 import larq as lq
 import tensorflow as tf
 
@@ -30,15 +32,15 @@ class ScaledConv2D(NotCompiled, lq.layers.QuantConv2D):
         - [XNOR-Net++](https://arxiv.org/abs/1909.13863), section 4.1, the first of the four shapes of the scale
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         super().build(input_shape)
         self.output_scale = self.add_weight("scale", (self.filters,), initializer="ones")
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = super().call(inputs)
         return outputs * tf.cast(self.output_scale, outputs.dtype)
 
-    def binarize(self):
+    def binarize(self) -> None:
         """Multiplies the learnt scale by the mean magnitude of each filter of the kernel.
 
         Call this method after training with a float kernel, because the signs of the kernel alone would give much
@@ -59,20 +61,29 @@ class ChannelShuffle(layers.Layer):
         - [ShuffleNet](https://arxiv.org/abs/1707.01083), section 3.1
     """
 
-    def __init__(self, groups, **kwargs):
+    def __init__(self, groups: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.groups = groups
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         *sides, channels = inputs.shape[1:]
         apart = tf.reshape(inputs, [-1, *sides, self.groups, channels // self.groups])
         return tf.reshape(tf.transpose(apart, [0, 1, 2, 4, 3]), [-1, *sides, channels])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups}
 
 
-def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, form="binary", name=None):
+def convolution(
+    x: tf.Tensor,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    strides: int = 1,
+    dilation_rate: int = 1,
+    groups: int = 1,
+    form: str = "binary",
+    name: str | None = None,
+) -> tf.Tensor:
     """Applies a convolution of BATS. In the form `"binary"`, it is sign → binary convolution → learnt scale.
 
     # Arguments
@@ -88,7 +99,7 @@ def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, f
     # Returns
         The output tensor.
     """
-    options = {"strides": strides, "dilation_rate": dilation_rate, "groups": groups}
+    options: dict[str, Any] = {"strides": strides, "dilation_rate": dilation_rate, "groups": groups}
     options |= {"padding": "same", "use_bias": False, "name": name}
     if form == "real":
         return GroupedConv2D(filters, kernel_size, **options)(x)
@@ -99,6 +110,6 @@ def convolution(x, filters, kernel_size, strides=1, dilation_rate=1, groups=1, f
     return ScaledConv2D(filters, kernel_size, **options)(x)
 
 
-def prelu(name):
+def prelu(name: str | None) -> tf.keras.layers.Layer:
     """Returns a PReLU layer with a slope for each channel."""
     return layers.PReLU(tf.keras.initializers.Constant(SLOPE), shared_axes=[1, 2], name=name)

@@ -5,6 +5,7 @@ of ±1 are exact in both. Since variables always have 32 bits, weights can move 
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -16,7 +17,7 @@ class PrecisionError(ValueError):
 
 
 @contextlib.contextmanager
-def policy(name: str):
+def policy(name: str) -> Iterator[None]:
     """Creates the Keras layers inside the context with the given policy.
 
     # Arguments
@@ -36,7 +37,7 @@ def policy(name: str):
         keras.set_global_policy(before)
 
 
-def scale_loss(optimizer):
+def scale_loss(optimizer: tf.keras.optimizers.Optimizer) -> tf.keras.optimizers.Optimizer:
     """Wraps an optimizer with the loss scaling that gradients need under the policy `mixed_float16`.
 
     # Arguments
@@ -51,7 +52,9 @@ def scale_loss(optimizer):
     return keras.LossScaleOptimizer(optimizer)
 
 
-def gradients(tape, loss, variables, optimizer) -> list:
+def gradients(
+    tape: tf.GradientTape, loss: tf.Tensor, variables: list, optimizer: tf.keras.optimizers.Optimizer
+) -> list:
     """Computes the gradients of a loss. If the optimizer scales the loss, the gradients are unscaled again.
 
     # Arguments

@@ -14,6 +14,8 @@ layer = XnorConv2D(16, 3, padding="same", pad_values=1.0, use_bias=False, input_
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import larq as lq
 import tensorflow as tf
@@ -21,7 +23,7 @@ import tensorflow as tf
 register = tf.keras.utils.register_keras_serializable(package="larq_nas")
 
 
-def custom_gradient(function):
+def custom_gradient(function: Callable) -> Callable:
     """Like `tf.custom_gradient`, but traces the function only once for each shape of its arguments, for all networks.
 
     TensorFlow never frees a graph that calls a function of `tf.custom_gradient`. With this decorator, such a graph
@@ -30,7 +32,7 @@ def custom_gradient(function):
     return tf.function(tf.custom_gradient(function), autograph=False)
 
 
-def register_by_name(cls):
+def register_by_name(cls: type) -> type:
     """Registers a quantizer, constraint or initializer with Keras, and also under its bare class name.
 
     Larq and Keras look up the bare name when they read a `.h5` file.
@@ -42,7 +44,7 @@ def register_by_name(cls):
 MIN_SCALE = 1e-4
 
 
-def xnor_scale(kernel):
+def xnor_scale(kernel: tf.Tensor) -> tf.Tensor:
     """Returns the scale of a binary kernel: the mean magnitude of each output channel.
 
     # Arguments
@@ -59,14 +61,14 @@ def _all_but_filters(kernel):
     return list(range(kernel.shape.rank - 1))
 
 
-def sign(kernel):
+def sign(kernel: tf.Tensor) -> tf.Tensor:
     """Returns 1 where the kernel is at least 0, and -1 elsewhere."""
     # `ones_like` instead of a broadcast scalar: the converter does not fold a broadcast of large kernels, and would
     # store them as float.
     return tf.where(kernel >= 0, tf.ones_like(kernel), -tf.ones_like(kernel))
 
 
-def xnor_gradient(kernel, gradient):
+def xnor_gradient(kernel: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     r"""Computes the gradient of a latent kernel from the gradient of the scaled binary kernel.
 
     With \\(n\\) weights per output channel, \\(C\\) input channels and \\(\alpha\\) the scale of the channel:
@@ -88,7 +90,7 @@ def xnor_gradient(kernel, gradient):
     return _latent_gradient(kernel, sign(kernel), scale, scale * tf.cast(gradient, tf.float32), gradient.dtype)
 
 
-def binary_gradient(kernel, gradient):
+def binary_gradient(kernel: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     r"""Computes the gradient of a scaled binary kernel from the gradient of the latent kernel. Inverts `xnor_gradient`.
 
     With \\(s = \text{sign}(W)\\), and \\(|W| \leq 1\\) everywhere, `xnor_gradient` multiplies the gradient of each
@@ -121,13 +123,13 @@ def _latent_gradient(kernel, binary, scale, gradient, dtype):
     return tf.cast(latent_factor(kernel.shape) * (through_sign + through_scale(binary, scale, gradient)), dtype)
 
 
-def latent_factor(shape):
+def latent_factor(shape: Sequence[int]) -> int:
     """Returns the factor n (1 - 1/C) of `xnor_gradient` for a kernel of shape `(..., C, filters)`."""
     *taps, channels, _ = shape
     return math.prod(taps) * (channels - 1)
 
 
-def through_scale(binary, scale, gradient):
+def through_scale(binary: tf.Tensor, scale: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     """Computes the part of a latent kernel's gradient that passes through the scale.
 
     # Arguments
@@ -142,7 +144,7 @@ def through_scale(binary, scale, gradient):
 
 
 @custom_gradient
-def xnor_sign(kernel):
+def xnor_sign(kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Returns the sign of a kernel. The caller multiplies the convolution's output by `xnor_scale`.
 
     # Arguments
@@ -161,7 +163,7 @@ def xnor_sign(kernel):
     return binary, backward
 
 
-def layer_scale(kernel):
+def layer_scale(kernel: tf.Tensor) -> tf.Tensor:
     """Returns the common scale of all filters of a binary kernel: the mean magnitude of the whole latent kernel.
 
     # Arguments
@@ -192,16 +194,16 @@ class LayerSign(lq.quantizers.Quantizer):
 
     precision = 1
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.binarize(inputs)
 
-    def scale(self, kernel):
+    def scale(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return layer_scale(kernel)
 
     @staticmethod
     @custom_gradient
-    def binarize(kernel):
+    def binarize(kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         """Returns the sign of a kernel, with a straight-through gradient."""
 
         def backward(gradient):
@@ -222,10 +224,10 @@ class XnorSign(lq.quantizers.Quantizer):
 
     precision = 1
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return xnor_sign(inputs)
 
-    def scale(self, kernel):
+    def scale(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return xnor_scale(kernel)
 
@@ -239,10 +241,10 @@ class FloatKernel(lq.quantizers.Quantizer):
 
     precision = 32
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs
 
-    def scale(self, kernel):
+    def scale(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the scale of the convolution's output, which is 1 for each filter."""
         return tf.ones([kernel.shape[-1]])
 
@@ -255,7 +257,7 @@ def _centre(kernel):
 class CentredClip(tf.keras.constraints.Constraint):
     """Subtracts the mean over the input channels from a kernel, then clips it to [-1, 1]."""
 
-    def __call__(self, kernel):
+    def __call__(self, kernel: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.ClipByValue(t=_centre(kernel), clip_value_min=-1.0, clip_value_max=1.0)
 
 
@@ -263,11 +265,11 @@ class CentredClip(tf.keras.constraints.Constraint):
 class CentredUniform(tf.keras.initializers.VarianceScaling):
     """Uniform in ±1/√fan_in, minus the mean over the input channels. `CentredClip` leaves such kernels unchanged."""
 
-    def __init__(self, seed=None):
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__(scale=1 / 3, mode="fan_in", distribution="uniform", seed=seed)
 
-    def __call__(self, shape, dtype=None, **kwargs):
+    def __call__(self, shape: Sequence[int], dtype: tf.DType | None = None, **kwargs: Any) -> tf.Tensor:
         return _centre(super().__call__(shape, dtype, **kwargs))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed}

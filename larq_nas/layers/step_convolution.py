@@ -13,6 +13,9 @@ layer = StepConv2D(16, 3)
 ```
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import larq as lq
 import tensorflow as tf
 
@@ -23,7 +26,7 @@ from larq_nas.layers.quantizers import MIN_SCALE, custom_gradient, register, reg
 MIN_STEP = 1e-3
 
 
-def standardize(kernel):
+def standardize(kernel: tf.Tensor) -> tf.Tensor:
     """Standardizes each filter of a kernel to mean 0 and variance 1.
 
     # Arguments
@@ -68,16 +71,16 @@ class StandardizedSign(lq.quantizers.Quantizer):
 
     precision = 1
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.cast(_sign(standardize(inputs)), inputs.dtype)
 
-    def scale(self, kernel):
+    def scale(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the scale of the convolution's output, of shape `(filters,)`."""
         return _scale(standardize(kernel))
 
 
 @custom_gradient
-def step(inputs, alpha):
+def step(inputs: tf.Tensor, alpha: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     r"""Returns 1 where the inputs are at most half of `alpha`, and -1 elsewhere.
 
     # Arguments
@@ -112,13 +115,13 @@ class AtLeast(tf.keras.constraints.Constraint):
         least: The minimum.
     """
 
-    def __init__(self, least):
+    def __init__(self, least: float) -> None:
         self.least = least
 
-    def __call__(self, weight):
+    def __call__(self, weight: tf.Tensor) -> tf.Tensor:
         return tf.maximum(weight, tf.cast(self.least, weight.dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"least": self.least}
 
 
@@ -133,11 +136,11 @@ class Step(lq.quantizers.Quantizer):
 
     precision = 1
 
-    def __init__(self, initial=1.0, **kwargs):
+    def __init__(self, initial: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.initial = initial
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         self.alpha = self.add_weight(
             "alpha",
             shape=(),
@@ -146,10 +149,10 @@ class Step(lq.quantizers.Quantizer):
         )
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return step(inputs, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial": self.initial}
 
 
@@ -172,7 +175,15 @@ class StepConv2D(XnorConv2D):
         - DMS: Differentiable diMension Search for Binary Neural Networks, ICLR 2020 NAS workshop, equations 1 and 2
     """
 
-    def __init__(self, filters, kernel_size, strides=1, input_quantizer=None, name=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int = 1,
+        input_quantizer: Step | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         options = {
             "padding": "same",
             "pad_values": 1.0,
@@ -193,7 +204,7 @@ class StepConv2D(XnorConv2D):
             **{**options, **kwargs},
         )
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = lq.layers.QuantConv2D.call(self, inputs)
         with lq.context.quantized_scope(True):
             offset = tf.reduce_sum(tf.convert_to_tensor(self.kernel), [0, 1, 2])

@@ -16,12 +16,15 @@ width_masks.WidthMask((1, 2, 3, 4))([images, width])  # channels 0 and 1; the ot
     - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.1
 """
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from larq_nas.layers.quantizers import register
 
 
-def width_mask(choice, widths, channels: int):
+def width_mask(choice: tf.Tensor, widths: Sequence[int], channels: int) -> tf.Tensor:
     """Computes the soft mask of equation 4: for each channel, the total weight of the candidates that keep the channel.
 
     # Arguments
@@ -60,27 +63,27 @@ class WidthMask(tf.keras.layers.Layer):
         - [BARS](https://arxiv.org/abs/2011.10804), equation 4. The paper has one group.
     """
 
-    def __init__(self, widths, **kwargs):
+    def __init__(self, widths: Iterable[int], **kwargs: Any) -> None:
         # Without autocast, the choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.widths = check_widths(widths)
 
-    def build(self, input_shape):
+    def build(self, input_shape: list) -> None:
         channels = input_shape[0][-1]
         if channels is None or channels % max(self.widths):
             raise ValueError(f"widths={self.widths}: {channels} channels are not a multiple of {max(self.widths)}")
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         x, choice = inputs
         x = tf.cast(x, self.compute_dtype)
         return x * tf.cast(width_mask(choice, self.widths, x.shape[-1]), x.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "widths": self.widths}
 
 
-def check_widths(widths):
+def check_widths(widths: Iterable[int]) -> list[int]:
     """Returns candidate widths as a list, or raises a `ValueError` if they are not positive integers."""
     widths = list(widths)
     if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
@@ -105,16 +108,16 @@ class SkippableAggregation(tf.keras.layers.Layer):
         - [BARS](https://arxiv.org/abs/2011.10804), equation 3
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def build(self, input_shape):
+    def build(self, input_shape: list) -> None:
         *tensors, weights = input_shape
         if len(weights) != 1 or weights[0] != len(tensors):
             raise ValueError(f"{len(tensors)} tensors and weights of shape {tuple(weights)}: give a weight for each")
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         *tensors, weights = inputs
         weights = tf.unstack(tf.cast(weights, self.compute_dtype))
         return tf.add_n([tf.cast(x, self.compute_dtype) * w for x, w in zip(tensors, weights, strict=True)])
@@ -138,11 +141,11 @@ class CellWidths(tf.keras.layers.Layer):
         stage. At depth 0, the stage has no last cell, and its output is its input.
     """
 
-    def __init__(self, depths, **kwargs):
+    def __init__(self, depths: Iterable[int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.depths = list(depths)
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         own, following, depth = inputs
         at = dict(zip(self.depths, tf.unstack(depth), strict=True))
         last = []
@@ -152,5 +155,5 @@ class CellWidths(tf.keras.layers.Layer):
         last.append(1.0 - at[0] if 0 in at else tf.ones_like(depth[0]))
         return [weight * following + (1 - weight) * own for weight in last]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "depths": self.depths}

@@ -127,7 +127,7 @@ def loadable() -> list[type[SearchConfig]]:
     return found
 
 
-def register(name: str):
+def register(name: str) -> Callable[[type[SearchConfig]], type[SearchConfig]]:
     """A decorator that registers a subclass of `SearchConfig` as a method.
 
     It replaces a method of the same name that you have registered before.
@@ -159,7 +159,7 @@ def register(name: str):
     return known
 
 
-def unregister(name: str):
+def unregister(name: str) -> None:
     """Removes a method that was registered by `register`."""
     _OWN.pop(name).method = ""
     get.cache_clear()

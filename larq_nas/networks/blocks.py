@@ -23,8 +23,10 @@ TensorFlow.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from larq_nas.networks.verbs import Features, Verbs
 from larq_nas.space import registry
 
 # Prefixes of the kinds of blocks that have float kernels.
@@ -54,7 +56,18 @@ def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
     return 1, strides, dilation_rate
 
 
-def convolution_block(v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, affine=True, binary=True, name=""):
+def convolution_block(
+    v: Verbs,
+    x: Features,
+    filters: int,
+    kernel_size: int = 1,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    *,
+    affine: bool = True,
+    binary: bool = True,
+    name: str = "",
+) -> Features:
     """BatchNorm → sign → binary convolution → ReLU. If `binary` is false, there is no sign, and the kernel is float.
 
     # Arguments
@@ -81,19 +94,23 @@ def convolution_block(v, x, filters, kernel_size=1, strides=1, dilation_rate=1, 
         return v.relu(x, name=f"{name}_relu")
 
 
-def subsampled(v, x, subsampling, name):
+def subsampled(v: Verbs, x: Features, subsampling: int, name: str) -> Features:
     """Keeps every `subsampling`-th pixel of each row and column."""
     return v.pool("max_pool", x, 1, subsampling, name=f"{name}_subsample") if subsampling > 1 else x
 
 
-def float_block(v, x, filters, kernel_size=1, strides=1, *, groups=1, name=""):
+def float_block(
+    v: Verbs, x: Features, filters: int, kernel_size: int = 1, strides: int = 1, *, groups: int = 1, name: str = ""
+) -> Features:
     """Float convolution → BatchNorm. `groups` is the number of groups; see `convolution_block` for the others."""
     with v.block("float", x, filters, kernel_size, strides, groups=groups, name=name):
         x = v.conv(x, filters, kernel_size, strides, groups=groups, kind="float", name=f"{name}_conv")
         return v.norm(x, name=f"{name}_norm")
 
 
-def pool_block(v, kind, x, kernel_size, strides=1, name=None):
+def pool_block(
+    v: Verbs, kind: str, x: Features, kernel_size: int, strides: int = 1, name: str | None = None
+) -> Features:
     """A pool. Averages do not count padded values.
 
     # Arguments
@@ -107,11 +124,11 @@ def pool_block(v, kind, x, kernel_size, strides=1, name=None):
     # Returns
         Features of shape `(height / strides, width / strides, channels)`.
     """
-    with v.block(kind, x, x.shape[-1], kernel_size, strides, name=name):
+    with v.block(kind, x, x.shape[-1], kernel_size, strides, name=name or ""):
         return v.pool(kind, x, kernel_size, strides, name=name)
 
 
-def sum_block(v, terms, name):
+def sum_block(v: Verbs, terms: Sequence[Features], name: str) -> Features:
     """A sum outside of the nodes of a cell, e.g. with a shortcut around the cell. A device needs extra time for such a
     sum.
     """
@@ -119,13 +136,13 @@ def sum_block(v, terms, name):
         return v.add(terms, name=name)
 
 
-def concat_block(v, terms, name):
+def concat_block(v: Verbs, terms: Sequence[Features], name: str) -> Features:
     """A concatenation of features along the channels."""
     with v.block("concat", terms[0], sum(term.shape[-1] for term in terms), name=name):
         return v.concat(terms, name=name)
 
 
-def parameter_free_shortcut(v, x, filters, strides, name=""):
+def parameter_free_shortcut(v: Verbs, x: Features, filters: int, strides: int, name: str = "") -> Features:
     """Returns `x` itself or, with strides, its average over 2x2 pixels.
 
     # Arguments
@@ -146,12 +163,12 @@ def parameter_free_shortcut(v, x, filters, strides, name=""):
         return doubled(v, v.pool("avg_pool", x, 2, 2, name=f"{name}_pool"), filters, name)
 
 
-def doubled(v, x, filters, name):
+def doubled(v: Verbs, x: Features, filters: int, name: str) -> Features:
     """Repeats the channels of `x` if `filters` is twice their number. Otherwise, `x` is returned unchanged."""
     return v.concat([x, x], name=f"{name}_double") if filters == 2 * x.shape[-1] else x
 
 
-def of_sizes(function, *names, **options):
+def of_sizes(function: Callable, *names: str, **options: Any) -> Callable:
     """Returns a function that builds a single block of the sizes of a `counting.Block`.
 
     # Arguments
@@ -187,7 +204,7 @@ BLOCKS: dict[str, Callable] = {
 }
 
 
-def register(**builders: Callable):
+def register(**builders: Callable) -> None:
     """Registers kinds of blocks, so that they can be profiled.
 
     # Arguments

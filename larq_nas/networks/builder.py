@@ -6,6 +6,8 @@ same verbs.
 
 import contextlib
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,17 +28,28 @@ class Builder:
         shared_edges: The function behind the verb `shared_edges`; see `registry.Template`. By default, `one_by_one`.
     """
 
-    def __init__(self, with_drop_path=False, shared_edges=None):
+    def __init__(self, with_drop_path: bool = False, shared_edges: Callable | None = None) -> None:
         self._with_drop_path, self._shared_edges = with_drop_path, shared_edges or one_by_one
 
-    def stage(self, number: int):
+    def stage(self, number: int) -> None:
         """Begins the layers of a stage. Only `counting.Counter` needs this."""
 
-    def choice(self, cell: str, edge: int, candidate: int):
+    def choice(self, cell: str, edge: int, candidate: int) -> contextlib.AbstractContextManager[None]:
         """Encloses the layers of a candidate operation. Only `counting.Counter` needs this."""
         return contextlib.nullcontext()
 
-    def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
+    def block(
+        self,
+        kind: str,
+        x: tf.Tensor,
+        filters: int,
+        kernel_size: int = 1,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        groups: int = 1,
+        *,
+        name: str = "",
+    ) -> contextlib.AbstractContextManager[None]:
         """Encloses layers that a device computes together. Only `counting.Counter` needs this.
 
         # Arguments
@@ -51,11 +64,22 @@ class Builder:
         """
         return contextlib.nullcontext()
 
-    def norm(self, x, affine=True, *, name):
+    def norm(self, x: tf.Tensor, affine: bool = True, *, name: str) -> tf.Tensor:
         """BatchNorm with the momentum and epsilon of the papers. If `affine`, it has a scale and an offset."""
         return convolutional.batch_normalization(affine, name)(x)
 
-    def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
+    def conv(
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int = 1,
+        dilation_rate: int = 1,
+        *,
+        kind: str,
+        name: str,
+        **options: Any,
+    ) -> tf.Tensor:
         """A convolution.
 
         | kind | input | kernel | other properties |
@@ -87,11 +111,11 @@ class Builder:
         counting.check_convolution(kind, dilation_rate, options)
         return CONVOLUTIONS[kind](x, filters, kernel_size, strides, dilation_rate, name=name, **options)
 
-    def prelu(self, x, *, name):
+    def prelu(self, x: tf.Tensor, *, name: str) -> tf.Tensor:
         """PReLU with a slope for each channel."""
         return grouped.prelu(name)(x)
 
-    def classifier(self, x, num_classes):
+    def classifier(self, x: tf.Tensor, num_classes: int) -> tf.Tensor:
         """Global average pool → dense layer → softmax."""
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         return layers.Dense(
@@ -103,7 +127,7 @@ class Builder:
             name="classifier",
         )(x)
 
-    def pool(self, kind, x, kernel_size, strides=1, *, name):
+    def pool(self, kind: str, x: tf.Tensor, kernel_size: int, strides: int = 1, *, name: str | None) -> tf.Tensor:
         """A pool with `same` padding. Averages do not count padded values.
 
         # Arguments
@@ -118,11 +142,11 @@ class Builder:
         """
         return convolutional.pool(kind, kernel_size, strides, name=name)(x)
 
-    def zeros(self, x, strides=1, *, name):
+    def zeros(self, x: tf.Tensor, strides: int = 1, *, name: str) -> tf.Tensor:
         """The operation `"none"`: zeros."""
         return convolutional.Zeroise(strides, name=name)(x)
 
-    def every_second(self, x, first, *, name):
+    def every_second(self, x: tf.Tensor, first: int, *, name: str) -> tf.Tensor:
         """Every second pixel of every second row.
 
         # Arguments
@@ -139,40 +163,51 @@ class Builder:
             x = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_crop")(x)
         return layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_pixels{first}")(x)
 
-    def start_at(self, x, first, *, name):
+    def start_at(self, x: tf.Tensor, first: int, *, name: str) -> tf.Tensor:
         """Pads features for a `valid` 3x3 convolution of strides 2; see `convolutional.StartAt`."""
         return convolutional.StartAt(first, name=name)(x)
 
-    def match_channels(self, x, filters, *, name):
+    def match_channels(self, x: tf.Tensor, filters: int, *, name: str) -> tf.Tensor:
         """Cuts channels off or appends zeros."""
         return convolutional.MatchChannels(filters, name=name)(x)
 
-    def add(self, terms, *, name):
+    def add(self, terms: Sequence[tf.Tensor], *, name: str) -> tf.Tensor:
         """A sum."""
         return layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
 
-    def concat(self, terms, *, name):
+    def concat(self, terms: Sequence[tf.Tensor], *, name: str) -> tf.Tensor:
         """A concatenation along the channels."""
         return layers.Concatenate(name=name)(terms)
 
-    def either(self, alternatives):
+    def either(self, alternatives: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the output of the one operation of an edge. `counting.Counter` accepts several alternatives."""
         (x,) = alternatives
         return x
 
-    def relu(self, x, *, name):
+    def relu(self, x: tf.Tensor, *, name: str) -> tf.Tensor:
         """ReLU."""
         return layers.ReLU(name=name)(x)
 
-    def shuffle(self, x, groups, *, name):
+    def shuffle(self, x: tf.Tensor, groups: int, *, name: str) -> tf.Tensor:
         """Distributes the channels of each group over all groups."""
         return grouped.ChannelShuffle(groups, name=name)(x)
 
-    def drop_path(self, x, *, name):
+    def drop_path(self, x: tf.Tensor, *, name: str) -> tf.Tensor:
         """`DropPath`, if the builder has been made with `with_drop_path`."""
         return DropPath(name=name)(x) if self._with_drop_path else x
 
-    def shared_edges(self, state, choice, candidates, count, filters, strides, *, name, **options):
+    def shared_edges(
+        self,
+        state: tf.Tensor,
+        choice: tf.Tensor,
+        candidates: Sequence[str],
+        count: int,
+        filters: int,
+        strides: int,
+        *,
+        name: str,
+        **options: Any,
+    ) -> list[tf.Tensor]:
         """Computes the weighted candidate operations of all edges of a supernet that leave one state.
 
         # Arguments
@@ -190,7 +225,7 @@ class Builder:
         """
         return self._shared_edges(state, choice, candidates, count, filters, strides, name=name, **options)
 
-    def mask(self, x, candidates, choice, *, name=None):
+    def mask(self, x: tf.Tensor, candidates: Sequence[int], choice: tf.Tensor, *, name: str | None = None) -> tf.Tensor:
         """Multiplies each channel by the total weight of the candidate widths that keep it.
 
         # Arguments
@@ -204,7 +239,9 @@ class Builder:
         """
         return WidthMask(candidates, name=name)([x, choice])
 
-    def cell_widths(self, depths, own, following, depth):
+    def cell_widths(
+        self, depths: Sequence[int], own: tf.Tensor, following: tf.Tensor, depth: tf.Tensor
+    ) -> list[tf.Tensor]:
         """The weights of the widths of a stage's cells; see `width_masks.CellWidths`.
 
         # Arguments
@@ -218,7 +255,7 @@ class Builder:
         """
         return CellWidths(depths)([own, following, depth])
 
-    def aggregate(self, tensors, weights, *, name):
+    def aggregate(self, tensors: Sequence[tf.Tensor], weights: tf.Tensor, *, name: str) -> tf.Tensor:
         """A weighted sum of tensors; see `width_masks.SkippableAggregation`."""
         return SkippableAggregation(name=name)([*tensors, weights])
 
@@ -259,7 +296,17 @@ CONVOLUTIONS = {
 }
 
 
-def one_by_one(state, choice, candidates, count, filters, strides, *, name, **options):
+def one_by_one(
+    state: tf.Tensor,
+    choice: tf.Tensor,
+    candidates: Sequence[str],
+    count: int,
+    filters: int,
+    strides: int,
+    *,
+    name: str,
+    **options: Any,
+) -> list[tf.Tensor]:
     """Computes each operation of each edge separately. See `Builder.shared_edges` for the arguments."""
     v, outputs = Builder(), []
     for edge in range(count):

@@ -8,10 +8,12 @@ operation in a final network, and may have several in a space that is counted. T
 
 import dataclasses
 import typing
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from larq_nas.networks import blocks, operations
-from larq_nas.space.architecture import Cell
+from larq_nas.networks.verbs import Features, SupernetVerbs, Verbs
+from larq_nas.space.architecture import Architecture, Cell, Stage
 from larq_nas.space.stages import sequence
 
 
@@ -27,7 +29,7 @@ class Widths(NamedTuple):
     choice: typing.Any
 
 
-def masked(v, x, widths: Widths | None):
+def masked(v: SupernetVerbs, x: Features, widths: Widths | None) -> Features:
     """Multiplies the channels of `x` by the weights of the candidate widths that keep them.
 
     Returns `x` itself if `widths` is `None`.
@@ -35,7 +37,14 @@ def masked(v, x, widths: Widths | None):
     return v.mask(x, widths.candidates, widths.choice) if widths else x
 
 
-def chained(v, architecture, inputs, choices, cell, own):
+def chained(
+    v: Verbs,
+    architecture: Architecture,
+    inputs: tuple[Features, Features, bool],
+    choices: dict,
+    cell: Callable,
+    own: Callable[[int, Stage], dict],
+) -> Features:
     """Returns the output of the last cell of a chain of cells that each read two outputs.
 
     # Arguments
@@ -64,7 +73,7 @@ def chained(v, architecture, inputs, choices, cell, own):
     return previous
 
 
-def normalized(v, x):
+def normalized(v: Verbs, x: Features) -> Features:
     """Normalizes the features that the classifier of a supernet reads."""
     # Cells with shortcuts sum up their features. Without normalization, the sum saturates the classifier, and a search
     # judges candidates only by the size of their outputs.
@@ -97,11 +106,11 @@ class Edges:
     widths: Widths | None = None
     normalize: bool = False
 
-    def nodes(self, inputs, strides: int, name: str):
+    def nodes(self, inputs: Sequence[Features], strides: int, name: str) -> Features:
         """Returns the concatenated nodes of the cell. See `states` for the arguments."""
         return blocks.concat_block(self.v, self.states(inputs, strides, name)[len(inputs) :], f"{name}_concat")
 
-    def states(self, inputs, strides: int, name: str) -> list:
+    def states(self, inputs: Sequence[Features], strides: int, name: str) -> list:
         """Computes the states of the cell: its inputs, then its nodes. A node is the sum of its edges.
 
         As soon as a state is complete, the edges that leave the state are computed.
@@ -131,7 +140,7 @@ class Edges:
                 terms[targets[row]].append(output)
         return states
 
-    def leaving(self, state, source: int, rows: list, strides: int, name: str) -> list:
+    def leaving(self, state: Features, source: int, rows: list, strides: int, name: str) -> list:
         """Computes the outputs of the edges that leave a state.
 
         # Arguments

@@ -17,8 +17,8 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from larq_nas.networks import templates
 from larq_nas.space.architecture import Architecture
@@ -160,11 +160,11 @@ class Features(NamedTuple):
     constant: bool = False
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[None, int, int, int]:
         """The shape as a Keras tensor has it. The batch size is `None`."""
         return None, self.height, self.width, self.channels
 
-    def halved(self, strides=2) -> "Features":
+    def halved(self, strides: int = 2) -> "Features":
         """Divides the height and width by the strides and rounds up."""
         if strides == 1:
             return self
@@ -179,27 +179,39 @@ class Counter:
     lists for each of the rows the number of its stage.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.rows, self.stages = [], []
-        self._stage, self._choice, self._in_block = 0, None, False
+        self._stage, self._in_block = 0, False
+        self._choice: tuple[str, int, int] | None = None
 
     def _add(self, row):
         self.rows.append((row, self._choice))
         self.stages.append(self._stage)
 
-    def stage(self, number: int):
+    def stage(self, number: int) -> None:
         """Begins the layers of a stage."""
         self._stage = number
 
     @contextlib.contextmanager
-    def choice(self, cell: str, edge: int, candidate: int):
+    def choice(self, cell: str, edge: int, candidate: int) -> Iterator[None]:
         """Encloses the layers of a candidate operation."""
         self._choice = cell, edge, candidate
         yield
         self._choice = None
 
     @contextlib.contextmanager
-    def block(self, kind, x, filters, kernel_size=1, strides=1, dilation_rate=1, groups=1, *, name=""):
+    def block(
+        self,
+        kind: str,
+        x: Features,
+        filters: int,
+        kernel_size: int = 1,
+        strides: int = 1,
+        dilation_rate: int = 1,
+        groups: int = 1,
+        *,
+        name: str = "",
+    ) -> Iterator[None]:
         """Encloses layers that a device computes together. A block inside of another block belongs to the outer one."""
         if self._in_block:
             yield
@@ -211,13 +223,24 @@ class Counter:
         yield
         self._in_block = False
 
-    def norm(self, x, affine=True, *, name):
+    def norm(self, x: Features, affine: bool = True, *, name: str) -> Features:
         """BatchNorm. It has four vectors of parameters and statistics, but inference needs only two."""
         channels = x.channels
         self._add(Row(name, "normalization", other_params=2 * channels if affine else 0, other_stored=2 * channels))
         return x
 
-    def conv(self, x, filters, kernel_size, strides=1, dilation_rate=1, *, kind, name, **options):
+    def conv(
+        self,
+        x: Features,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int = 1,
+        dilation_rate: int = 1,
+        *,
+        kind: str,
+        name: str,
+        **options: Any,
+    ) -> Features:
         """A convolution; `kind` is a key of `CONVOLUTIONS`."""
         check_convolution(kind, dilation_rate, options)
         groups = options.get("groups", 1)
@@ -236,12 +259,12 @@ class Counter:
         self._add(row)
         return Features(height, width, filters, x.constant)
 
-    def prelu(self, x, *, name):
+    def prelu(self, x: Features, *, name: str) -> Features:
         """PReLU with a slope for each channel."""
         self._add(Row(name, "other", other_params=x.channels, other_stored=x.channels))
         return x
 
-    def classifier(self, x, num_classes):
+    def classifier(self, x: Features, num_classes: int) -> Features:
         """Global average pool → dense layer → softmax."""
         with self.block("dense", x, num_classes, name="classifier"):
             row = Row(
@@ -250,53 +273,53 @@ class Counter:
             self._add(row)
         return x
 
-    def pool(self, kind, x, kernel_size, strides=1, *, name):
+    def pool(self, kind: str, x: Features, kernel_size: int, strides: int = 1, *, name: str | None) -> Features:
         """A pool."""
         return x.halved(strides)
 
-    def zeros(self, x, strides=1, *, name):
+    def zeros(self, x: Features, strides: int = 1, *, name: str) -> Features:
         """The operation `"none"`: zeros."""
         return x.halved(strides)._replace(constant=True)
 
-    def every_second(self, x, first, *, name):
+    def every_second(self, x: Features, first: int, *, name: str) -> Features:
         """Every second pixel of every second row."""
         return x.halved()
 
-    def start_at(self, x, first, *, name):
+    def start_at(self, x: Features, first: int, *, name: str) -> Features:
         """Pads features so that a `valid` 3x3 convolution of strides 2 halves height and width and rounds up."""
         return x._replace(height=x.height + 1 + x.height % 2, width=x.width + 1 + x.width % 2)
 
-    def match_channels(self, x, filters, *, name):
+    def match_channels(self, x: Features, filters: int, *, name: str) -> Features:
         """Cuts channels off or appends zeros."""
         return x._replace(channels=filters)
 
-    def add(self, terms, *, name):
+    def add(self, terms: Sequence[Features], *, name: str) -> Features:
         """A sum."""
         _check_sizes_are_equal(terms, name, channels=True)
         alive = (term for term in terms if not term.constant)
         return next(alive, terms[0])
 
-    def concat(self, terms, *, name):
+    def concat(self, terms: Sequence[Features], *, name: str) -> Features:
         """A concatenation along the channels."""
         _check_sizes_are_equal(terms, name)
         channels, constant = sum(term.channels for term in terms), all(term.constant for term in terms)
         return terms[0]._replace(channels=channels, constant=constant)
 
-    def either(self, alternatives):
+    def either(self, alternatives: Sequence[Features]) -> Features:
         """Returns the output of one of several candidate operations. The output is constant only if all alternatives
         are.
         """
         return min(alternatives, key=lambda x: x.constant)
 
-    def relu(self, x, *, name):
+    def relu(self, x: Features, *, name: str) -> Features:
         """ReLU."""
         return x
 
-    def shuffle(self, x, groups, *, name):
+    def shuffle(self, x: Features, groups: int, *, name: str) -> Features:
         """Reorders the channels."""
         return x
 
-    def drop_path(self, x, *, name):
+    def drop_path(self, x: Features, *, name: str) -> Features:
         """Drop path, which exists only during training."""
         return x
 
@@ -346,7 +369,7 @@ CONVOLUTIONS = {
 }
 
 
-def check_convolution(kind: str, dilation_rate: int, options):
+def check_convolution(kind: str, dilation_rate: int, options: Iterable[str]) -> None:
     """Raises a `ValueError` if the kind of convolution is unknown or does not have an option."""
     if kind not in CONVOLUTIONS:
         raise ValueError(f"kind={kind!r}: accepted are {', '.join(CONVOLUTIONS)}")
@@ -369,7 +392,7 @@ class Segment(NamedTuple):
     rows: Callable
 
 
-def segments(space: Architecture, input_shape, num_classes: int) -> list:
+def segments(space: Architecture, input_shape: Sequence[int], num_classes: int) -> list:
     """Splits the final network of an architecture into parts. The costs of the network are the sum over the parts.
 
     # Arguments
@@ -407,7 +430,7 @@ def _rows_of_stage(space, input_shape, num_classes, number, width, depth, follow
     return [row for row, stage in zip(counter.rows, counter.stages, strict=True) if stage == number]
 
 
-def rows(architecture: Architecture, input_shape, num_classes: int, widths: dict | None = None) -> list:
+def rows(architecture: Architecture, input_shape: Sequence[int], num_classes: int, widths: dict | None = None) -> list:
     """Counts the layers of the final network of an architecture.
 
     # Arguments

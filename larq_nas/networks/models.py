@@ -1,5 +1,8 @@
 """The Keras models of architectures, and variants of these models with float kernels or an auxiliary classifier."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from larq_nas import quiet
@@ -18,15 +21,15 @@ layers = tf.keras.layers
 
 def build(
     architecture: Architecture,
-    input_shape=(32, 32, 3),
-    num_classes=10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    num_classes: int = 10,
     *,
-    input_tensor=None,
-    include_top=True,
-    drop_path=False,
-    binary=True,
-    normalize=False,
-    name=None,
+    input_tensor: tf.Tensor | None = None,
+    include_top: bool = True,
+    drop_path: bool = False,
+    binary: bool = True,
+    normalize: bool = False,
+    name: str | None = None,
 ) -> tf.keras.Model:
     """Builds the network of an architecture.
 
@@ -66,7 +69,7 @@ def build(
     template = architecture.kind
     if drop_path and template.widths:
         raise NetworkError(f"drop_path: is for networks of cells, not for {template.name}; use drop_path=0")
-    options = {"normalize": True} if normalize and choices and template.normalize else {}
+    options: dict[str, Any] = {"normalize": True} if normalize and choices and template.normalize else {}
     if not binary:
         options["binary"] = False
         if not template.full_precision:
@@ -101,14 +104,23 @@ def with_float_kernels(network: tf.keras.Model) -> tf.keras.Model:
     return tf.keras.models.clone_model(network, clone_function=clone)
 
 
-def start(input_shape, input_tensor, halvings, stem_halvings):
+def start(input_shape: Sequence[int], input_tensor: tf.Tensor | None, halvings: int, stem_halvings: int) -> tf.Tensor:
     """Returns the input for the images. See `build` and `templates.check_shape` for the arguments."""
     given = input_shape if input_tensor is None else input_tensor.shape[1:]
     input_shape = templates.check_shape(given, halvings, stem_halvings)
     return layers.Input(input_shape, name="images") if input_tensor is None else input_tensor
 
 
-def finish(images, x, num_classes, choices=None, *, input_tensor=None, include_top=True, name=None) -> tf.keras.Model:
+def finish(
+    images: tf.Tensor,
+    x: tf.Tensor,
+    num_classes: int,
+    choices: dict | None = None,
+    *,
+    input_tensor: tf.Tensor | None = None,
+    include_top: bool = True,
+    name: str | None = None,
+) -> tf.keras.Model:
     """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes.
 
     # Arguments

@@ -21,6 +21,7 @@ import dataclasses
 from collections.abc import Callable
 
 from larq_nas.networks import blocks
+from larq_nas.networks.verbs import Features, Verbs
 from larq_nas.space import registry
 
 # The kind of all operations that users register.
@@ -67,12 +68,14 @@ def get(name: str) -> Operation:
     return OPERATIONS[name]
 
 
-def define(*operations: Operation):
+def define(*operations: Operation) -> None:
     """Adds operations of larq_nas. Users add theirs by `register`."""
     OPERATIONS.update({operation.name: operation for operation in operations})
 
 
-def convolution(name: str, kind: str, block: Callable, kernel_size: int, dilation_rate=1, context=()) -> Operation:
+def convolution(
+    name: str, kind: str, block: Callable, kernel_size: int, dilation_rate: int = 1, context: tuple[str, ...] = ()
+) -> Operation:
     """Returns an operation that is one block with a convolution.
 
     # Arguments
@@ -107,7 +110,16 @@ def _pool(kind, kernel_size):
 define(Operation("none", "none", _none), _pool("max_pool", 3), _pool("avg_pool", 3))
 
 
-def apply(v, name, x, filters, strides=1, groups=1, form="binary", layer_name=""):
+def apply(
+    v: Verbs,
+    name: str,
+    x: Features,
+    filters: int,
+    strides: int = 1,
+    groups: int = 1,
+    form: str = "binary",
+    layer_name: str = "",
+) -> Features:
     """Applies an operation to features.
 
     # Arguments
@@ -150,7 +162,7 @@ def block_builder(kind: str) -> Callable:
     return lambda v, x, block, name: operation.build(v, x, block.filters, block.strides, name)
 
 
-def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Operation:
+def register(name: str, build: Callable, kernel_size: int = 1, convolution: bool = True) -> Operation:
     """Registers an operation, so that templates may list its name.
 
     An operation that you have registered under the same name before is replaced.
@@ -188,7 +200,7 @@ def register(name: str, build: Callable, kernel_size=1, convolution=True) -> Ope
     return OPERATIONS[name]
 
 
-def unregister(name: str):
+def unregister(name: str) -> None:
     """Removes an operation that you have registered.
 
     # Arguments

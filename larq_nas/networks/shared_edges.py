@@ -5,6 +5,8 @@ share this function, so the time in which a search starts hardly grows with the 
 """
 
 import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,14 +25,14 @@ class Rows(tf.keras.layers.Layer):
         rows: Indices of the rows.
     """
 
-    def __init__(self, rows, **kwargs):
+    def __init__(self, rows: Iterable[int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.rows = list(rows)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.gather(inputs, self.rows)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rows": self.rows}
 
 
@@ -60,18 +62,20 @@ class SharedEdges(tf.keras.layers.Layer):
     # Names of the arguments, which the layer also has as attributes.
     arguments: tuple[str, ...] = ("filters", "operations", "edges", "strides")
 
-    def __init__(self, filters, operations, edges, strides=1, **kwargs):
+    def __init__(self, filters: int, operations: Iterable[str], edges: int, strides: int = 1, **kwargs: Any) -> None:
         if strides not in (1, 2):
             raise ValueError(f"strides={strides}: must be 1 or 2")
         # Without autocast, the choice weights keep their 32 bits under mixed precision.
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(operations), edges, strides
 
-    def add_float_weight(self, name, shape, initializer, **options):
+    def add_float_weight(
+        self, name: str, shape: Sequence[int], initializer: tf.keras.initializers.Initializer | str, **options: Any
+    ) -> tf.Variable:
         """Adds a weight that keeps its 32 bits under mixed precision."""
         return self.add_weight(name, shape, initializer=initializer, experimental_autocast=False, **options)
 
-    def add_statistics(self, size):
+    def add_statistics(self, size: int) -> None:
         """Adds moving means and variances of `size` channels. In training, each replica has its own."""
         options = {
             "trainable": False,
@@ -81,7 +85,7 @@ class SharedEdges(tf.keras.layers.Layer):
         self.moving_mean = self.add_float_weight("moving_mean", (size,), "zeros", **options)
         self.moving_variance = self.add_float_weight("moving_variance", (size,), "ones", **options)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
         x, choice, *others = inputs
         x = tf.cast(x, self.compute_dtype)
         if set(self.operations) == {"none"}:
@@ -93,7 +97,9 @@ class SharedEdges(tf.keras.layers.Layer):
             self.moving_variance.assign(statistics[1])
         return outputs
 
-    def mix(self, x, choice, *, statistics, training):
+    def mix(
+        self, x: tf.Tensor, choice: tf.Tensor, *, statistics: tuple[tf.Tensor, tf.Tensor], training: bool
+    ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         """Computes the outputs of the edges.
 
         # Arguments
@@ -107,11 +113,11 @@ class SharedEdges(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def zeros(self, x):
+    def zeros(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the output of the operation `"none"`."""
         return x[:, :: self.strides, :: self.strides] * 0
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
 
 
@@ -126,17 +132,21 @@ class PackedKernels(tf.keras.initializers.Initializer):
             of one edge, not on the number of edges.
     """
 
-    def __init__(self, taps, initializer, edges):
+    def __init__(
+        self, taps: Sequence[int], initializer: Callable[[], tf.keras.initializers.Initializer], edges: int
+    ) -> None:
         self.taps, self.initializer, self.edges = taps, initializer, edges
 
-    def __call__(self, shape, dtype=None, **kwargs):
+    def __call__(self, shape: Sequence[int], dtype: tf.DType | None = None, **kwargs: Any) -> tf.Tensor:
         *_, inputs, filters = shape
         size = inputs, filters // self.edges
         rows = [[self.initializer()((1, taps, *size), dtype)[0] for _ in range(self.edges)] for taps in self.taps]
         return tf.concat([tf.concat(row, axis=-1) for row in rows], axis=0) if rows else tf.zeros(shape, dtype)
 
 
-def input_gradient(x, kernel, gradient, stride, padding="SAME"):
+def input_gradient(
+    x: tf.Tensor, kernel: tf.Tensor, gradient: tf.Tensor, stride: int, padding: str = "SAME"
+) -> tf.Tensor:
     """Returns the gradient of the input of a convolution."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropInput(
@@ -144,7 +154,9 @@ def input_gradient(x, kernel, gradient, stride, padding="SAME"):
     )
 
 
-def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
+def kernel_gradient(
+    x: tf.Tensor, kernel: tf.Tensor, gradient: tf.Tensor, stride: int, padding: str = "SAME"
+) -> tf.Tensor:
     """Returns the gradient of the kernel of a convolution."""
     strides = [1, stride, stride, 1]
     return tf.raw_ops.Conv2DBackpropFilter(
@@ -152,17 +164,25 @@ def kernel_gradient(x, kernel, gradient, stride, padding="SAME"):
     )
 
 
-def wide(x):
+def wide(x: tf.Tensor) -> tf.Tensor:
     """Casts a tensor to 32 bits."""
     return tf.cast(x, tf.float32)
 
 
-def channel_sum(x):
+def channel_sum(x: tf.Tensor) -> tf.Tensor:
     """Returns the sum over each channel in 32 bits. This is faster than `tf.reduce_sum`."""
     return tf.raw_ops.BiasAddGrad(out_backprop=wide(x))
 
 
-def normalize(x, mean, variance, training, gamma=None, beta=None):
+def normalize(
+    x: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    *,
+    training: bool,
+    gamma: tf.Tensor | None = None,
+    beta: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies BatchNorm, by default without scale and offset. Returns the output and the updated moving mean and
     variance.
     """
@@ -178,12 +198,12 @@ def normalize(x, mean, variance, training, gamma=None, beta=None):
     )
 
 
-def combine(weights, tensors):
+def combine(weights: tf.Tensor, tensors: tf.Tensor) -> tf.Tensor:
     """Returns weighted sums of stacked tensors, one for each row of weights."""
     sums = tf.matmul(tf.cast(weights, tensors.dtype), flat(tensors))
     return tf.reshape(sums, tf.concat([tf.shape(weights)[:1], tf.shape(tensors)[1:]], axis=0))
 
 
-def flat(tensors):
+def flat(tensors: tf.Tensor) -> tf.Tensor:
     """Flattens each of the stacked tensors to a row."""
     return tf.reshape(tensors, [tensors.shape[0], -1])

@@ -6,9 +6,11 @@ does not import TensorFlow.
 """
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from larq_nas.networks.stems import LARGE_IMAGE, STEM_HALVINGS
+from larq_nas.networks.verbs import Features, Verbs
 from larq_nas.space.architecture import Architecture
 
 
@@ -16,7 +18,15 @@ class NetworkError(ValueError):
     """A network cannot be built from the given architecture and shape."""
 
 
-def features(v, architecture: Architecture, images, choices=None, *, widths=None, **options):
+def features(
+    v: Verbs,
+    architecture: Architecture,
+    images: Features,
+    choices: dict | None = None,
+    *,
+    widths: dict | None = None,
+    **options: Any,
+) -> Features:
     """Computes the features that the classifier of a network reads.
 
     # Arguments
@@ -46,7 +56,7 @@ def halvings(architecture: Architecture) -> tuple:
     return sum(stage.reduction is not None for stage in architecture.stages), STEM_HALVINGS
 
 
-def check(architecture: Architecture, input_shape, num_classes: int):
+def check(architecture: Architecture, input_shape: Sequence[int], num_classes: int) -> None:
     """Checks that an architecture has a network for the given images and classes.
 
     # Arguments
@@ -62,7 +72,7 @@ def check(architecture: Architecture, input_shape, num_classes: int):
     check_architecture(architecture, shape[0] >= LARGE_IMAGE)
 
 
-def check_architecture(architecture: Architecture, large: bool):
+def check_architecture(architecture: Architecture, large: bool) -> None:
     """Checks that an architecture has a network.
 
     # Arguments
@@ -78,7 +88,7 @@ def check_architecture(architecture: Architecture, large: bool):
         check_sizes(architecture, large)
 
 
-def check_shape(input_shape, halvings, stem_halvings):
+def check_shape(input_shape: Sequence[int] | int, halvings: int, stem_halvings: int) -> tuple[int, ...]:
     """Checks the shape of images.
 
     # Arguments
@@ -108,13 +118,13 @@ def check_shape(input_shape, halvings, stem_halvings):
     return tuple(int(size) for size in input_shape)
 
 
-def check_classes(num_classes):
+def check_classes(num_classes: object) -> None:
     """Raises a `NetworkError` unless there is at least one class."""
     if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
         raise NetworkError(f"{num_classes!r} is no number of classes; give a positive integer")
 
 
-def check_sizes(architecture: Architecture, large: bool):
+def check_sizes(architecture: Architecture, large: bool) -> None:
     """Raises a `NetworkError` if a stage has several widths or depths, or if the first stage is too narrow for the
     stem.
     """
@@ -123,7 +133,7 @@ def check_sizes(architecture: Architecture, large: bool):
     check_stem(architecture, large)
 
 
-def check_stem(architecture: Architecture, large: bool):
+def check_stem(architecture: Architecture, large: bool) -> None:
     """Raises a `NetworkError` if the first stage is too narrow for the stem."""
     if large and min(architecture.stages[0].widths) < 2:
         raise NetworkError(
@@ -131,7 +141,7 @@ def check_stem(architecture: Architecture, large: bool):
         )
 
 
-def check_layout(architecture: Architecture):
+def check_layout(architecture: Architecture) -> None:
     """Raises a `NetworkError` if widths or depths are searched and the tensors of different stages would not fit
     together.
     """

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
 import random
 from typing import Any
 
@@ -66,7 +67,7 @@ class Architecture:
         """The `registry.Template` whose name is `template`."""
         return registry.templates()[self.template]
 
-    def option(self, name: str):
+    def option(self, name: str) -> Any:
         """Returns the value of an option of the template.
 
         # Arguments
@@ -162,7 +163,7 @@ class Architecture:
         return cls(**serialization.from_json(text))
 
     @classmethod
-    def load(cls, path) -> Architecture:
+    def load(cls, path: pathlib.Path | str) -> Architecture:
         """Reads and checks an architecture in a JSON file.
 
         # Arguments

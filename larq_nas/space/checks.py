@@ -1,8 +1,13 @@
 """The checks of architectures. This module does not import TensorFlow."""
 
 import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from larq_nas.space.parts import Cell, Edge, Node, Stage
+
+if TYPE_CHECKING:
+    from larq_nas.space.registry import Template
 
 MAX_WIDTH, MAX_CELLS, MAX_NODES = 65_536, 1_000, 64
 
@@ -11,13 +16,13 @@ class ArchitectureError(ValueError):
     """An architecture is not valid; the message names the invalid field and the accepted values."""
 
 
-def require(condition: bool, where: str, problem: str):
+def require(condition: bool, where: str, problem: str) -> None:
     """Raises an `ArchitectureError` unless the condition holds. The message starts with the field `where`."""
     if not condition:
         raise ArchitectureError(f"{where}: {problem}")
 
 
-def show(value) -> str:
+def show(value: object) -> str:
     """The beginning of the `repr` of a value."""
     try:
         text = repr(value)
@@ -39,13 +44,13 @@ def _check_candidates(values, where: str, low: int, high: int):
     require(len(set(values)) == len(values), where, "lists a candidate twice")
 
 
-def check_name(value, where: str, accepted):
+def check_name(value: object, where: str, accepted: Collection[str]) -> None:
     """Raises an `ArchitectureError` unless a value is one of the accepted names."""
     known = isinstance(value, str) and value in accepted
     require(known, where, f"{show(value)} is unknown; accepted: {', '.join(accepted) or 'none'}")
 
 
-def changed_options(options, template) -> tuple:
+def changed_options(options: Any, template: "Template") -> tuple:
     """Returns pairs of name and value for the options that differ from their defaults, sorted by name."""
     try:
         options = dict(options)
@@ -61,7 +66,7 @@ def changed_options(options, template) -> tuple:
     return tuple(sorted((name, value) for name, value in options.items() if value != known[name].default))
 
 
-def validate(architecture):
+def validate(architecture: Any) -> None:
     """Raises an `ArchitectureError` if a field of an architecture is not valid."""
     template = architecture.kind
     chain = template.widths

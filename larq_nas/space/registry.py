@@ -23,7 +23,7 @@ import importlib
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Keyword arguments of a template's `network` that are not options.
 _ARGUMENTS = ("normalize", "binary", "widths")
@@ -41,7 +41,7 @@ class Option(NamedTuple):
     values: tuple
 
     @property
-    def default(self):
+    def default(self) -> Any:
         """The value for architectures that do not set the option."""
         return self.values[0]
 
@@ -128,7 +128,7 @@ class Template:
             )
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raises a `ValueError` unless a name consists of a-z, 0-9 and `_` and begins with a letter."""
     if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _, beginning with a letter")
@@ -160,7 +160,7 @@ def register(template: Template) -> Template:
     return template
 
 
-def unregister(name: str):
+def unregister(name: str) -> None:
     """Removes a template that you have registered.
 
     # Arguments

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from larq_nas.space.checks import ArchitectureError, require, show
 from larq_nas.space.parts import Cell, Edge, Node, Stage
@@ -11,7 +12,7 @@ SCHEMA = 2
 MAX_JSON_BYTES = 1 << 20
 
 
-def to_json(architecture) -> str:
+def to_json(architecture: Any) -> str:
     """Returns an architecture as JSON text, which `from_json` reads."""
     fields = dataclasses.asdict(architecture)
     fields["cells"] = {cell["name"]: {"nodes": cell["nodes"]} for cell in fields["cells"]}
@@ -42,7 +43,7 @@ def from_json(text: str) -> dict:
     return _architecture(value)
 
 
-def read(path) -> str:
+def read(path: pathlib.Path | str) -> str:
     """Returns the text of a JSON file.
 
     # Raises

@@ -1,13 +1,14 @@
 """The stages of networks: their order, and changes of their widths. This module does not import TensorFlow."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.checks import ArchitectureError
 from larq_nas.space.parts import Stage
 
 
-def sequence(architecture: Architecture):
+def sequence(architecture: Architecture) -> Iterator[tuple[Stage, str, bool]]:
     """Yields a tuple for each cell of a network, in order: its stage, its name, and whether it is a reduction."""
     for stage in architecture.stages:
         if stage.reduction:

@@ -1,10 +1,21 @@
 """The blocks and operations of BARS. This module does not import TensorFlow."""
 
+from collections.abc import Callable
+from typing import Any
+
 from larq_nas.networks import blocks, operations
 from larq_nas.networks.blocks import of_sizes, parameter_free_shortcut
+from larq_nas.networks.verbs import Features, Verbs
 
 
-def strided_halves(v, z, filters, mask=None, activation=None, name=""):
+def strided_halves(
+    v: Verbs,
+    z: Features,
+    filters: int,
+    mask: Callable[[Features], Features] | None = None,
+    activation: str | None = None,
+    name: str = "",
+) -> Features:
     """Two binary 3x3 convolutions of strides 2 side by side, the second one shifted by one pixel.
 
     Each convolution has half of the filters. The first one is centred on the first pixel of each 2x2 pixels, the second
@@ -25,7 +36,7 @@ def strided_halves(v, z, filters, mask=None, activation=None, name=""):
         - [BARS](https://arxiv.org/abs/2011.10804), section 4.1.2 (cell template). The authors' code drops the first row
           and column for the second half and pads with zeros. Here nothing is dropped, and the padding is ones.
     """
-    options = {"kind": "layer_scaled", "padding": "valid", "activation": activation, "mask": mask}
+    options: dict[str, Any] = {"kind": "layer_scaled", "padding": "valid", "activation": activation, "mask": mask}
     halves = []
     for index, first in enumerate((-1, 0)):
         x = v.start_at(z, first, name=f"{name}_start{index}")
@@ -33,7 +44,9 @@ def strided_halves(v, z, filters, mask=None, activation=None, name=""):
     return v.concat(halves, name=f"{name}_halves")
 
 
-def layer_scaled_block(v, x, filters, *, mask=None, name=""):
+def layer_scaled_block(
+    v: Verbs, x: Features, filters: int, *, mask: Callable[[Features], Features] | None = None, name: str = ""
+) -> Features:
     """BatchNorm → sign → binary 1x1 convolution with one scale for all filters → ReLU.
 
     # Arguments
@@ -51,7 +64,9 @@ def layer_scaled_block(v, x, filters, *, mask=None, name=""):
         return v.conv(x, filters, 1, kind="layer_scaled", activation="relu", mask=mask, name=f"{name}_conv")
 
 
-def shortcut_of_halves(v, x, filters, mask=None, name=""):
+def shortcut_of_halves(
+    v: Verbs, x: Features, filters: int, mask: Callable[[Features], Features] | None = None, name: str = ""
+) -> Features:
     """BatchNorm → `strided_halves` with ReLU: the shortcut around a reduction cell of BARS.
 
     See `strided_halves` for the arguments.
@@ -62,7 +77,9 @@ def shortcut_of_halves(v, x, filters, mask=None, name=""):
         return strided_halves(v, x, filters, mask, "relu", name)
 
 
-def residual_block(v, x, filters, kernel_size=3, strides=1, *, name=""):
+def residual_block(
+    v: Verbs, x: Features, filters: int, kernel_size: int = 3, strides: int = 1, *, name: str = ""
+) -> Features:
     """BatchNorm → sign → binary convolution, plus a shortcut of the normalized input → ReLU.
 
     # Arguments

@@ -3,12 +3,16 @@
 import dataclasses
 import logging
 import typing
+from collections.abc import Sequence
 
 from larq_nas.configs import CellSearchConfig, amount, is_amount, shape_option
 from larq_nas.methods.bars.derivation import check_samples
 from larq_nas.methods.bars.search_space import scale, share_of_range, space
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
+
+if typing.TYPE_CHECKING:
+    from larq_nas.methods.bars.strategy import Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ class BarsConfig(CellSearchConfig):
         names = ("cells_per_stage", "shared_cells", "width_search", "depth_search", "cell_shortcut")
         return space(self.filters, **{name: getattr(self, name) for name in names})
 
-    def strategy(self, space: Architecture, input_shape, num_classes: int):
+    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> "Strategy":
         from larq_nas.methods.bars.strategy import Strategy
 
         counted = scale(space, self.genotype_filters or self.filters), input_shape, num_classes
@@ -111,8 +115,8 @@ class BarsConfig(CellSearchConfig):
 
     def _budgets(self, counted):
         """The budgets as numbers, by the name of a cost: `biops`, `params`, `flops`."""
-        texts = {"biops": self.budget, "params": self.budget_params, "flops": self.budget_flops}
-        texts = {name: text for name, text in texts.items() if text}
+        options = {"biops": self.budget, "params": self.budget_params, "flops": self.budget_flops}
+        texts = {name: text for name, text in options.items() if text}
         if self.max_latency_ms is not None:
             if texts:
                 logger.info("max_latency_ms is used instead of the budget")
@@ -126,5 +130,5 @@ class BarsConfig(CellSearchConfig):
                 found[name] = amount(text)
         return found
 
-    def counted_images(self, input_shape, num_classes: int) -> tuple:
+    def counted_images(self, input_shape: Sequence[int], num_classes: int) -> tuple:
         return self.budget_shape or input_shape, self.budget_classes or num_classes

@@ -13,7 +13,7 @@ from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 from larq_nas.space.choices import choice_shapes, depth_name, width_name
 
 
-def check_samples(samples: int, limited: bool):
+def check_samples(samples: int, limited: bool) -> None:
     """Raises an `OptionError` if no genotypes are drawn although the latency of the genotype is limited."""
     if limited and not samples:
         raise OptionError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")

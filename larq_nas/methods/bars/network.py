@@ -1,9 +1,13 @@
 """The networks of BARS: cells, the template, and the layout of a network. This module does not import TensorFlow."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from larq_nas.methods.bars import blocks as bars_blocks
 from larq_nas.networks import blocks, cells, stems, templates
 from larq_nas.networks.cells import Widths, masked
 from larq_nas.networks.templates import NetworkError
+from larq_nas.networks.verbs import Features, SupernetVerbs
 from larq_nas.space.architecture import Architecture, Cell
 from larq_nas.space.choices import depth_name, width_name
 from larq_nas.space.registry import Option, Template
@@ -12,7 +16,18 @@ from larq_nas.space.stages import nearest
 OPERATIONS = ("none", "shortcut", "residual_bin_conv_3x3")
 
 
-def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=True, choice=None, widths=None, name=""):
+def cell(
+    v: SupernetVerbs,
+    previous: Features,
+    topology: Cell,
+    filters: int,
+    *,
+    reduction: bool = False,
+    skip: bool = True,
+    choice: dict | None = None,
+    widths: tuple[Widths, Widths] | None = None,
+    name: str = "",
+) -> Features:
     """A BARS cell: one input, binary preprocessing, concatenated nodes as output, and a shortcut around the whole cell.
 
     # Arguments
@@ -50,7 +65,9 @@ def cell(v, previous, topology: Cell, filters: int, *, reduction=False, skip=Tru
     return masked(v, blocks.sum_block(v, [output, previous], f"{name}_skip"), own)
 
 
-def network(v, architecture, images, choices, *, cell_shortcut):
+def network(
+    v: SupernetVerbs, architecture: Architecture, images: Features, choices: dict, *, cell_shortcut: bool
+) -> Features:
     """Returns the features of a network of BARS; see `registry.Template`."""
     stages = architecture.stages
     widths = [_widths(architecture, index, choices) for index in range(len(stages))] + [None]
@@ -105,7 +122,7 @@ def _cell_widths(v, depths, own, following, depth):
     return [Widths(own.candidates, choice) for choice in choices]
 
 
-def cells_of(architecture: Architecture, widths, depths):
+def cells_of(architecture: Architecture, widths: Sequence[int], depths: Sequence[int]) -> tuple[list, list]:
     """Returns the cells of a BARS network with given widths and depths.
 
     The last cell before a reduction has half as many filters as the reduction, regardless of the width of its own
@@ -139,7 +156,17 @@ def cells_of(architecture: Architecture, widths, depths):
     return reductions[0], groups
 
 
-def shared_edges(state, choice, candidates, count, filters, strides, *, widths=None, name):
+def shared_edges(
+    state: Any,
+    choice: Any,
+    candidates: Sequence[str],
+    count: int,
+    filters: int,
+    strides: int,
+    *,
+    widths: Widths | None = None,
+    name: str,
+) -> list:
     """Computes the edges that leave a state in one layer; see `registry.Template`."""
     # Imported here, because counting needs no TensorFlow.
     from larq_nas.methods.bars.residual_edges import ResidualEdges
@@ -149,7 +176,7 @@ def shared_edges(state, choice, candidates, count, filters, strides, *, widths=N
     return layer([state, choice, *weights])
 
 
-def check(architecture: Architecture, large: bool):
+def check(architecture: Architecture, large: bool) -> None:
     """Raises a `NetworkError` in the cases of `templates.check_stem` and `templates.check_layout`."""
     templates.check_stem(architecture, large)
     templates.check_layout(architecture)

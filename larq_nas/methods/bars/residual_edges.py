@@ -6,7 +6,8 @@ function of tensors. Its gradient is written by hand, so that the function store
 architecture computes no gradients of kernels.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import larq as lq
 import tensorflow as tf
@@ -44,14 +45,22 @@ class ResidualEdges(SharedEdges):
 
     arguments = (*SharedEdges.arguments, "widths")
 
-    def __init__(self, filters, operations, edges, strides=1, widths=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        operations: Iterable[str],
+        edges: int,
+        strides: int = 1,
+        widths: list[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, operations, edges, strides, **kwargs)
         self.widths = widths and check_widths(widths)
         known = {"none", "shortcut", "residual_bin_conv_3x3"}
         if not known >= set(operations):
             raise ValueError(f"operations={list(operations)}: accepted are {', '.join(sorted(known))}")
 
-    def build(self, input_shape):
+    def build(self, input_shape: list) -> None:
         # With strides, an edge has two convolutions, each of which makes half of the outputs.
         self.kernels = self.edges * self.strides if "residual_bin_conv_3x3" in self.operations else 0
         shape = (self.kernels, 3, 3, self.filters, self.filters)
@@ -63,12 +72,20 @@ class ResidualEdges(SharedEdges):
         self.add_statistics(self.filters)
         super().build(input_shape)
 
-    def mix(self, x, choice, width=None, *, statistics, training):
+    def mix(
+        self,
+        x: tf.Tensor,
+        choice: tf.Tensor,
+        width: tf.Tensor | None = None,
+        *,
+        statistics: tuple[tf.Tensor, tf.Tensor],
+        training: bool,
+    ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         mask = width_mask(width, self.widths, self.filters) if self.widths else None
         trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
         return _residual_edges(x, choice, mask, trained, statistics, (tuple(self.operations), self.strides, training))
 
-    def zeros(self, x):
+    def zeros(self, x: tf.Tensor) -> tf.Tensor:
         return _shortcut(x, self.strides) * 0
 
 
@@ -123,7 +140,7 @@ def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
         if shortcut is not None:
             terms.append(weights[edge, names.index("shortcut")] * shortcut)
         if "residual_bin_conv_3x3" in names:
-            z, *moved = normalize(x, *statistics, training, gamma[edge], beta[edge])
+            z, *moved = normalize(x, *statistics, training=training, gamma=gamma[edge], beta=beta[edge])
             # All edges have the same statistics, so they are updated once.
             statistics = moved if edge == choice.shape[0] - 1 else statistics
             rectified.append(tf.nn.relu(_convolve(z, edge, masks, binary, strides) + _shortcut(z, strides)))
@@ -178,7 +195,10 @@ def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x, gamma, beta])
         shortcut = _shortcut(x, strides) if "shortcut" in names else None
-        normalized = [normalize(x, *statistics, training, gamma[edge], beta[edge])[0] for edge in range(len(rectified))]
+        normalized = [
+            normalize(x, *statistics, training=training, gamma=gamma[edge], beta=beta[edge])[0]
+            for edge in range(len(rectified))
+        ]
     for edge, gradient in enumerate(gradients):
         if shortcut is not None:
             targets.append(shortcut)

@@ -1,6 +1,7 @@
 """The search space of BARS, and the range of the costs of its networks."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,12 @@ NODES, STAGES, WIDTHS = 4, 3, 4
 
 
 def space(
-    filters=56, cells_per_stage=3, shared_cells=False, width_search=True, depth_search=True, cell_shortcut=True
+    filters: int = 56,
+    cells_per_stage: int = 3,
+    shared_cells: bool = False,
+    width_search: bool = True,
+    depth_search: bool = True,
+    cell_shortcut: bool = True,
 ) -> Architecture:
     """The search space: the topology, depth and width of three stages, and the topology of the reductions between them.
 
@@ -89,7 +95,7 @@ def scale(architecture: Architecture, filters: int) -> Architecture:
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
-def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[int, int]:
+def binary_operations(space: Architecture, input_shape: Sequence[int], num_classes: int) -> tuple[int, int]:
     """The numbers of binary operations of the smallest and of the largest network of a space.
 
     # Arguments
@@ -109,7 +115,7 @@ def binary_operations(space: Architecture, input_shape, num_classes) -> tuple[in
     return count(0), count(-1)
 
 
-def share_of_range(space: Architecture, share: float, input_shape, num_classes) -> float:
+def share_of_range(space: Architecture, share: float, input_shape: Sequence[int], num_classes: int) -> float:
     """A budget of binary operations between those of the smallest network of a space and of the largest.
 
     # Arguments

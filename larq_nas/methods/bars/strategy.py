@@ -96,32 +96,32 @@ class Strategy(strategy.Strategy):
                     f"budget={self.budget:,.0f}: the smallest network of this space has {smallest:,} binary operations"
                 )
 
-    def progress(self, epoch):
+    def progress(self, epoch: tf.Tensor | int) -> tf.Tensor:
         """The progress of the search: 0 until the first epoch after the warm-up, then rising to 1 in the last epoch."""
         after = tf.cast(epoch - self.warmup_epochs, tf.float32) / max(self.epochs - self.warmup_epochs - 1, 1)
         return tf.clip_by_value(after, 0.0, 1.0)
 
-    def temperature_at(self, epoch):
+    def temperature_at(self, epoch: tf.Tensor | int) -> tf.Tensor:
         """The temperature of an epoch, counted from 0."""
         return self.temperature * (self.final_temperature / self.temperature) ** self.progress(epoch)
 
-    def entropy_weight_at(self, epoch):
+    def entropy_weight_at(self, epoch: tf.Tensor | int) -> tf.Tensor:
         """The weight of the entropy in an epoch, counted from 0."""
         return self.entropy_weight * (2 * self.progress(epoch) - 1)
 
-    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
+    def choice_weights(self, logits: dict, epoch: tf.Tensor | int, random: Any = tf.random) -> dict:
         """The weights of the candidates in a training step, by the name of the choice."""
         if not self.gumbel:
             return {name: tf.nn.softmax(values) for name, values in logits.items()}
         temperature = self.temperature_at(epoch)
         return {name: gumbel_softmax(values, temperature, random) for name, values in logits.items()}
 
-    def evaluation_weights(self, logits: dict, epoch) -> dict:
+    def evaluation_weights(self, logits: dict, epoch: tf.Tensor | int) -> dict:
         """The weights of the candidates in an evaluation: as in a training step, but without noise."""
         temperature = self.temperature_at(epoch) if self.gumbel else 1.0
         return {name: tf.nn.softmax(values / temperature) for name, values in logits.items()}
 
-    def architecture_loss(self, loss, logits: dict, epoch):
+    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int) -> tf.Tensor:
         """The loss of the architecture: the loss of the validation batch, with penalties and the entropy term.
 
         # Arguments
@@ -161,7 +161,7 @@ class Strategy(strategy.Strategy):
         counted, input_shape, num_classes = self.counted
         return expected_costs.expected(counted, probabilities, input_shape, num_classes)
 
-    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
         """The figures that are logged after an epoch, by name.
 
         They are the mean entropies in nats, the temperature, the expected binary operations and the budget, the
@@ -200,7 +200,7 @@ class Strategy(strategy.Strategy):
         """The choice weights that select a genotype, which is one of the space in `counted`."""
         return selection.one_hot(self.counted[0] if self.counted else space, genotype)
 
-    def candidates(self, space: Architecture, probabilities: dict, seed: int, count=None) -> list:
+    def candidates(self, space: Architecture, probabilities: dict, seed: int, count: int | None = None) -> list:
         """Draws the genotypes of which the search keeps the one with the lowest validation loss.
 
         # Arguments
@@ -275,7 +275,7 @@ class Strategy(strategy.Strategy):
         counted, input_shape, num_classes = self.counted or (space, (32, 32, 3), 10)
         genotype = decide(counted, indices)
         counts = costs.count(genotype, input_shape, num_classes)
-        figures = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        figures: dict[str, Any] = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
         if self.budget is not None:
             figures["over_budget"] = counts.biops > self.budget
         if self.limit:

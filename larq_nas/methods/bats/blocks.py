@@ -1,9 +1,11 @@
 """The blocks and operations of BATS. This module does not import TensorFlow."""
 
 import functools
+from typing import Any
 
 from larq_nas.networks import blocks, operations
 from larq_nas.networks.blocks import of_sizes, strides_of, subsampled
+from larq_nas.networks.verbs import Features, Verbs
 
 # The forms of BATS networks: `"binary"` has binary kernels and activations; `"activations"` has float kernels and
 # binary activations, for searches and the first of two training stages; `"real"` has nothing binary.
@@ -19,8 +21,18 @@ def _kind(name, form):
 
 
 def group_convolution(
-    v, x, filters, kernel_size=1, strides=1, dilation_rate=1, *, groups=1, form="binary", affine=True, name=""
-):
+    v: Verbs,
+    x: Features,
+    filters: int,
+    kernel_size: int = 1,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    *,
+    groups: int = 1,
+    form: str = "binary",
+    affine: bool = True,
+    name: str = "",
+) -> Features:
     """BatchNorm → grouped convolution → PReLU → channel shuffle. Without strides, the input is added.
 
     # Arguments
@@ -48,7 +60,7 @@ def group_convolution(
         y = v.norm(x, affine, name=f"{name}_norm")
         subsampling, own, dilation_rate = strides_of(dilation_rate, strides)
         y = subsampled(v, y, subsampling, name)
-        options = {"groups": groups, "kind": _CONVOLUTION[form], "name": f"{name}_conv"}
+        options: dict[str, Any] = {"groups": groups, "kind": _CONVOLUTION[form], "name": f"{name}_conv"}
         y = v.prelu(v.conv(y, filters, kernel_size, own, dilation_rate, **options), name=f"{name}_prelu")
         y = v.shuffle(y, SHUFFLE, name=f"{name}_shuffle")
         return v.add([x, y], name=f"{name}_residual") if strides == 1 else y
@@ -58,7 +70,9 @@ def group_convolution(
 _CONVOLUTION = {"binary": "scaled", "activations": "activations", "real": "real"}
 
 
-def factorized_reduce(v, x, filters, *, form="binary", affine=True, name=""):
+def factorized_reduce(
+    v: Verbs, x: Features, filters: int, *, form: str = "binary", affine: bool = True, name: str = ""
+) -> Features:
     """BatchNorm → two 1x1 convolutions of every second pixel side by side → PReLU.
 
     The second convolution reads pixels that are shifted by one row and one column.
@@ -83,7 +97,9 @@ def factorized_reduce(v, x, filters, *, form="binary", affine=True, name=""):
         return v.prelu(v.concat(halves, name=f"{name}_halves"), name=f"{name}_prelu")
 
 
-def preprocess(v, x, filters, *, form="binary", affine=True, name=""):
+def preprocess(
+    v: Verbs, x: Features, filters: int, *, form: str = "binary", affine: bool = True, name: str = ""
+) -> Features:
     """BatchNorm → 1x1 convolution → PReLU. The input is added if it has as many channels as the output.
 
     # Arguments

@@ -9,6 +9,8 @@ channel shuffle is the same for all kinds, so it follows the sum over the kinds.
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import larq as lq
 import numpy as np
@@ -48,7 +50,16 @@ class GroupedEdges(SharedEdges):
 
     arguments = (*SharedEdges.arguments, "groups", "binary")
 
-    def __init__(self, filters, operations, edges, strides=1, groups=1, binary=True, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        operations: Iterable[str],
+        edges: int,
+        strides: int = 1,
+        groups: int = 1,
+        binary: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, operations, edges, strides, **kwargs)
         self.groups, self.binary = groups, binary
         _, pools, convolutions = _kinds(self.operations)
@@ -56,7 +67,7 @@ class GroupedEdges(SharedEdges):
         if known < len(self.operations):
             raise ValueError(f"operations={self.operations}: accepted are the operations of BATS")
 
-    def build(self, input_shape):
+    def build(self, input_shape: list) -> None:
         reduced, pools, convolutions = _kinds(self.operations, self.strides)
         outputs = self.filters * self.edges
         # The taps of all kernels are concatenated. Filters are ordered by group, then by edge.
@@ -81,9 +92,11 @@ class GroupedEdges(SharedEdges):
         self.add_statistics(self.filters * (1 + len(pools)))
         super().build(input_shape)
 
-    def mix(self, x, choice, *, statistics, training):
-        trained = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
-        trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in trained]
+    def mix(
+        self, x: tf.Tensor, choice: tf.Tensor, *, statistics: tuple[tf.Tensor, tf.Tensor], training: bool
+    ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        variables = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
+        trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in variables]
         form = tuple(self.operations), self.strides, self.groups, self.binary, training
         return _grouped_edges(x, choice, trained, statistics, form)
 
@@ -103,10 +116,10 @@ def _grouped_edges(x, choice, trained, statistics, form):
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)
     weights = tf.cast(choice, x.dtype)
-    moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
+    moving = [list(pair) for pair in zip(*(tf.split(each, 1 + len(pools)) for each in statistics), strict=True)]
     terms = []
     if reduced or convolutions:
-        z, *moving[0] = normalize(x, *moving[0], training)
+        z, *moving[0] = normalize(x, *moving[0], training=training)
         z = lq.quantizers.ste_sign(z) if binary else z
     if convolutions:
         terms.append(_convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary))
@@ -119,7 +132,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
     for number, (index, operation) in enumerate(pools, 1):
         function = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}[operation.kind]
         pool = function(x, operation.kernel_size, strides, "SAME")
-        pool, *moving[number] = normalize(pool, *moving[number], training)
+        pool, *moving[number] = normalize(pool, *moving[number], training=training)
         parameter_free.append(pool)
         their_weights.append(weights[:, index])
     # The operation "skip", and the residual connections of the convolutions.

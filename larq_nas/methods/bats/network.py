@@ -1,11 +1,17 @@
 """The networks of BATS: cells and the template. This module does not import TensorFlow."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from larq_nas.methods.bats.blocks import SHUFFLE, factorized_reduce, preprocess
 from larq_nas.networks import cells, stems, templates
+from larq_nas.networks.verbs import Features, Verbs
 from larq_nas.space.architecture import Architecture, Cell
 from larq_nas.space.registry import Option, Template
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 OPERATIONS = (
     "none",
@@ -20,21 +26,21 @@ OPERATIONS = (
 
 
 def cell(
-    v,
-    earlier,
-    previous,
+    v: Verbs,
+    earlier: Features,
+    previous: Features,
     topology: Cell,
     filters: int,
     *,
-    groups=1,
-    form="binary",
-    preprocess_form="binary",
-    reduction=False,
-    after_reduction=False,
-    choice=None,
-    normalize=False,
-    name="",
-):
+    groups: int = 1,
+    form: str = "binary",
+    preprocess_form: str = "binary",
+    reduction: bool = False,
+    after_reduction: bool = False,
+    choice: dict | None = None,
+    normalize: bool = False,
+    name: str = "",
+) -> Features:
     """A BATS cell: two preprocessed inputs, and concatenated nodes as output.
 
     # Arguments
@@ -60,7 +66,7 @@ def cell(
     # References
         - [BATS](https://arxiv.org/abs/2003.01711). The preprocessing follows the first author's library.
     """
-    options = {"form": preprocess_form, "affine": choice is None}
+    options: dict[str, Any] = {"form": preprocess_form, "affine": choice is None}
     enter = factorized_reduce if after_reduction else preprocess
     inputs = [
         enter(v, earlier, filters, name=f"{name}_preprocess0", **options),
@@ -70,7 +76,16 @@ def cell(
     return edges.nodes(inputs, 2 if reduction else 1, name)
 
 
-def network(v, architecture, images, choices, *, preprocess, binarize, normalize=False):
+def network(
+    v: Verbs,
+    architecture: Architecture,
+    images: Features,
+    choices: dict,
+    *,
+    preprocess: str,
+    binarize: bool,
+    normalize: bool = False,
+) -> Features:
     """Returns the features of a network of BATS; see `registry.Template`."""
     filters = architecture.stages[0].widths[0]
     if images.shape[1] >= stems.LARGE_IMAGE:
@@ -96,7 +111,18 @@ def stem_groups(filters: int) -> int:
     return next(groups for groups in range(max(filters // 20, 1), 0, -1) if filters // 2 % groups == 0)
 
 
-def shared_edges(state, choice, candidates, count, filters, strides, *, groups=1, form="activations", name):
+def shared_edges(
+    state: Any,
+    choice: Any,
+    candidates: Sequence[str],
+    count: int,
+    filters: int,
+    strides: int,
+    *,
+    groups: int = 1,
+    form: str = "activations",
+    name: str,
+) -> list:
     """Computes the edges that leave a state in one layer; see `registry.Template`."""
     # Imported here, because counting needs no TensorFlow.
     from larq_nas.methods.bats.grouped_edges import GroupedEdges
@@ -104,7 +130,7 @@ def shared_edges(state, choice, candidates, count, filters, strides, *, groups=1
     return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
 
 
-def check(architecture: Architecture, large: bool):
+def check(architecture: Architecture, large: bool) -> None:
     """Raises a `NetworkError` in the cases of `templates.check_sizes`, or if a stage's channels cannot be shuffled."""
     templates.check_sizes(architecture, large)
     for index, stage in enumerate(architecture.stages):
@@ -112,7 +138,9 @@ def check(architecture: Architecture, large: bool):
             raise templates.NetworkError(f"stages[{index}].widths: {stage.widths[0]} is no multiple of {SHUFFLE}")
 
 
-def with_auxiliary_classifier(network, architecture: Architecture, num_classes: int):
+def with_auxiliary_classifier(
+    network: "tf.keras.Model", architecture: Architecture, num_classes: int
+) -> "tf.keras.Model":
     """Adds a second classifier to a network for training; see `auxiliary.with_auxiliary_classifier`."""
     # Imported here, because counting needs no TensorFlow.
     from larq_nas.methods.bats import auxiliary

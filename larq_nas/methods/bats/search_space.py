@@ -13,7 +13,12 @@ GROUPS = 12
 
 
 def space(
-    layers=8, filters=36, groups=None, channels_per_group=None, binarize=True, binarize_preprocess=True
+    layers: int = 8,
+    filters: int = 36,
+    groups: int | str | None = None,
+    channels_per_group: int | None = None,
+    binarize: bool = True,
+    binarize_preprocess: bool = True,
 ) -> Architecture:
     """The search space: a normal and a reduction cell with 8 operations on each of 14 edges.
 
@@ -43,7 +48,13 @@ def space(
     return scale(smallest, filters, layers, groups or GROUPS, channels_per_group)
 
 
-def scale(architecture: Architecture, filters=None, layers=None, groups=None, channels_per_group=None) -> Architecture:
+def scale(
+    architecture: Architecture,
+    filters: int | None = None,
+    layers: int | None = None,
+    groups: int | str | None = None,
+    channels_per_group: int | None = None,
+) -> Architecture:
     """Changes the size of a network and keeps its cells.
 
     # Arguments
@@ -74,12 +85,12 @@ def scale(architecture: Architecture, filters=None, layers=None, groups=None, ch
     for before, stage in zip(old, new, strict=True):
         if stage.widths[0] % SHUFFLE:
             raise ValueError(f"filters: {stage.widths[0]} is no multiple of {SHUFFLE}, and channels cannot be shuffled")
-        kept = before.groups if groups is channels_per_group is None else groups
+        kept = before.groups if groups is None else groups
         stages.append(dataclasses.replace(stage, groups=groups_of(stage.widths[0], kept, channels_per_group)))
     return dataclasses.replace(architecture, stages=tuple(stages), provenance=None)
 
 
-def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
+def groups_of(width: int, groups: int | str = GROUPS, channels_per_group: int | None = None) -> int:
     """The number of groups of a convolution.
 
     # Arguments
@@ -100,6 +111,6 @@ def groups_of(width: int, groups=GROUPS, channels_per_group=None) -> int:
         return width // channels_per_group
     if groups == "lce":
         return next((n for n in range(width // WORD, 1, -1) if width % n == 0 and width // n % WORD == 0), 1)
-    if width % groups:
+    if isinstance(groups, str) or width % groups:
         raise ValueError(f"groups={groups}: does not divide {width} filters; choose other filters or groups")
     return groups

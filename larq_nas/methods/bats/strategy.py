@@ -1,6 +1,7 @@
 """The strategy of BATS."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,11 +65,11 @@ class Strategy(strategy.Strategy):
     normalize: bool = False
     samples: int = 0
 
-    def choice_weights(self, logits: dict, epoch, random=None) -> dict:
+    def choice_weights(self, logits: dict, epoch: tf.Tensor | int, random: Any = None) -> dict:
         """The weights of the candidates in a training step, by the name of the choice."""
         return {name: tf.nn.softmax(values / self.temperature) for name, values in logits.items()}
 
-    def architecture_loss(self, loss, logits: dict, epoch):
+    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int) -> tf.Tensor:
         """The loss of the architecture: the loss of the validation batch, with a penalty if there is a limit."""
         return self.limit.penalty(loss, self.choice_weights(logits, epoch)) if self.limit else loss
 
@@ -81,7 +82,7 @@ class Strategy(strategy.Strategy):
         }
         return {name: rows / rows.sum(axis=-1, keepdims=True) for name, rows in sharp.items()}
 
-    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
         """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         sharp = self._sharpened(probabilities)
         rows = np.concatenate(list(sharp.values()))
@@ -90,6 +91,7 @@ class Strategy(strategy.Strategy):
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The genotype, as by the function `derive`. With a limit, the most probable genotype that keeps the limit."""
-        if self.limit:
-            return self.limit.derive(lambda values: derive(self.limit.space, values), self._sharpened(probabilities))
+        limit = self.limit
+        if limit:
+            return limit.derive(lambda values: derive(limit.space, values), self._sharpened(probabilities))
         return derive(space, self._sharpened(probabilities))

@@ -2,11 +2,15 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 from larq_nas.configs import ChainedCellSearchConfig, TrainConfig
 from larq_nas.methods.bnas.search_space import scale, space
 from larq_nas.options import option
 from larq_nas.space.architecture import Architecture
+
+if typing.TYPE_CHECKING:
+    from larq_nas.methods.bnas.strategy import Strategy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class BnasConfig(ChainedCellSearchConfig):
     def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:
         return scale(genotype, config.filters, config.layers)
 
-    def strategy(self, space: Architecture, input_shape, num_classes: int):
+    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> "Strategy":
         from larq_nas.methods.bnas.strategy import Strategy
 
         return Strategy(

@@ -8,7 +8,8 @@ A traced function of tensors computes the edges of one state. All states of the 
 time in which a search starts hardly grows with the number of cells.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import larq as lq
 import tensorflow as tf
@@ -61,14 +62,22 @@ class MixedEdges(SharedEdges):
 
     arguments = (*SharedEdges.arguments, "normalize")
 
-    def __init__(self, filters, operations, edges, strides=1, normalize=False, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        operations: Iterable[str],
+        edges: int,
+        strides: int = 1,
+        normalize: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, operations, edges, strides, **kwargs)
         self.normalize = normalize
         known = sum(len(kinds) for kinds in _kinds(self.operations)) + self.operations.count("none")
         if known < len(self.operations):
             raise ValueError(f"operations={self.operations}: accepted are binary convolutions, pools and none")
 
-    def build(self, input_shape):
+    def build(self, input_shape: list) -> None:
         convolutions, pools = _kinds(self.operations)
         # The taps of all kernels are concatenated: one variable to binarize, update and constrain.
         self.taps = tuple(operation.kernel_size**2 for _, operation in convolutions)
@@ -80,7 +89,9 @@ class MixedEdges(SharedEdges):
         self.add_statistics(self.filters * (1 + len(pools) + outputs))
         super().build(input_shape)
 
-    def mix(self, x, choice, *, statistics, training):
+    def mix(
+        self, x: tf.Tensor, choice: tf.Tensor, *, statistics: tuple[tf.Tensor, tf.Tensor], training: bool
+    ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         form = Form(tuple(self.operations), self.strides, training, self.normalize)
         return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, form)
 
@@ -288,10 +299,10 @@ def _features(x, statistics, form):
     """Returns a dictionary of the tensors that the operations read, and the updated moving mean and variance."""
     strides, training = form.strides, form.training
     convolutions, pools = _kinds(form.operations)
-    moving = list(zip(*(tf.split(statistic, 1 + len(pools)) for statistic in statistics), strict=True))
+    moving = [list(pair) for pair in zip(*(tf.split(each, 1 + len(pools)) for each in statistics), strict=True)]
     features = {}
     if convolutions:
-        normalized, *moving[0] = normalize(x, *moving[0], training)
+        normalized, *moving[0] = normalize(x, *moving[0], training=training)
         # Shifted from ±1 to {-2, 0}, so that a padded 1 becomes 0.
         shifted = lq.quantizers.ste_sign(normalized) - 1
         sources = {_source(operation, strides)[0] for _, operation in convolutions}
@@ -307,7 +318,7 @@ def _features(x, statistics, form):
         pooled = []
         for index, (_, operation) in enumerate(pools, 1):
             pool = functions[operation.kind](x, operation.kernel_size, strides, "SAME")
-            pool, *moving[index] = normalize(pool, *moving[index], training)
+            pool, *moving[index] = normalize(pool, *moving[index], training=training)
             pooled.append(pool)
         features["pooled"] = tf.stack(pooled)
     return features, [tf.concat(parts, axis=0) for parts in zip(*moving, strict=True)]

@@ -1,9 +1,12 @@
 """The networks of BNAS: operations, cells, and the template. This module does not import TensorFlow."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 from larq_nas.networks import blocks, cells, operations, stems, templates
-from larq_nas.space.architecture import Cell
+from larq_nas.networks.verbs import Features, Verbs
+from larq_nas.space.architecture import Architecture, Cell
 from larq_nas.space.registry import Option, Template
 from larq_nas.space.stages import nearest
 
@@ -27,20 +30,20 @@ operations.define(
 
 
 def cell(
-    v,
-    earlier,
-    previous,
+    v: Verbs,
+    earlier: Features,
+    previous: Features,
     topology: Cell,
     filters: int,
     *,
-    reduction=False,
-    after_reduction=False,
-    affine_after_reduction=True,
-    skip=True,
-    choice=None,
-    normalize=False,
-    name="",
-):
+    reduction: bool = False,
+    after_reduction: bool = False,
+    affine_after_reduction: bool = True,
+    skip: bool = True,
+    choice: dict | None = None,
+    normalize: bool = False,
+    name: str = "",
+) -> Features:
     """A BNAS cell: two inputs, concatenated nodes as output, and a shortcut from the previous cell's output.
 
     # Arguments
@@ -85,12 +88,14 @@ def cell(
     if reduction:
         previous = v.norm(previous, name=f"{name}_shortcut_norm")
         with v.block("float", previous, output.shape[-1], 2, 2, name=f"{name}_shortcut"):
-            options = {"kind": "float", "use_bias": True, "name": f"{name}_shortcut_conv"}
+            options: dict[str, Any] = {"kind": "float", "use_bias": True, "name": f"{name}_shortcut_conv"}
             previous = v.conv(previous, output.shape[-1], 2, 2, **options)
     return blocks.sum_block(v, [output, previous], f"{name}_skip")
 
 
-def network(v, architecture, images, choices, normalize=False, *, skip):
+def network(
+    v: Verbs, architecture: Architecture, images: Features, choices: dict, normalize: bool = False, *, skip: bool
+) -> Features:
     """Returns the features of a network of BNAS; see `registry.Template`."""
     large, filters = images.shape[1] >= stems.LARGE_IMAGE, architecture.stages[0].widths[0]
     if large:
@@ -103,7 +108,17 @@ def network(v, architecture, images, choices, normalize=False, *, skip):
     return cells.normalized(v, x) if normalize else x
 
 
-def shared_edges(state, choice, candidates, count, filters, strides, *, normalize=False, name):
+def shared_edges(
+    state: Any,
+    choice: Any,
+    candidates: Sequence[str],
+    count: int,
+    filters: int,
+    strides: int,
+    *,
+    normalize: bool = False,
+    name: str,
+) -> list:
     """Computes the edges that leave a state in one layer; see `registry.Template`."""
     # Imported here, because counting needs no TensorFlow.
     from larq_nas.methods.bnas.mixed_edges import MixedEdges

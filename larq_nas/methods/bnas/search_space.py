@@ -7,7 +7,7 @@ from larq_nas.space.stages import thirds
 NODES, KEPT_EDGES, INPUTS = 4, 2, 2
 
 
-def space(layers=8, filters=16, zeroise=True, skip=True) -> Architecture:
+def space(layers: int = 8, filters: int = 16, zeroise: bool = True, skip: bool = True) -> Architecture:
     """The search space: a normal and a reduction cell with 7 operations on each of 14 edges.
 
     A genotype keeps 2 edges of each node, with one operation on each.
@@ -33,7 +33,7 @@ def space(layers=8, filters=16, zeroise=True, skip=True) -> Architecture:
     return scale(Architecture("bnas", cells, thirds(3, 1), options), filters, layers)
 
 
-def scale(architecture: Architecture, filters=None, layers=None) -> Architecture:
+def scale(architecture: Architecture, filters: int | None = None, layers: int | None = None) -> Architecture:
     """Changes the size of a network and keeps its cells.
 
     # Arguments

@@ -10,7 +10,7 @@ from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 from larq_nas.supernet import strategy
 
 
-def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
+def entropy(probabilities: dict, reduce_index_bug: bool = False) -> tf.Tensor:
     """The mean entropy of all edges of all cells, in nats.
 
     # Arguments
@@ -30,7 +30,13 @@ def entropy(probabilities: dict, reduce_index_bug=False) -> tf.Tensor:
     return tf.reduce_mean(tf.concat(list(entropies.values()), axis=0))
 
 
-def diversity_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_index_bug=False) -> tf.Tensor:
+def diversity_loss(
+    probabilities: dict,
+    epoch: tf.Tensor | int,
+    strength: float = 1.0,
+    decay: float = 7.7,
+    reduce_index_bug: bool = False,
+) -> tf.Tensor:
     r"""The diversity regulariser \\(-\lambda H \exp(-t/\tau)\\), which is added to the loss of the architecture.
 
     # Arguments
@@ -50,7 +56,7 @@ def diversity_loss(probabilities: dict, epoch, strength=1.0, decay=7.7, reduce_i
     return -strength * fading * entropy(probabilities, reduce_index_bug)
 
 
-def derive(space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
+def derive(space: Architecture, probabilities: dict, gamma: float = 1.0) -> Architecture:
     """Derives the genotype: each node keeps the two edges with the most probable operations.
 
     Zeroise competes like any other operation. If a node would keep Zeroise on both edges, the most probable other
@@ -124,20 +130,21 @@ class Strategy(strategy.Strategy):
     # The genotypes that a search writes after each epoch: suffix of the file name -> arguments of `derive`.
     variants = {"": {"gamma": 1.0}, "-gamma3": {"gamma": 3.0}}
 
-    def architecture_loss(self, loss, logits: dict, epoch):
+    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int) -> tf.Tensor:
         """The loss of the architecture: the loss of the validation batch, with the regulariser and the penalty."""
         probabilities = self.choice_weights(logits, epoch)
         loss = self.limit.penalty(loss, probabilities) if self.limit else loss
         passed = epoch - self.warmup_epochs
         return loss + diversity_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
 
-    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
         """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         expected = {"expected_ms": float(self.limit.expected(probabilities))} if self.limit else {}
         return {"entropy": float(entropy(probabilities)), **expected}
 
-    def derive(self, space: Architecture, probabilities: dict, gamma=1.0) -> Architecture:
+    def derive(self, space: Architecture, probabilities: dict, gamma: float = 1.0) -> Architecture:
         """The genotype, as by the function `derive`. With a limit, the most probable genotype that keeps the limit."""
-        if self.limit:
-            return self.limit.derive(lambda values: derive(self.limit.space, values, gamma), probabilities)
+        limit = self.limit
+        if limit:
+            return limit.derive(lambda values: derive(limit.space, values, gamma), probabilities)
         return derive(space, probabilities, gamma)

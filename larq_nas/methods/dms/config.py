@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from larq_nas.configs import CellSearchConfig, SearchConfig, TrainConfig
 from larq_nas.methods.dms.search_space import base_widths, check_scales, derive, rounded, space, with_widths
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
+
+if typing.TYPE_CHECKING:
+    from larq_nas import datasets, runs
+    from larq_nas.methods.dms.strategy import Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +93,7 @@ class DmsConfig(SearchConfig):
             return genotype
         return with_widths(genotype, config.width * base_widths(genotype)[:, np.newaxis])
 
-    def strategy(self, space: Architecture, input_shape, num_classes: int):
+    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> "Strategy":
         from larq_nas.methods.dms.strategy import Strategy
 
         names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
@@ -101,12 +106,16 @@ class DmsConfig(SearchConfig):
         strategy.check(space, input_shape, num_classes)
         return strategy
 
-    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+    def search(
+        self, space: Architecture, strategy: "Strategy", data: "datasets.Images", run: "runs.Run"
+    ) -> Architecture:
         from larq_nas.methods.dms import rounds
 
         return rounds.search(strategy, space, data, run, self)
 
-    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+    def draw(
+        self, space: Architecture, strategy: "Strategy", count: int, input_shape: Sequence[int], num_classes: int
+    ) -> list:
         return strategy.draw(space, count, self.seed, input_shape, num_classes)
 
     def profiled_spaces(self) -> list:

@@ -15,6 +15,8 @@ import dataclasses
 import typing
 
 from larq_nas.networks import blocks, stems
+from larq_nas.networks.verbs import Features, Verbs
+from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import width_name
 from larq_nas.space.registry import Template
 
@@ -29,7 +31,9 @@ WIDTHS = {
 HALVINGS = {"vgg11": (5, 0), "resnet18": (3, 2)}
 
 
-def step_block(v, x, filters, kernel_size=1, strides=1, *, name=""):
+def step_block(
+    v: Verbs, x: Features, filters: int, kernel_size: int = 1, strides: int = 1, *, name: str = ""
+) -> Features:
     """Binary convolution of inputs in {0, α} → BatchNorm. See `blocks.convolution_block` for the arguments."""
     with v.block("step", x, filters, kernel_size, strides, name=name):
         x = v.conv(x, filters, kernel_size, strides, kind="step", name=f"{name}_conv")
@@ -52,18 +56,20 @@ class Layers:
     masks: dict
     binary: bool = True
 
-    def conv(self, x, name, width, kernel_size=3, strides=1, *, first=False):
+    def conv(
+        self, x: Features, name: str, width: str, kernel_size: int = 3, strides: int = 1, *, first: bool = False
+    ) -> Features:
         """Convolution → BatchNorm → mask. There is no mask if the width is not searched."""
         block = step_block if self.binary and not first else blocks.float_block
         x = block(self.v, x, self.widths[width], kernel_size, strides, name=name)
         return self.v.mask(x, *self.masks[width], name=f"{name}_mask") if width in self.masks else x
 
-    def inner_relu(self, x, name):
+    def inner_relu(self, x: Features, name: str) -> Features:
         """ReLU before a float convolution. A binary convolution needs no ReLU, because its negative inputs become 0."""
         return x if self.binary else self.v.relu(x, name=name)
 
 
-def vgg11(layers: Layers, x, large: bool):
+def vgg11(layers: Layers, x: Features, large: bool) -> Features:
     """Returns the features of VGG-11."""
     for index in range(8):
         x = layers.conv(x, f"conv{index}", f"conv{index}", first=index == 0)
@@ -74,7 +80,7 @@ def vgg11(layers: Layers, x, large: bool):
     return x
 
 
-def resnet18(layers: Layers, x, large: bool):
+def resnet18(layers: Layers, x: Features, large: bool) -> Features:
     """Returns the features of ResNet-18.
 
     A block has two 3x3 convolutions. The first block of a new stage also has a 1x1 convolution as shortcut. Features
@@ -100,7 +106,14 @@ def resnet18(layers: Layers, x, large: bool):
 BODIES = {"vgg11": vgg11, "resnet18": resnet18}
 
 
-def network(v, architecture, images, choices, widths=None, binary=True):
+def network(
+    v: Verbs,
+    architecture: Architecture,
+    images: Features,
+    choices: dict,
+    widths: dict | None = None,
+    binary: bool = True,
+) -> Features:
     """Returns the features of VGG-11 or ResNet-18; see `registry.Template`."""
     filters = {stage.cell: max(stage.widths) for stage in architecture.stages} if widths is None else widths
     masks = {

@@ -8,6 +8,7 @@ import gc
 import logging
 import math
 import zipfile
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ from larq_nas.training import backups, callbacks, results
 logger = logging.getLogger(__name__)
 
 
-def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Searches the widths of a network and writes `genotype.json` to the run directory.
 
     # Arguments

@@ -1,6 +1,8 @@
 """The search space of DMS: the widths of a base network, and the size of networks."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ BASES = {
 MEGABYTE = 2**20
 
 
-def space(backbone, factor=1) -> Architecture:
+def space(backbone: str | Architecture, factor: int = 1) -> Architecture:
     """The base network. The search finds ratios to its widths, which have no upper bound.
 
     # Arguments
@@ -56,7 +58,7 @@ def base_widths(base: Architecture) -> np.ndarray:
     return np.array([stage.widths[0] for stage in base.stages])
 
 
-def with_widths(base: Architecture, widths) -> Architecture:
+def with_widths(base: Architecture, widths: Any) -> Architecture:
     """Replaces the candidate widths of an architecture. `widths` has a list of them for each stage."""
     stages = tuple(
         dataclasses.replace(stage, widths=tuple(map(int, candidates)))
@@ -65,7 +67,7 @@ def with_widths(base: Architecture, widths) -> Architecture:
     return dataclasses.replace(base, stages=stages, provenance=None)
 
 
-def derive(base: Architecture, ratios) -> Architecture:
+def derive(base: Architecture, ratios: np.ndarray) -> Architecture:
     """The genotype whose widths have the given ratios to those of the base network, rounded."""
     return with_widths(base, rounded(base, ratios)[:, np.newaxis])
 
@@ -79,14 +81,14 @@ def units(base: Architecture) -> np.ndarray:
     return np.array([1 << index if base.cells else 1 for index in range(len(base.stages))])
 
 
-def rounded(base: Architecture, ratios) -> np.ndarray:
+def rounded(base: Architecture, ratios: np.ndarray) -> np.ndarray:
     """Converts ratios of shape `(widths, ...)` to numbers of filters: the nearest positive multiples of `units`."""
     ratios = np.asarray(ratios)
     unit, width = (np.reshape(x, (-1, *[1] * (ratios.ndim - 1))) for x in (units(base), base_widths(base)))
     return (np.maximum(np.rint(ratios * width / unit), 1) * unit).astype(int)
 
 
-def opened(base: Architecture, room) -> Architecture:
+def opened(base: Architecture, room: Sequence[int]) -> Architecture:
     """The space of all widths up to a given one.
 
     The edges of cells list all operations of their template, so that the masks of the widths reach the kernels.
@@ -108,7 +110,7 @@ def opened(base: Architecture, room) -> Architecture:
     return dataclasses.replace(with_widths(base, widths), cells=cells)
 
 
-def megabytes(base: Architecture, widths, input_shape, num_classes: int):
+def megabytes(base: Architecture, widths: dict, input_shape: Sequence[int], num_classes: int) -> Any:
     """The size of a network, which is differentiable in the widths.
 
     # Arguments
@@ -131,7 +133,7 @@ def megabytes(base: Architecture, widths, input_shape, num_classes: int):
     return total / MEGABYTE
 
 
-def size(genotype: Architecture, input_shape, num_classes: int) -> float:
+def size(genotype: Architecture, input_shape: Sequence[int], num_classes: int) -> float:
     """The size of a genotype in megabytes: by `megabytes`, or by `costs.count` if the genotype has cells."""
     if genotype.cells:
         return costs.count(genotype, input_shape, num_classes).bytes / MEGABYTE
@@ -145,7 +147,7 @@ def size(genotype: Architecture, input_shape, num_classes: int) -> float:
 ROOM = 8
 
 
-def room(base: Architecture, candidates: np.ndarray, present=None) -> np.ndarray:
+def room(base: Architecture, candidates: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
     """The number of filters for which the network of the next round has room, in `units`.
 
     # Arguments
@@ -167,7 +169,7 @@ def room(base: Architecture, candidates: np.ndarray, present=None) -> np.ndarray
     return needed
 
 
-def check_scales(scale: float, final_scale: float):
+def check_scales(scale: float, final_scale: float) -> None:
     """Raises an `OptionError` if the scale of the distributions of the ratios would rise during the search."""
     if not 0 < final_scale <= scale:
         raise OptionError(f"final_scale={final_scale}: must be positive and at most scale={scale}")

@@ -1,6 +1,7 @@
 """The strategy of DMS."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ DISTANCE, HALF_BREADTH = 0.8, 0.4
 MOST_FILTERS = 1 << 15
 
 
-def cluster(mean: np.ndarray, scale: float):
+def cluster(mean: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The candidates of a round.
 
     # Arguments
@@ -39,7 +40,7 @@ def cluster(mean: np.ndarray, scale: float):
     return ratios, np.concatenate([lower, inner, ratios[:, -1:] + HALF_BREADTH * scale], axis=1)
 
 
-def log_probabilities(mean, edges, scale):
+def log_probabilities(mean: tf.Tensor, edges: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     r"""The logarithms of the probabilities of the candidates, as functions of the means.
 
     The candidates and their bins must be constant. If the bins moved with the means, the probabilities would not
@@ -108,7 +109,7 @@ class Strategy:
         """The scale of the distributions in a round. Rounds are counted from 0."""
         return self.scale * (self.final_scale / self.scale) ** (number / max(self.rounds - 1, 1))
 
-    def check(self, base: Architecture, input_shape, num_classes: int):
+    def check(self, base: Architecture, input_shape: Sequence[int], num_classes: int) -> None:
         """Checks that networks of the base network can have `genotype_megabytes` and keep the limit.
 
         # Arguments
@@ -135,7 +136,15 @@ class Strategy:
         if self.genotype_megabytes is not None and self.genotype_megabytes > widest:
             raise ValueError(f"genotype_megabytes={self.genotype_megabytes}: must be at most {widest:.4g}")
 
-    def around(self, base: Architecture, ratios, count: int, seed: int, input_shape, num_classes: int) -> list:
+    def around(
+        self,
+        base: Architecture,
+        ratios: np.ndarray,
+        count: int,
+        seed: int,
+        input_shape: Sequence[int],
+        num_classes: int,
+    ) -> list:
         """Draws ratios from the distributions of the last round.
 
         Each genotype has the size of the genotype of the means or, if there is a limit, keeps the limit.
@@ -160,7 +169,7 @@ class Strategy:
         others = [alike._candidate(base, each, input_shape, num_classes) for each in drawn]
         return [self._candidate(base, ratios, input_shape, num_classes), *others]
 
-    def draw(self, base: Architecture, count: int, seed: int, input_shape, num_classes: int) -> list:
+    def draw(self, base: Architecture, count: int, seed: int, input_shape: Sequence[int], num_classes: int) -> list:
         """Draws ratios evenly, for a random search.
 
         The logarithms of the ratios have a uniform distribution. With a limit, the genotypes keep the limit. Otherwise,
@@ -202,17 +211,20 @@ class Strategy:
         """The largest factor by which the ratios can be multiplied."""
         return MOST_FILTERS / np.max(base_widths(base) * ratios)
 
-    def derive(self, base: Architecture, ratios, input_shape, num_classes: int) -> Architecture:
+    def derive(
+        self, base: Architecture, ratios: np.ndarray, input_shape: Sequence[int], num_classes: int
+    ) -> Architecture:
         """The genotype of the mean ratios, or of a multiple that has `genotype_megabytes` or keeps the limit."""
         most = self._most(base, ratios)
-        if self.limit:
-            factor = _boundary(lambda x: self.limit.ms(derive(base, ratios * x)) - self.limit.most, most)[0]
+        limit, megabytes = self.limit, self.genotype_megabytes
+        if limit:
+            factor = _boundary(lambda x: limit.ms(derive(base, ratios * x)) - limit.most, most)[0]
             return derive(base, ratios * min(factor, 1.0))
-        if self.genotype_megabytes is None:
+        if megabytes is None:
             return derive(base, ratios)
 
         def excess(factor):
-            return size(derive(base, ratios * factor), input_shape, num_classes) - self.genotype_megabytes
+            return size(derive(base, ratios * factor), input_shape, num_classes) - megabytes
 
         return derive(base, ratios * min(_boundary(excess, most), key=lambda factor: abs(excess(factor))))
 

@@ -1,5 +1,8 @@
 """The supernet of DMS. Its training steps train either the weights or the mean ratios."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,7 +30,7 @@ class Candidates(tf.Module, strategy.Strategy):
         num_classes: Number of classes.
     """
 
-    def __init__(self, strategy: Strategy, base: Architecture, input_shape, num_classes):
+    def __init__(self, strategy: Strategy, base: Architecture, input_shape: Sequence[int], num_classes: int) -> None:
         super().__init__()
         self.strategy, self.base, self.input_shape, self.num_classes = strategy, base, input_shape, num_classes
         self.room: tuple[int, ...] = ()
@@ -39,7 +42,7 @@ class Candidates(tf.Module, strategy.Strategy):
         self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
         self.scale = tf.Variable(1.0, trainable=False)
 
-    def begin(self, mean: np.ndarray, scale: float):
+    def begin(self, mean: np.ndarray, scale: float) -> np.ndarray:
         """Sets the candidates of a round and returns their numbers of filters, of shape `(widths, 3)`."""
         ratios, edges = cluster(mean, scale)
         filters = rounded(self.base, ratios)
@@ -48,12 +51,12 @@ class Candidates(tf.Module, strategy.Strategy):
         self.scale.assign(scale)
         return filters
 
-    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
+    def choice_weights(self, logits: dict, epoch: tf.Tensor | int | None, random: Any = tf.random) -> dict:
         """The weights of the candidates in a training step, by the name of the choice."""
         logits = log_probabilities(logits["mean"], self.edges, self.scale)
         return self._named(gumbel_softmax(logits, self.strategy.temperature, random))
 
-    def evaluation_weights(self, logits: dict, epoch) -> dict:
+    def evaluation_weights(self, logits: dict, epoch: tf.Tensor | int | None) -> dict:
         """The weights of the candidates in an evaluation: as in a training step, but without noise."""
         return self._named(tf.exp(log_probabilities(logits["mean"], self.edges, self.scale)))
 
@@ -65,13 +68,13 @@ class Candidates(tf.Module, strategy.Strategy):
             named[width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
         return named
 
-    def memory(self, mean):
+    def memory(self, mean: tf.Tensor) -> tf.Tensor:
         """The megabytes of the network at the mean ratios. With cells, their expectation over the candidates."""
         if self.base.cells:
             return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
         return megabytes(self.base, self._widths(mean), self.input_shape, self.num_classes)
 
-    def _expectation(self, mean):
+    def _expectation(self, mean) -> tuple[Architecture, dict, Sequence[int], int]:
         """The arguments of `expected_costs.expected`: the space of all widths and the probabilities of its choices."""
         weights = self.evaluation_weights({"mean": mean}, None)
         space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
@@ -83,8 +86,9 @@ class Candidates(tf.Module, strategy.Strategy):
         widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
         return {stage.cell: width for stage, width in zip(self.base.stages, widths, strict=True)}
 
-    def ms(self, mean):
+    def ms(self, mean: tf.Tensor) -> tf.Tensor:
         """The milliseconds of the network at the mean ratios. With cells, their expectation over the candidates."""
+        assert self.strategy.limit is not None
         table = self.strategy.limit.table
         if self.base.cells:
             return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
@@ -92,7 +96,7 @@ class Candidates(tf.Module, strategy.Strategy):
         rows = counting.rows(self.base, self.input_shape, self.num_classes, widths)
         return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
 
-    def architecture_loss(self, loss, logits: dict, epoch):
+    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int | None) -> tf.Tensor:
         """The loss of the means: the loss of the validation batch, with the penalty of the limit or of the memory.
 
         # References
@@ -105,7 +109,7 @@ class Candidates(tf.Module, strategy.Strategy):
             return loss
         return Penalty(self.memory, target, weight=self.strategy.memory_weight)(loss, mean)
 
-    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int | None) -> dict:
         """The figures that are logged after a round: the megabytes and the mean ratios (`probabilities`)."""
         mean = probabilities["mean"]
         names = [f"stage{i}" if self.base.cells else stage.cell for i, stage in enumerate(self.base.stages)]
@@ -125,25 +129,27 @@ class WidthSupernet(supernet.Supernet):
         room: The largest width of each stage, in `units`.
     """
 
-    def __init__(self, candidates: Candidates, room):
+    strategy: Candidates
+
+    def __init__(self, candidates: Candidates, room: Iterable[int]) -> None:
         candidates.room = tuple(map(int, room))
         space = opened(candidates.base, candidates.room)
         super().__init__(candidates, space, candidates.input_shape, candidates.num_classes)
         self.turn = tf.Variable(0, trainable=False, name="turn")
 
-    def make_logits(self, shapes):
+    def make_logits(self, shapes: dict) -> dict:
         ratio = tf.keras.initializers.Constant(self.strategy.strategy.ratio)
         return {"mean": self.add_weight("mean", (len(self.space.stages),), initializer=ratio)}
 
-    def probabilities(self):
+    def probabilities(self) -> dict:
         """A dictionary with the mean ratios under the name `mean`."""
         return {"mean": tf.convert_to_tensor(self.logits["mean"])}
 
-    def figures(self):
+    def figures(self) -> dict:
         # An epoch is a part of a round, after which the figures of the strategy are logged. They may take seconds.
         return {}
 
-    def train_step(self, data):
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         self._choose(lambda: self.turn == 0, self._weights_step, self._means_step, data)
         return {metric.name: metric.result() for metric in self.metrics}
 
@@ -155,7 +161,7 @@ class WidthSupernet(supernet.Supernet):
         mean.assign(tf.maximum(mean, LEAST_RATIO))
 
 
-def best_effort(network: tf.keras.Model, values: dict, groups=None):
+def best_effort(network: tf.keras.Model, values: dict, groups: tuple[int, int] | None = None) -> None:
     """Copies the weights of an old network that fit into a new one: the first entries of each tensor along every axis.
 
     # Arguments

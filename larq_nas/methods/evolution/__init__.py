@@ -20,6 +20,10 @@ from larq_nas.configs import CellSearchConfig, WithoutGradients
 from larq_nas.options import OptionError, option
 from larq_nas.space.architecture import Architecture
 
+if typing.TYPE_CHECKING:
+    from larq_nas import datasets, runs
+    from larq_nas.supernet.strategy import Strategy
+
 COSTS = ("binary_macs", "float_macs", "params", "bytes", "ms")
 OBJECTIVES = ("accuracy", *COSTS)
 
@@ -29,12 +33,17 @@ class EvolutionSearch(WithoutGradients):
 
     heading: typing.ClassVar[str] = "evolution"
 
+    objectives: tuple[str, ...]
+    latency_table: str | None
+
     def __post_init__(self):
         super().__post_init__()
         if "ms" in self.objectives and self.latency_table is None:
             raise OptionError("objectives: ms needs latency_table and max_latency_ms")
 
-    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+    def search(
+        self, space: Architecture, strategy: "Strategy", data: "datasets.Images", run: "runs.Run"
+    ) -> Architecture:
         """Trains a supernet, evolves genotypes and writes `genotype.json`; see `searching.search`."""
         from larq_nas.methods.evolution import searching
 

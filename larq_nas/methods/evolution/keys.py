@@ -9,6 +9,7 @@ is chosen. Where a node keeps only some of its edges, it keeps those with the la
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
     }
 
 
-def in_turns(space: Architecture, generator: np.random.Generator):
+def in_turns(space: Architecture, generator: np.random.Generator) -> Iterator:
     """Yields keys without end. Each row of a cell has each of its candidates equally often.
 
     Where widths or depths are searched, each fourth genotype has the smallest of them, whose weights all other

@@ -1,6 +1,7 @@
 """A supernet of which each step trains the weights of one genotype."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from larq_nas import latency, supernet
 from larq_nas.methods.evolution import keys
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet.strategy import Strategy
 
 # Keys that are drawn for each genotype at most, since some of them do not keep a tight limit.
 ATTEMPTS = 10
@@ -38,7 +40,15 @@ class SampledSupernet(supernet.Supernet):
         - [Universally slimmable networks](https://arxiv.org/abs/1903.05134), section 3.3, for the distillation
     """
 
-    def __init__(self, strategy, space: Architecture, input_shape, num_classes, seed=0, distill=False):
+    def __init__(
+        self,
+        strategy: Strategy,
+        space: Architecture,
+        input_shape: Sequence[int],
+        num_classes: int,
+        seed: int = 0,
+        distill: bool = False,
+    ) -> None:
         super().__init__(strategy, space, input_shape, num_classes)
         drawn = itertools.islice(keys.in_turns(space, np.random.default_rng(seed)), ATTEMPTS * PATHS)
         weights = [candidate.weights for _, candidate in itertools.islice(strategy.derivable(space, drawn), PATHS)]
@@ -59,7 +69,7 @@ class SampledSupernet(supernet.Supernet):
         turn = self.optimizer.iterations % turns
         return {name: tf.gather(weights, turn) for name, weights in self.paths.items()}
 
-    def weights_loss(self, images, labels, predictions):
+    def weights_loss(self, images: tf.Tensor, labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         """The cross entropy of the labels or, for a genotype that is not the largest, of the largest's predictions."""
         loss = super().weights_loss(images, labels, predictions)
         if not self.largest:
@@ -70,10 +80,10 @@ class SampledSupernet(supernet.Supernet):
         is_largest = tf.reduce_all([tf.reduce_all(weights[name] == values) for name, values in self.largest.items()])
         return tf.where(is_largest, loss, tf.cast(distilled, loss.dtype))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.network({"images": inputs, **self.training_weights()}, training=True)
 
-    def train_step(self, data):
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         self._weights_step(*data)
         return {metric.name: metric.result() for metric in self.metrics if metric is not self.architecture_loss}
 

@@ -3,6 +3,8 @@
 import functools
 import logging
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
+from larq_nas.supernet.strategy import Strategy
 from larq_nas.training import optimizers, results
 
 logger = logging.getLogger(__name__)
@@ -23,7 +26,7 @@ MUTATED = 0.1
 ATTEMPTS = 20
 
 
-def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Trains a supernet, evolves genotypes, and writes `genotype.json`, `pareto.json` and the folder `pareto`.
 
     The supernet is trained on one half of the training split, and genotypes are evaluated on the other. The result is
@@ -93,14 +96,23 @@ class Population:
         num_classes: Number of classes for which costs are counted.
     """
 
-    def __init__(self, strategy, space, judge, run, config, input_shape, num_classes):
+    def __init__(
+        self,
+        strategy: Strategy,
+        space: Architecture,
+        judge: Callable[[dict], dict],
+        run: runs.Run,
+        config: Any,
+        input_shape: Sequence[int],
+        num_classes: int,
+    ) -> None:
         self.strategy, self.space, self.judge, self.config = strategy, space, judge, config
         self.counted = input_shape, num_classes
         self.file = run.path / "evaluations.json"
         self.known = self._read() if self.file.exists() else {}
         self.evaluated, self.kept = {}, []
 
-    def grow(self, generation: int):
+    def grow(self, generation: int) -> None:
         """Adds a generation of genotypes, and keeps the best ones of all."""
         generator = np.random.default_rng([self.config.seed, generation])
         if generation:

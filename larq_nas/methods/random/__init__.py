@@ -18,13 +18,18 @@ from larq_nas.configs import SearchConfig, WithoutGradients
 from larq_nas.options import option
 from larq_nas.space.architecture import Architecture
 
+if typing.TYPE_CHECKING:
+    from larq_nas import datasets, runs
+
 
 class RandomSearch(WithoutGradients):
     """The part of the configuration of a random search that does not depend on the method whose space is searched."""
 
     heading: typing.ClassVar[str] = "random"
 
-    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+    def search(
+        self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
+    ) -> Architecture:
         """Draws genotypes and writes `genotype.json`; see `searching.search`."""
         from larq_nas.methods.random import searching
 

@@ -1,11 +1,13 @@
 """The search of `methods.random`."""
 
+from typing import Any
+
 from larq_nas import datasets, runs
 from larq_nas.space.architecture import Architecture
 from larq_nas.training import results
 
 
-def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+def search(strategy: Any, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Draws genotypes evenly, trains them by successive halving, and writes `genotype.json`.
 
     # Arguments
