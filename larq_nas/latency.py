@@ -16,6 +16,8 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -69,7 +71,7 @@ class Table:
         """
         return self.measured[block] if block in self.measured else float(self.fitted(block))
 
-    def fitted(self, block: Block):
+    def fitted(self, block: Block) -> Any:
         """Predicts the milliseconds of an operation from its size, by a fit to the measured operations of its kind.
 
         # Arguments
@@ -84,7 +86,7 @@ class Table:
         terms = zip(self._coefficients(block.kind), features(block), strict=True)
         return sum(coefficient * value for coefficient, value in terms if coefficient)
 
-    def ms_of(self, operator):
+    def ms_of(self, operator: Any) -> float | None:
         """The milliseconds of a convolution in a `.tflite` file, including the layers that belong to it.
 
         # Arguments
@@ -99,9 +101,9 @@ class Table:
             return None
         *taps, channels, filters = operator.kernel
         height, width = operator.shape[:2] if len(operator.shape) == 3 else (1, 1)
-        return self.ms(Block(kind, channels, filters, height, width, *taps[:1], strides=operator.strides))
+        return self.ms(Block(kind, channels, filters, height, width, taps[0] if taps else 1, operator.strides))
 
-    def predict(self, genotype: Architecture, input_shape=(32, 32, 3), num_classes=10) -> float:
+    def predict(self, genotype: Architecture, input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10) -> float:
         """Predicts the milliseconds of the network of a genotype for one image.
 
         # Arguments
@@ -148,7 +150,7 @@ class Table:
         return f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n    {lines}\n  ]\n}}\n'
 
     @classmethod
-    def load(cls, path) -> "Table":
+    def load(cls, path: pathlib.Path | str) -> "Table":
         """Reads a table from a file.
 
         # Arguments
@@ -226,7 +228,7 @@ def features(block: Block) -> tuple:
     )
 
 
-def blocks(space: Architecture, input_shape, num_classes: int) -> list:
+def blocks(space: Architecture, input_shape: Sequence[int], num_classes: int) -> list:
     """The operations of all networks of a space.
 
     # Arguments
@@ -263,11 +265,11 @@ class Limit:
     table: Table
     most: float
     space: Architecture
-    input_shape: tuple
+    input_shape: Sequence[int]
     num_classes: int
-    excluded: tuple = ()
+    excluded: Sequence[str] = ()
 
-    def expected(self, probabilities: dict):
+    def expected(self, probabilities: dict) -> tf.Tensor:
         """The expected milliseconds, a tensor that is differentiable in the probabilities of the choices."""
         found = expected_costs.expected_ms(self.space, probabilities, self.input_shape, self.num_classes, self.table)
         return tf.cast(found, tf.float32) + self.table.overhead
@@ -281,7 +283,7 @@ class Limit:
         """The predicted milliseconds of a genotype."""
         return self.table.predict(genotype, self.input_shape, self.num_classes)
 
-    def derive(self, derive, probabilities: dict) -> Architecture:
+    def derive(self, derive: Callable[[dict], Architecture], probabilities: dict) -> Architecture:
         r"""Derives the most probable genotype within the limit.
 
         The probabilities are multiplied by \\(\exp(-\mu t)\\). There, \\(t\\) are the milliseconds by which an

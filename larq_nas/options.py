@@ -62,7 +62,7 @@ class Option:
     profiled: bool = False
 
 
-def option(default=dataclasses.MISSING, help="", **details):
+def option(default: typing.Any = dataclasses.MISSING, help: str = "", **details: typing.Any) -> typing.Any:
     """Declares a field of a `Config`.
 
     # Arguments
@@ -76,7 +76,7 @@ def option(default=dataclasses.MISSING, help="", **details):
     return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
 
 
-def changed_default(config: "type[Config]", name: str, default):
+def changed_default(config: "type[Config]", name: str, default: typing.Any) -> typing.Any:
     """Declares a field again in a subclass, with another default and otherwise the same properties.
 
     # Arguments
@@ -110,6 +110,10 @@ def copied_option(config: "type[Config]", name: str) -> tuple:
     return name, kind, dataclasses.field(default=field.default, metadata=field.metadata)
 
 
+# A configuration and its copy have the same class.
+_Same = typing.TypeVar("_Same", bound="Config")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The base class of configurations.
@@ -122,13 +126,14 @@ class Config:
     heading: typing.ClassVar[str] = "options"
 
     def __post_init__(self):
+        config: type = type(self)
         for field in dataclasses.fields(self):
-            option, kind = field.metadata["option"], kind_of(type(self), field.name)
+            option, kind = field.metadata["option"], kind_of(config, field.name)
             value = _plain(getattr(self, field.name), option, kind)
             object.__setattr__(self, field.name, value)
             _check(field.name, value, option, kind)
 
-    def replace(self, **values):
+    def replace(self: _Same, **values: typing.Any) -> _Same:
         """Returns a copy of the configuration in which the given fields have other values."""
         return dataclasses.replace(self, **values)
 

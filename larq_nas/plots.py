@@ -1,13 +1,19 @@
 """Charts, as `.png` files."""
 
 import logging
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from larq_nas import runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 
 
-def write(path, draw, size):
+def write(path: pathlib.Path | str, draw: "Callable[[Axes], None]", size: tuple[float, float]) -> None:
     """Draws a chart and logs its path. Without matplotlib, there is no chart, and the log says how to install it.
 
     # Arguments
@@ -27,7 +33,7 @@ def write(path, draw, size):
     logger.info(path)
 
 
-def scatter(axes, points: dict, x_label: str, y_label: str, title=""):
+def scatter(axes: "Axes", points: dict, x_label: str, y_label: str, title: str = "") -> None:
     """Draws named points.
 
     # Arguments

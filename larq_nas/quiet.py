@@ -3,10 +3,11 @@
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def stderr():
+def stderr() -> Iterator[None]:
     """Discards everything that the process writes to stderr inside the context, including messages from C++ code.
 
     When TensorFlow is imported, it writes lines about missing accelerators to stderr. No setting of TensorFlow turns
@@ -23,7 +24,7 @@ def stderr():
 
 
 @contextlib.contextmanager
-def log(text):
+def log(text: str) -> Iterator[None]:
     """Discards TensorFlow's log messages that contain a text.
 
     # Arguments

@@ -1,7 +1,10 @@
 """Text tables and summaries."""
 
+from collections.abc import Sequence
+from typing import Any
 
-def table(rows) -> str:
+
+def table(rows: Sequence[Sequence]) -> str:
     """Formats rows as a text table with aligned columns.
 
     # Arguments
@@ -22,7 +25,7 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
-def costs(counts) -> str:
+def costs(counts: Any) -> str:
     """Formats the costs of a network as two lines of text.
 
     # Arguments

@@ -7,7 +7,7 @@ class VersionError(ImportError):
     """TensorFlow or tf-keras is missing or has an unsupported version; the message says what to install."""
 
 
-def check_tensorflow():
+def check_tensorflow() -> None:
     """Checks the installed versions of TensorFlow and tf-keras.
 
     # Raises

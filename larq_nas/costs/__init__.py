@@ -18,6 +18,8 @@ This module imports TensorFlow only when a Keras model is counted.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,17 +107,17 @@ class Costs:
         return {**{name: getattr(self, name) for name in names}, "layers": rows}
 
 
-def equivalent_ops(flops, biops) -> float:
+def equivalent_ops(flops: float, biops: float) -> float:
     """FLOPs + BiOps / 32. The numbers in the tables of the BARS paper are computed in this way."""
     return flops + biops / 32
 
 
-def equivalent_ops_64(flops, biops) -> float:
+def equivalent_ops_64(flops: float, biops: float) -> float:
     """FLOPs + BiOps / 64. The captions of the tables of the BARS paper give this formula."""
     return flops + biops / 64
 
 
-def count(network, input_shape=(32, 32, 3), num_classes=10) -> Costs:
+def count(network: Any, input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10) -> Costs:
     """Counts the costs of a network.
 
     # Arguments
@@ -152,7 +154,7 @@ def _rows_of_model(model):
     return model_costs.rows(model)
 
 
-def tables(space: Architecture, input_shape: tuple, num_classes: int, latencies=None) -> list:
+def tables(space: Architecture, input_shape: Sequence[int], num_classes: int, latencies: Any = None) -> list:
     """Counts the costs of all networks of a space.
 
     The networks are divided into segments, whose costs depend on few choices. The costs of a segment are counted for
@@ -211,7 +213,7 @@ def _tables(space, input_shape, num_classes, latencies, meaning):
     return found
 
 
-def operation_costs(space: Architecture, input_shape, num_classes: int, table) -> dict:
+def operation_costs(space: Architecture, input_shape: Sequence[int], num_classes: int, table: Any) -> dict:
     """The milliseconds of each candidate operation, summed over all places of its cell in the network.
 
     # Arguments

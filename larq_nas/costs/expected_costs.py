@@ -12,7 +12,8 @@ expected_costs.expected(space, even).biops
 ```
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -30,20 +31,24 @@ class Expected(NamedTuple):
     bytes: tf.Tensor
 
     @property
-    def biops(self):
+    def biops(self) -> tf.Tensor:
         return 2 * self.binary_macs
 
     @property
-    def flops(self):
+    def flops(self) -> tf.Tensor:
         return 2 * self.float_macs
 
     @property
-    def params(self):
+    def params(self) -> tf.Tensor:
         return self.binary_params + self.float_params
 
 
 def expected(
-    space: Architecture, probabilities: dict, input_shape=(32, 32, 3), num_classes=10, edge_probabilities=None
+    space: Architecture,
+    probabilities: dict,
+    input_shape: Sequence[int] = (32, 32, 3),
+    num_classes: int = 10,
+    edge_probabilities: dict | None = None,
 ) -> Expected:
     """Computes the expected costs of a genotype that is drawn from a space. They are differentiable.
 
@@ -71,7 +76,9 @@ def expected(
     return Expected(*tf.unstack(_expected(space, probabilities, input_shape, num_classes, edge_probabilities)))
 
 
-def expected_ms(space: Architecture, probabilities: dict, input_shape, num_classes: int, table):
+def expected_ms(
+    space: Architecture, probabilities: dict, input_shape: Sequence[int], num_classes: int, table: Any
+) -> tf.Tensor:
     """Computes the expected time of a genotype, without the overhead of a network.
 
     # Arguments

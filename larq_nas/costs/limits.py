@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from scipy import optimize
@@ -34,7 +35,7 @@ class Penalty:
     below: float = 0.0
     weight: float | None = None
 
-    def __call__(self, loss, probabilities):
+    def __call__(self, loss: tf.Tensor, probabilities: Any) -> tf.Tensor:
         """Returns the loss with the penalty."""
         cost = tf.cast(self.expected(probabilities), tf.float32)
         if self.weight is None:

@@ -13,6 +13,7 @@ dilated ones. It differs from this module in the following points:
 """
 
 import math
+from collections.abc import Iterator
 
 import larq as lq
 import tensorflow as tf
@@ -27,7 +28,7 @@ _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTran
 _KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
 
 
-def rows(model: tf.keras.Model, prefix="", calls=1):
+def rows(model: tf.keras.Model, prefix: str = "", calls: int = 1) -> Iterator[Row]:
     """Counts a model layer by layer.
 
     # Arguments

@@ -11,7 +11,9 @@ import os
 import pathlib
 import platform
 import shutil
+from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 from larq_nas.runs import locks
 
@@ -34,7 +36,7 @@ class RunError(ValueError):
 
 
 @contextlib.contextmanager
-def atomic(path):
+def atomic(path: pathlib.Path | str) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the directory of `path`, and renames it to `path` if the block raises no error."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def atomic(path):
         temporary.unlink(missing_ok=True)
 
 
-def write(path, content):
+def write(path: pathlib.Path | str, content: Any) -> None:
     """Writes a file as `atomic` does.
 
     # Arguments
@@ -60,7 +62,7 @@ def write(path, content):
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def read_json(path):
+def read_json(path: pathlib.Path | str) -> Any:
     """Reads a JSON file of a run.
 
     # Raises
@@ -75,7 +77,7 @@ def read_json(path):
 
 
 @contextlib.contextmanager
-def expected_form(path):
+def expected_form(path: pathlib.Path | str) -> Iterator[None]:
     """Raises a `RunError` that names a file if the block finds its content to be of another form than it expects."""
     try:
         yield
@@ -90,7 +92,7 @@ class Run:
         path: Path of the directory.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path | str) -> None:
         self.path = pathlib.Path(path)
         self.flags = self.path / "flags.txt"
         self.environment = self.path / "environment.json"
@@ -108,7 +110,7 @@ class Run:
         self.tflite = self.path / "model.tflite"
         self.report = self.path / "model.report.json"
 
-    def start(self, command: str, flags: dict, overwrite=False):
+    def start(self, command: str, flags: dict, overwrite: bool = False) -> None:
         """Prepares the directory for a new run, or for a run that resumes.
 
         # Arguments
@@ -205,7 +207,7 @@ class Run:
         """
         return [self._numbers(row) for row in self._table()]
 
-    def append_row(self, row: dict):
+    def append_row(self, row: dict) -> None:
         """Appends a row to `metrics.csv`, with a header if the file is new."""
         new = not self.metrics_csv.exists()
         with open(self.metrics_csv, "a", encoding="utf-8", newline="") as file:
@@ -214,7 +216,7 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
 
-    def drop_rows(self, first_epoch: int):
+    def drop_rows(self, first_epoch: int) -> None:
         """Removes from `metrics.csv` the rows of epochs that will run again.
 
         # Arguments

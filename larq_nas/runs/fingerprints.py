@@ -2,6 +2,7 @@
 
 import math
 import operator
+import pathlib
 
 from larq_nas import runs
 
@@ -12,7 +13,7 @@ class FingerprintError(ValueError):
     """The data set of a run has changed, or its description is broken."""
 
 
-def read(path) -> dict:
+def read(path: pathlib.Path | str) -> dict:
     """Reads the `dataset.json` of a run.
 
     # Raises

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import socket
+from collections.abc import Iterator
 
 NAME = ".lock"
 
@@ -15,7 +16,7 @@ class LockError(ValueError):
 
 
 @contextlib.contextmanager
-def hold(path):
+def hold(path: pathlib.Path | str) -> Iterator[None]:
     """Holds the lock of a directory within a `with` block.
 
     The operating system releases the lock when the process ends, even if it is killed. On a file system without locks,

@@ -21,6 +21,8 @@ genotype = model.genotype()
 """
 
 import collections
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +30,9 @@ import tensorflow as tf
 from larq_nas import networks
 from larq_nas.layers import precision
 from larq_nas.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from larq_nas.supernet.strategy import Strategy
 
 # Images of a batch when genotypes are judged: features are normalized by the statistics of a batch.
 JUDGED = 256
@@ -59,7 +64,9 @@ class Supernet(tf.keras.Model):
         num_classes: Number of classes.
     """
 
-    def __init__(self, strategy, space: Architecture, input_shape=(32, 32, 3), num_classes=10):
+    def __init__(
+        self, strategy: "Strategy", space: Architecture, input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10
+    ) -> None:
         super().__init__(name="supernet")
         self.strategy, self.space = strategy, space
         self.network = networks.build(space, input_shape, num_classes, normalize=strategy.normalize)
@@ -79,7 +86,9 @@ class Supernet(tf.keras.Model):
             for name, shape in shapes.items()
         }
 
-    def compile(self, *args, architecture_optimizer=None, **kwargs):
+    def compile(
+        self, *args: Any, architecture_optimizer: tf.keras.optimizers.Optimizer | None = None, **kwargs: Any
+    ) -> None:
         """Configures the training.
 
         # Arguments
@@ -97,10 +106,12 @@ class Supernet(tf.keras.Model):
         self.architecture_optimizer.build(list(self.logits.values()))
         build_training_state(self, self.network)
 
-    def fit(self, *args, callbacks=(), **kwargs):
+    def fit(
+        self, *args: Any, callbacks: Sequence[tf.keras.callbacks.Callback] | None = (), **kwargs: Any
+    ) -> tf.keras.callbacks.History:
         return super().fit(*args, callbacks=[_Epoch(), *(callbacks or ())], **kwargs)
 
-    def test_step(self, data):
+    def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         logs = super().test_step(data)
         del logs["architecture_loss"]  # Only training steps update this metric.
         return logs
@@ -121,7 +132,7 @@ class Supernet(tf.keras.Model):
                 figures[f"{cell.name}/{operation}"] = found[operation]
         return figures
 
-    def genotype(self, **options) -> Architecture:
+    def genotype(self, **options: Any) -> Architecture:
         """The genotype that the strategy derives from the present logits. `options` are arguments of its `derive`."""
         return self.strategy.derive(self.space, self._values(), **options)
 
@@ -132,7 +143,7 @@ class Supernet(tf.keras.Model):
     def _values(self):
         return {name: tensor.numpy() for name, tensor in self.probabilities().items()}
 
-    def judge(self, choice_weights: dict, batches) -> dict:
+    def judge(self, choice_weights: dict, batches: Iterable) -> dict:
         """Evaluates the supernet with given choice weights, e.g. one-hot ones.
 
         # Arguments
@@ -159,11 +170,11 @@ class Supernet(tf.keras.Model):
         """The weights of the candidates in a training step."""
         return self.strategy.choice_weights(self.logits, self.epoch, self.random)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         weights = self.strategy.evaluation_weights(self.logits, self.epoch)
         return self.network({"images": inputs, **weights}, training=training or self.strategy.batch_statistics)
 
-    def train_step(self, data):
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         weights_batch, architecture_batch = data
         if self.strategy.warmup_epochs:
 
@@ -203,7 +214,7 @@ class Supernet(tf.keras.Model):
         self.architecture_loss.update_state(loss)
         return predictions
 
-    def weights_loss(self, images, labels, predictions):
+    def weights_loss(self, images: tf.Tensor, labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         """Computes the loss of the weights for a batch, and updates the metric `loss`.
 
         # Arguments
@@ -232,7 +243,7 @@ class Supernet(tf.keras.Model):
         optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=one)
 
 
-def build_training_state(model: tf.keras.Model, network: tf.keras.Model):
+def build_training_state(model: tf.keras.Model, network: tf.keras.Model) -> None:
     """Creates the variables of the optimizer and of the metrics of a compiled model.
 
     Otherwise, the first training step would create them. It would then be traced twice, and a backup could not be

@@ -1,16 +1,21 @@
 """Genotypes of a space that are drawn evenly, within the limits of a search."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from larq_nas import runs
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 
+if TYPE_CHECKING:
+    from larq_nas.supernet.strategy import Strategy
+
 # Number of attempts. Each attempt draws as many genotypes as are asked for.
 ATTEMPTS = 50
 
 
-def candidates(strategy, space: Architecture, count: int, seed: int) -> list:
+def candidates(strategy: "Strategy", space: Architecture, count: int, seed: int) -> list:
     """Draws different candidates with a strategy for which all candidates of each choice are equally probable.
 
     # Arguments

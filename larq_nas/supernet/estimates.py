@@ -32,7 +32,7 @@ class Estimate:
     bytes: int
     seconds_per_step: float
 
-    def line(self, steps: int, validation_steps=0, unit="epoch") -> str:
+    def line(self, steps: int, validation_steps: int = 0, unit: str = "epoch") -> str:
         """The estimate as a line of text for the user.
 
         # Arguments

@@ -1,10 +1,12 @@
 """Relaxed samples of categorical distributions."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 
-def gumbel_softmax(logits: tf.Tensor, temperature, random=tf.random) -> tf.Tensor:
+def gumbel_softmax(logits: tf.Tensor, temperature: tf.Tensor | float, random: Any = tf.random) -> tf.Tensor:
     """Draws a relaxed one-hot sample for each row of logits. A higher temperature makes the samples softer.
 
     # Arguments

@@ -1,7 +1,7 @@
 """The strategy of a method, which defines how a `supernet.Supernet` is searched by gradients."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,7 +58,7 @@ class Strategy(Protocol):
     samples: int = 0
     variants: Mapping[str, dict] = {"": {}}
 
-    def choice_weights(self, logits: dict, epoch, random=tf.random) -> dict:
+    def choice_weights(self, logits: dict, epoch: tf.Tensor | int, random: Any = tf.random) -> dict:
         """The weights of the candidates in a training step.
 
         # Arguments
@@ -71,11 +71,11 @@ class Strategy(Protocol):
         """
         return {name: tf.nn.softmax(values) for name, values in logits.items()}
 
-    def evaluation_weights(self, logits: dict, epoch) -> dict:
+    def evaluation_weights(self, logits: dict, epoch: tf.Tensor | int) -> dict:
         """The weights of the candidates in an evaluation. By default, they are the same as in a training step."""
         return self.choice_weights(logits, epoch)
 
-    def architecture_loss(self, loss, logits: dict, epoch):
+    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int) -> tf.Tensor:
         """The loss of the logits.
 
         # Arguments
@@ -88,7 +88,7 @@ class Strategy(Protocol):
         """
         return loss
 
-    def figures(self, space: Architecture, probabilities: dict, epoch) -> dict:
+    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
         """The figures that are logged after an epoch.
 
         # Arguments
@@ -110,7 +110,7 @@ class Strategy(Protocol):
         genotype = _in_order(self.derive(space, probabilities))
         return Candidate(genotype, self.weights_of(space, genotype), {})
 
-    def derivable(self, space: Architecture, several):
+    def derivable(self, space: Architecture, several: Iterable[dict]) -> Iterator[tuple[dict, Candidate]]:
         """Derives a candidate from each of several dictionaries of probabilities, and yields both.
 
         Probabilities that give no genotype within the limit are left out.
@@ -126,7 +126,9 @@ class Strategy(Protocol):
         """The choice weights that select a genotype in the supernet of the space, by the name of the choice."""
         return selection.one_hot(space, genotype)
 
-    def candidates(self, space: Architecture, probabilities: dict, seed: int, count=None) -> list[Candidate]:
+    def candidates(
+        self, space: Architecture, probabilities: dict, seed: int, count: int | None = None
+    ) -> list[Candidate]:
         """The genotypes among which the search chooses its result at its end, by validation loss or a short training.
 
         By default, these are the derived genotype and further genotypes, which are derived in the same way after Gumbel
