@@ -1,6 +1,7 @@
 """Checks that a model can be converted: a functional or sequential model of Keras 2 with one image of fixed size."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from larq_nas.layers import _keras, precision
 _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 
 
-def accepted(model) -> tf.keras.Model:
+def accepted(model: Any) -> tf.keras.Model:
     """Checks a model and brings it into the form that is converted.
 
     # Arguments

@@ -7,6 +7,7 @@ unstable: the file may differ from Keras on unstable images, and must agree on a
 """
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -45,14 +46,14 @@ class Verdict:
         return self.wrong > MOST and self.unstable < 1 or self.gross > MOST
 
 
-def output_names(model) -> list:
+def output_names(model: tf.keras.Model) -> list:
     """Returns the names that the outputs of a model have in a file, in the order of the model."""
     if isinstance(model._nested_outputs, dict):
         return list(model._nested_outputs)
     return model.output_names if len(model.outputs) > 1 else ["output"]
 
 
-def of_keras(model, images) -> list:
+def of_keras(model: tf.keras.Model, images: np.ndarray) -> list:
     """Returns the outputs of a model for images, as a list of arrays in the order of `output_names`."""
     batch = model.inputs[0].shape[0] or 32
     missing = -len(images) % batch if model.inputs[0].shape[0] else 0
@@ -61,7 +62,7 @@ def of_keras(model, images) -> list:
     return [output[: len(images)] for output in outputs]
 
 
-def of_file(content, images, names, order) -> list:
+def of_file(content: bytes, images: np.ndarray, names: list[str], order: list[str]) -> list:
     """Runs a file on images.
 
     # Arguments
@@ -85,7 +86,9 @@ def of_file(content, images, names, order) -> list:
     return [outputs[order.index(name)] for name in names]
 
 
-def shifted(model, images, eight_bits=None):
+def shifted(
+    model: tf.keras.Model, images: np.ndarray, eight_bits: tuple[tf.keras.Model, float] | None = None
+) -> Iterator[list]:
     """Yields the outputs of several copies of a model, each after a small random change to weights and images.
 
     # Arguments
@@ -118,7 +121,9 @@ def shifted(model, images, eight_bits=None):
         yield of_keras(copy, (images + noise).astype(np.float32))
 
 
-def judge(expected, actual, others, tolerance=1e-2) -> Verdict:
+def judge(
+    expected: list[np.ndarray], actual: list[np.ndarray], others: list[list[np.ndarray]], tolerance: float = 1e-2
+) -> Verdict:
     """Compares the outputs of a file with the outputs of Keras.
 
     # Arguments
@@ -148,7 +153,14 @@ def judge(expected, actual, others, tolerance=1e-2) -> Verdict:
     return Verdict(wrong, float(np.mean(~stable)), float(np.mean(nearest > 1 + 2 * own)))
 
 
-def check(model, content, images, order, convert, eight_bits=None) -> float:
+def check(
+    model: tf.keras.Model,
+    content: bytes,
+    images: np.ndarray,
+    order: list[str],
+    convert: Callable[[tf.keras.Model], tuple[bytes, list[str]]],
+    eight_bits: tuple[tf.keras.Model, float] | None = None,
+) -> float:
     """Compares a file with Keras, and single layers of the network if the outputs are too unstable to tell or differ.
 
     # Arguments

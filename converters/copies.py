@@ -2,6 +2,7 @@
 
 import functools
 import types
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,15 +22,15 @@ class Held(tf.keras.layers.Layer):
         layer: The layer.
     """
 
-    def __init__(self, layer, **kwargs):
+    def __init__(self, layer: tf.keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layer = layer
 
-    def call(self, *args, **kwargs):
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         return self.layer(*args, **kwargs)
 
 
-def is_graph(model) -> bool:
+def is_graph(model: Any) -> bool:
     """Whether a model is fully described by its graph of layers: functional or sequential, with Keras's own `call`."""
     kinds = _FUNCTIONAL, tf.keras.Sequential
     return _keras.has_graph(model) and type(model).call in [kind.call for kind in kinds]
@@ -87,7 +88,7 @@ def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
     return copy_of_model
 
 
-def is_known(layer) -> bool:
+def is_known(layer: object) -> bool:
     """Whether a layer belongs to Keras, Larq or larq_nas, so that its configuration describes it fully."""
     return type(layer).__module__.split(".")[0] in _KNOWN
 

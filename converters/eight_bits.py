@@ -16,7 +16,7 @@ layers = tf.keras.layers
 PROBABILITIES = (0.0, 255 / 256)
 
 
-def replacements(model: tf.keras.Model, images) -> dict:
+def replacements(model: tf.keras.Model, images: np.ndarray) -> dict:
     """Makes 8-bit layers that replace the float layers of a model.
 
     # Arguments
@@ -35,7 +35,7 @@ def replacements(model: tf.keras.Model, images) -> dict:
     return found
 
 
-def with_outputs(model: tf.keras.Model, images) -> tf.keras.Model:
+def with_outputs(model: tf.keras.Model, images: np.ndarray) -> tf.keras.Model:
     """Quantizes the outputs of a model to 8 bits.
 
     Outputs of layers that `replacements` does not quantize are quantized here, for example those of
@@ -91,12 +91,12 @@ def _ranges(model, chains, images):
     return found
 
 
-def limits(values) -> tuple:
+def limits(values: np.ndarray) -> tuple:
     """Returns the lowest and the highest value of a tensor, widened to include 0."""
     return min(float(np.min(values)), 0.0), max(float(np.max(values)), 1e-6)
 
 
-def on_range(x, low, high):
+def on_range(x: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """Rounds a tensor to 256 values between `low` and `high`."""
     return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
 

@@ -140,7 +140,7 @@ def _negative(name, data, kernel, operator):
     return bits[..., : _options(operator)["channels_in"]] > 0
 
 
-def key(negative):
+def key(negative: np.ndarray) -> tuple:
     """Returns a hashable value that identifies a binary kernel.
 
     # Arguments

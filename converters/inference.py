@@ -14,6 +14,8 @@ not into a sum or a concatenation. So this module replaces single layers of a mo
 - A layer whose output is the same for all images becomes a constant.
 """
 
+from collections.abc import Callable
+
 import larq as lq
 import numpy as np
 import tensorflow as tf
@@ -28,7 +30,9 @@ from larq_nas.networks.counting import WORD
 layers, keras = tf.keras.layers, tf.keras.activations
 
 
-def rewrite(model: tf.keras.Model, split_all=False, more=lambda model: {}) -> tf.keras.Model:
+def rewrite(
+    model: tf.keras.Model, split_all: bool = False, more: Callable[[tf.keras.Model], dict] = lambda model: {}
+) -> tf.keras.Model:
     """Rewrites a model for inference.
 
     # Arguments
@@ -55,7 +59,7 @@ def _is_shared(model):
     return any(id(node) not in nodes for layer in model.layers for node in _keras.calls_of(layer))
 
 
-def binary_layers(model) -> list:
+def binary_layers(model: tf.keras.Model) -> list:
     """Returns the convolutions of a model whose input and kernel are both binary."""
     return [layer for layer in model._flatten_layers(include_self=False) if _is_binary(layer)]
 
@@ -73,7 +77,7 @@ def _copied(model, replacements):
 # --- constants -----------------------------------------------------------------------------------------------
 
 
-def is_constant(layer, known=None) -> bool:
+def is_constant(layer: tf.keras.layers.Layer, known: dict | None = None) -> bool:
     """Whether the output of a layer is the same for all images.
 
     # Arguments
@@ -197,7 +201,7 @@ class Links:
         model: A functional Keras model.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: tf.keras.Model) -> None:
         nodes = _keras.nodes(model)
         names = [node.layer.name for node in nodes]
         self.once = {node.layer.name: node.layer for node in nodes if names.count(node.layer.name) == 1}
@@ -207,11 +211,11 @@ class Links:
                 self.readers[parent.layer.name].append(node.layer)
         self.outputs = set(model.output_names)
 
-    def of(self, layer):
+    def of(self, layer: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
         """Returns the layers that read a layer; an empty list if the layer is an output of the model."""
         return [] if layer.name in self.outputs else self.readers[layer.name]
 
-    def source(self, layer):
+    def source(self, layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
         """Returns the layer that a layer reads, or `None` if it reads several."""
         parents = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
         return parents[0] if len(parents) == 1 else None
@@ -248,13 +252,13 @@ def _normalization(layer, links):
     return found
 
 
-def scale_and_offset(layer):
+def scale_and_offset(layer: tf.keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     """Returns the scale and the offset of a BatchNorm at inference, one value per channel."""
     scale = (layer.gamma.numpy() if layer.scale else 1.0) / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
     return scale, (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
 
 
-def is_plain_norm(layer):
+def is_plain_norm(layer: tf.keras.layers.Layer) -> bool:
     """Whether a layer is a BatchNorm over channels and not a subclass, which may compute something else."""
     return type(layer) is layers.BatchNormalization and layer.axis in (-1, [-1], 3, [3])
 
@@ -269,7 +273,7 @@ def _folds(norm, links):
     return isinstance(source, (layers.Conv2D, layers.DepthwiseConv2D)) and len(links.of(source)) == 1
 
 
-def merges(layer, links):
+def merges(layer: tf.keras.layers.Layer, links: Links) -> bool:
     """Whether LCE merges the reader of a layer into a convolution: `layer` itself or the one before its BatchNorm."""
     if layer is None or len(links.of(layer)) != 1:
         return False

@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,12 @@ class ConversionError(RuntimeError):
         report: The `tflite.Report` on the file, if there is one.
     """
 
-    def __init__(self, message, report=None):
+    def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
 
 
-def require_lce():
+def require_lce() -> types.ModuleType:
     """Imports LCE.
 
     # Returns
@@ -53,7 +54,7 @@ def require_lce():
 _loaded: tuple | None = None
 
 
-def predict(content: bytes, images, processes=None) -> np.ndarray:
+def predict(content: bytes, images: np.ndarray, processes: int | None = None) -> np.ndarray:
     """Runs a `.tflite` file on images with LCE's interpreter, using the faster one of its two kernels.
 
     # Arguments
@@ -96,7 +97,7 @@ def _hidden_script():
         sys.modules["__main__"] = script
 
 
-def probe(content: bytes):
+def probe(content: bytes) -> None:
     """Runs a file once in a separate process, since a garbled file can crash the process that runs it.
 
     # Arguments
@@ -123,7 +124,7 @@ def _probe(content):
 _AGAIN = "it is cut off or garbled, so convert or copy it again"
 
 
-def verify(content: bytes):
+def verify(content: bytes) -> None:
     """Checks the structure of a file, which LCE reads without a check.
 
     # Arguments
@@ -145,7 +146,7 @@ def verify(content: bytes):
             raise ConversionError(f"LCE cannot run this file: it is no whole .tflite; {_AGAIN}") from None
 
 
-def load(content: bytes):
+def load(content: bytes) -> Any:
     """Loads a file into LCE's interpreter.
 
     # Arguments
@@ -181,7 +182,7 @@ def _fastest_kernel(content, image):
         start = time.perf_counter()
         _run(image[None])
         seconds[indirect] = time.perf_counter() - start
-    return {"use_indirect_bgemm": min(seconds, key=seconds.get)}
+    return {"use_indirect_bgemm": min(seconds, key=seconds.__getitem__)}
 
 
 def _start(content, options):
@@ -197,6 +198,7 @@ def _start(content, options):
 
 
 def _run(images):
+    assert _loaded is not None
     interpreter, _ = _loaded
     expected = tuple(interpreter.input_shapes[0][1:])
     if images.shape[1:] != expected:

@@ -21,6 +21,7 @@ import functools
 import io
 import tempfile
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -87,7 +88,7 @@ class Report:
         """Returns the number of binary layers with a status: `"packed"`, `"float"` or `"unused"`."""
         return sum(convolution.status == status for convolution in self.binary_convolutions)
 
-    def table(self, ms=None) -> list:
+    def table(self, ms: Callable[[flatbuffer.Operator], float | None] | None = None) -> list:
         """Returns a table of the kinds of operators in the file, the costliest first.
 
         # Arguments
@@ -159,11 +160,11 @@ class Conversion:
 def convert(
     model: tf.keras.Model,
     *,
-    samples=None,
-    allow_float_fallback=False,
-    target="arm",
-    calibration=None,
-    files=None,
+    samples: np.ndarray | None = None,
+    allow_float_fallback: bool = False,
+    target: str = "arm",
+    calibration: np.ndarray | None = None,
+    files: dict[str, str] | None = None,
 ) -> Conversion:
     """Converts a model to a `.tflite` file for Larq Compute Engine, audits the file and runs it.
 
@@ -264,7 +265,9 @@ def _ideal_bytes(model):
     return -(-bits // 8)
 
 
-def to_flatbuffer(model, split_all=False, target="arm", calibration=None) -> bytes:
+def to_flatbuffer(
+    model: tf.keras.Model, split_all: bool = False, target: str = "arm", calibration: np.ndarray | None = None
+) -> bytes:
     """Converts a model without auditing or running the file.
 
     # Arguments

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -45,7 +47,7 @@ class CommandLine:
     verbosity: int | None
 
 
-def define(command: str, words=()) -> tuple:
+def define(command: str, words: Sequence[str] = ()) -> tuple:
     """Defines the flags of a command.
 
     # Arguments
@@ -110,7 +112,7 @@ def _selected(words):
     return values
 
 
-def parse(command: str, words, genotypes=()) -> CommandLine:
+def parse(command: str, words: Sequence[str], genotypes: Sequence[str | Architecture] = ()) -> CommandLine:
     """Parses a command line.
 
     # Arguments
@@ -144,7 +146,7 @@ def parse(command: str, words, genotypes=()) -> CommandLine:
     return CommandLine(config(**found), recipe, values.verbosity)
 
 
-def configure(command: str, **values) -> options.Config:
+def configure(command: str, **values: Any) -> options.Config:
     """Makes the configuration of a command as the command line does, including the recipe for the data set.
 
     # Arguments
@@ -299,14 +301,14 @@ def _with_path(command, word, beginnings):
 
 def _explained(command, config, error):
     """The error about an unknown flag. If the flag belongs to another method, the error says so."""
-    known = {cls.method: options.options(cls) for cls in methods.loadable()}
+    fields = {cls.method: options.options(cls) for cls in methods.loadable()}
     # `--noNAME` is the negation of the flag `--NAME`.
-    names = {name for fields in known.values() for name in fields}
+    names = {name for known in fields.values() for name in known}
     name = error.flagname if error.flagname in names else error.flagname.removeprefix("no")
     if command == "benchmark":
         # Only these options of a method decide what its operations compute.
-        known = {method: {n for n, option in fields.items() if option.profiled} for method, fields in known.items()}
-    others = [method for method, fields in known.items() if name in fields and method != getattr(config, "method", "")]
+        fields = {method: {n: o for n, o in known.items() if o.profiled} for method, known in fields.items()}
+    others = [method for method, known in fields.items() if name in known and method != getattr(config, "method", "")]
     if config is configs.BenchmarkConfig and (others or name == "method"):
         return Error(f"--{name}: is only for --profile_operations, which makes its own files")
     if issubclass(config, tuple(_OF_METHODS)) and others:

@@ -1,11 +1,13 @@
 """The text that `larq_nas COMMAND --help` prints."""
 
+from collections.abc import Sequence
+
 from larq_nas import configs, methods, options
 from larq_nas.flags import command_line
 from larq_nas.flags.recipe_files import recipes
 
 
-def usage(command: str, words, summary: str) -> str:
+def usage(command: str, words: Sequence[str], summary: str) -> str:
     """Lists the flags of a command under headings, with their defaults and accepted values.
 
     # Arguments

@@ -10,6 +10,7 @@ model = larq_nas.zoo.bnas_a(num_classes=10)
 
 import fnmatch
 
+from larq_nas.space.architecture import Architecture
 from larq_nas.zoo import bars, baselines, bats_networks, bnas, dms
 from larq_nas.zoo.bars import bars_a, bars_b, bars_c, bars_d, bars_e
 from larq_nas.zoo.baselines import Baseline, bireal_resnet18, resnet18, vgg11, xnor_resnet18, xnor_resnet34
@@ -56,7 +57,7 @@ GENOTYPES = tuple(_SEARCHED)
 VARIANTS = _SEARCHED | baselines.VARIANTS
 
 
-def genotype(name: str):
+def genotype(name: str) -> Architecture:
     """Returns the genotype of a model of the zoo.
 
     # Arguments
@@ -73,7 +74,7 @@ def genotype(name: str):
     return load_genotype(name)
 
 
-def list_models(pattern="*") -> list:
+def list_models(pattern: str = "*") -> list:
     """Lists the models of the zoo.
 
     # Arguments

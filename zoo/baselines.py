@@ -7,9 +7,17 @@ and `num_classes` is 1000 by default; for smaller images it is 10.
 """
 
 import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from larq_nas.space.architecture import Architecture
 
 # The facts are those of the default networks.
 VARIANTS = {
@@ -36,7 +44,7 @@ class Baseline:
         """The name of the network. It is the name of a template only for `"vgg11"` and `"resnet18"`."""
         return self.name
 
-    def genotype(self, input_shape):
+    def genotype(self, input_shape: Sequence[int]) -> "Architecture | None":
         """Returns the genotype of `"vgg11"` or `"resnet18"`.
 
         # Arguments
@@ -52,7 +60,7 @@ class Baseline:
 
         return dms.space(self.name, 4 if input_shape[0] >= stems.LARGE_IMAGE else 1)
 
-    def build(self, input_shape, num_classes: int):
+    def build(self, input_shape: Sequence[int], num_classes: int) -> "tf.keras.Model":
         """Builds the Keras model.
 
         # Arguments
@@ -69,8 +77,14 @@ class Baseline:
 
 
 def xnor_resnet18(
-    *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
-):
+    *,
+    downsample: str = "float",
+    input_shape: Sequence[int] | None = None,
+    input_tensor: "tf.Tensor | None" = None,
+    weights: pathlib.Path | str | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+) -> "tf.keras.Model":
     """XNOR-Net's ResNet-18, with 64 to 512 filters and a shortcut around every two binary convolutions.
 
     Reported by the authors of BARS: 91.12 % on CIFAR-10 (`downsample="float"`), 48.3 % on ImageNet
@@ -97,8 +111,14 @@ def xnor_resnet18(
 
 
 def xnor_resnet34(
-    *, downsample="float", input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
-):
+    *,
+    downsample: str = "float",
+    input_shape: Sequence[int] | None = None,
+    input_tensor: "tf.Tensor | None" = None,
+    weights: pathlib.Path | str | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+) -> "tf.keras.Model":
     """XNOR-Net's ResNet-34: like `xnor_resnet18`, but with 3, 4, 6 and 3 blocks.
 
     Reported by the authors of BARS: 91.49 % on CIFAR-10.
@@ -122,7 +142,14 @@ def xnor_resnet34(
     return _model("xnor_resnet34", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
 
 
-def bireal_resnet18(*, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None):
+def bireal_resnet18(
+    *,
+    input_shape: Sequence[int] | None = None,
+    input_tensor: "tf.Tensor | None" = None,
+    weights: pathlib.Path | str | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+) -> "tf.keras.Model":
     """Bi-Real Net's ResNet-18, with a real-valued shortcut around every binary convolution and without ReLU.
 
     Reported by the authors of Bi-Real Net: 56.4 % on ImageNet. Reported by the authors of BARS: 91.23 % on CIFAR-10.
@@ -144,8 +171,15 @@ def bireal_resnet18(*, input_shape=None, input_tensor=None, weights=None, includ
 
 
 def vgg11(
-    *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
-):
+    *,
+    width: int = 1,
+    binary: bool = True,
+    input_shape: Sequence[int] | None = None,
+    input_tensor: "tf.Tensor | None" = None,
+    weights: pathlib.Path | str | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+) -> "tf.keras.Model":
     """VGG-11 at the widths of DMS: eight convolutions of 16 to 128 filters, without hidden dense layers.
 
     For images of at least 128 pixels, the convolutions have four times as many filters.
@@ -173,8 +207,15 @@ def vgg11(
 
 
 def resnet18(
-    *, width=1, binary=True, input_shape=None, input_tensor=None, weights=None, include_top=True, num_classes=None
-):
+    *,
+    width: int = 1,
+    binary: bool = True,
+    input_shape: Sequence[int] | None = None,
+    input_tensor: "tf.Tensor | None" = None,
+    weights: pathlib.Path | str | None = None,
+    include_top: bool = True,
+    num_classes: int | None = None,
+) -> "tf.keras.Model":
     """ResNet-18 at the widths of DMS: 16 to 128 filters and binary 1x1 downsampling.
 
     For images of at least 128 pixels, the convolutions have four times as many filters.

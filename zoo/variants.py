@@ -2,8 +2,13 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from larq_nas.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _GENOTYPES = pathlib.Path(__file__).parent / "genotypes"
 
@@ -38,7 +43,7 @@ def load_genotype(name: str) -> Architecture:
     return Architecture.load(_GENOTYPES / f"{name}.json")
 
 
-def searched(name: str, variant: Variant, docstring: str, **texts):
+def searched(name: str, variant: Variant, docstring: str, **texts: Any) -> "Callable[..., tf.keras.Model]":
     """Makes the function that builds a searched network.
 
     # Arguments
@@ -91,7 +96,7 @@ _ARGUMENTS = """# Arguments
         A Keras model."""
 
 
-def load_weights(model, weights):
+def load_weights(model: "tf.keras.Model", weights: pathlib.Path | str | None) -> "tf.keras.Model":
     """Loads a weights file into a model, or does nothing if `weights` is `None`, and returns the model.
 
     # Raises

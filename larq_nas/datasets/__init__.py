@@ -15,6 +15,7 @@ half. A training uses both halves. Neither of them sees the test split.
 import dataclasses
 import functools
 import math
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ from larq_nas.datasets import augmentations, folders, sources
 from larq_nas.datasets.pixels import DatasetError
 
 # Mean and standard deviation per channel, for pixels in [0, 1].
-NORMALIZATION = {
+NORMALIZATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
     "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
@@ -97,7 +98,15 @@ class Images:
         return {**described, "resizing": _RESIZING[self.central_crop], "origin": self.origin}
 
 
-def load(name: str, data_dir=None, image_size=None, train_examples=None, *, channels=None, central_crop=None) -> Images:
+def load(
+    name: str,
+    data_dir: pathlib.Path | str | None = None,
+    image_size: int | None = None,
+    train_examples: int | None = None,
+    *,
+    channels: int | None = None,
+    central_crop: bool | None = None,
+) -> Images:
     """Loads a data set by name.
 
     # Arguments
@@ -151,7 +160,7 @@ def load(name: str, data_dir=None, image_size=None, train_examples=None, *, chan
     )  # fmt: skip
 
 
-def class_counts(examples, num_classes: int) -> np.ndarray:
+def class_counts(examples: tf.data.Dataset, num_classes: int) -> np.ndarray:
     """Counts the examples of each class.
 
     # Arguments
@@ -196,7 +205,7 @@ def _shaped(part, shape, target, central_crop):
 # --- batches -------------------------------------------------------------------------------------------------
 
 
-def normalize(images: Images, pixels):
+def normalize(images: Images, pixels: tf.Tensor) -> tf.Tensor:
     """Normalizes pixels for a network.
 
     # Arguments
@@ -210,7 +219,7 @@ def normalize(images: Images, pixels):
     return tf.cast(pixels, tf.float32) * scale - np.array(images.mean, np.float32) / images.std
 
 
-def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(images: Images, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """Makes normalized batches of all examples in their order, without augmentation.
 
     # Arguments
@@ -230,7 +239,16 @@ def evaluation_batches(images: Images, examples, batch_size: int) -> tf.data.Dat
 
 
 def training_batches(
-    images: Images, examples, size, batch_size, *, epochs, first_epoch=0, seed=0, augmentation="none", steps=None
+    images: Images,
+    examples: tf.data.Dataset,
+    size: int,
+    batch_size: int,
+    *,
+    epochs: int,
+    first_epoch: int = 0,
+    seed: int = 0,
+    augmentation: str = "none",
+    steps: int | None = None,
 ) -> tf.data.Dataset:
     """Makes shuffled, augmented and normalized batches of all epochs, one epoch after the other.
 

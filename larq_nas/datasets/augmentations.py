@@ -1,15 +1,17 @@
 """Resizing and random augmentation of images. A random augmentation is a function of an image and a seed."""
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 
-def resize(image, size):
+def resize(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """Resizes a `uint8` image to `size`, a pair of height and width."""
     resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
-def central(image, shape):
+def central(image: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """Scales an image to 8/7 of the size of `shape` and crops the centre, e.g. 224 of 256 pixels.
 
     An image that has the shape already is returned unchanged.
@@ -23,7 +25,7 @@ def central(image, shape):
     return tf.ensure_shape(tf.image.resize_with_crop_or_pad(image, height, width), shape)
 
 
-def fit(image, shape, central_crop: bool):
+def fit(image: tf.Tensor, shape: Sequence[int], central_crop: bool) -> tf.Tensor:
     """Brings an image to the shape of the network's input.
 
     # Arguments
@@ -39,7 +41,7 @@ def fit(image, shape, central_crop: bool):
     return tf.ensure_shape(resize(image, shape[:2]), shape)
 
 
-def shrink(image, side: int):
+def shrink(image: tf.Tensor, side: int) -> tf.Tensor:
     """Scales an image down until its shorter side has at most `side` pixels, and keeps its proportions."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = tf.cast(side, tf.float32) / tf.reduce_min(size)
@@ -47,7 +49,7 @@ def shrink(image, side: int):
     return tf.cond(factor < 1, lambda: resize(image, smaller), lambda: image)
 
 
-def get(name: str, shape, central_crop=True):
+def get(name: str, shape: Sequence[int], central_crop: bool = True) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns an augmentation by its name.
 
     # Arguments

@@ -52,7 +52,7 @@ class _File:
         return hashlib.sha256(name).hexdigest()[:12]
 
 
-def source(folder: str, channels=None, size=None, crop=False) -> Source:
+def source(folder: str, channels: int | None = None, size: int | None = None, crop: bool = False) -> Source:
     """Finds the images of a folder.
 
     # Arguments

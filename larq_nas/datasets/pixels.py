@@ -1,5 +1,7 @@
 """Converts images of files and data sets to `uint8` pixels from 0 to 255."""
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
@@ -14,7 +16,7 @@ class DatasetError(ValueError):
     """A data set cannot be used. The message says what was given and what to do."""
 
 
-def to_uint8(name: str, parts):
+def to_uint8(name: str, parts: list[tf.data.Dataset]) -> list[tf.data.Dataset]:
     """Converts images of any type to `uint8`, scaled by the range of the values in all parts.
 
     # Arguments
@@ -64,7 +66,7 @@ def _range(parts):
     return found[:, 0].min(), found[:, 1].max()
 
 
-def header(path):
+def header(path: pathlib.Path | str) -> tuple[tuple[int, int], bool]:
     """Reads size and colours of an image file without decoding the image, if possible.
 
     # Arguments
@@ -95,7 +97,7 @@ def header(path):
         raise _broken(path, error) from None
 
 
-def from_file(path, channels: int, size=None, crop=False) -> np.ndarray:
+def from_file(path: pathlib.Path | str, channels: int, size: int | None = None, crop: bool = False) -> np.ndarray:
     """Reads an image file.
 
     The image is turned upright by its EXIF orientation, and transparent parts become white. For an animation, the first

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import pathlib
 import socket
 
 import numpy as np
@@ -45,7 +46,7 @@ def digits() -> Source:
     return Source(parts, (8, 8, 1), tuple(map(str, range(10))), {"examples": [len(split) for split in splits]})
 
 
-def tfds_set(name: str, data_dir=None) -> Source:
+def tfds_set(name: str, data_dir: pathlib.Path | str | None = None) -> Source:
     """Loads an image classification set of TFDS, and downloads and prepares it first if necessary.
 
     # Arguments

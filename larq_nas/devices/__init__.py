@@ -42,7 +42,7 @@ class DeviceError(RuntimeError):
     """A device cannot be reached, or a command on it failed. The message says what to do."""
 
 
-def find(text: str):
+def find(text: str) -> "Device":
     """Returns the device of a name, without connecting to it.
 
     # Arguments
@@ -62,7 +62,7 @@ def find(text: str):
         return Adb(rest)
     target = re.fullmatch(r"((?:[^@]*@)?(?:\[[^\]]*\]|[^:]*))(?::(\d+))?", rest)
     if kind == "ssh" and target:
-        return Ssh(target[1], target[2] and int(target[2]))
+        return Ssh(target[1], int(target[2]) if target[2] else None)
     raise DeviceError(
         f"{text!r}: no device; accepted are adb, adb:SERIAL, ssh:host, ssh:user@host and ssh:user@host:22"
     )
@@ -77,7 +77,7 @@ class Device:
         parent: The directory on the device in which directories are created, as a word of a shell script.
     """
 
-    def __init__(self, text, command, parent):
+    def __init__(self, text: str, command: list[str], parent: str) -> None:
         self.text, self._command, self._parent = text, command, parent
 
     def __enter__(self):
@@ -99,7 +99,7 @@ class Device:
             if error is None:
                 raise
 
-    def push(self, content: bytes, name: str):
+    def push(self, content: bytes, name: str) -> None:
         """Writes an executable file into the directory on the device.
 
         # Arguments
@@ -201,7 +201,7 @@ class Ssh(Device):
         DeviceError: If `user_host` or `port` is not valid.
     """
 
-    def __init__(self, user_host, port=None):
+    def __init__(self, user_host: str, port: int | None = None) -> None:
         # ssh would read a name that begins with a dash as an option, and an option can start a local program.
         part = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
         match = re.fullmatch(rf"({part}@)?({part}|\[[0-9A-Fa-f:.]+\])", user_host)
@@ -211,13 +211,13 @@ class Ssh(Device):
                 "of letters, digits, '.', '-' and '_', an IPv6 address in brackets, and ports up to 65535"
             )
         text = f"ssh:{user_host}" + ("" if port is None else f":{port}")
-        options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15")
         # A shared connection that stays open for later commands would also keep the pipes of this command open.
-        options += ("ControlMaster=no",)
-        options = [word for option in options for word in ("-o", option)]
-        port = [] if port is None else ["-p", str(port)]
+        settings = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ControlMaster=no")
+        options = [word for setting in settings for word in ("-o", setting)]
+        if port is not None:
+            options += ["-p", str(port)]
         target = (match[1] or "") + match[2].strip("[]")
-        super().__init__(text, ["ssh", "-T", *options, *port, "--", target], '"${TMPDIR:-/tmp}"')
+        super().__init__(text, ["ssh", "-T", *options, "--", target], '"${TMPDIR:-/tmp}"')
 
 
 class Adb(Device):
@@ -230,11 +230,11 @@ class Adb(Device):
         DeviceError: If `serial` is not valid.
     """
 
-    def __init__(self, serial=None):
+    def __init__(self, serial: str | None = None) -> None:
         if serial is not None and not re.fullmatch(r"[A-Za-z0-9_.:][A-Za-z0-9_.:-]*", serial):
             raise DeviceError(f"{serial!r}: no serial of an Android device; adb devices lists them")
         self.serial = serial
-        super().__init__("adb" if serial is None else f"adb:{serial}", None, "/data/local/tmp")
+        super().__init__("adb" if serial is None else f"adb:{serial}", ["adb", "shell"], "/data/local/tmp")
 
     def __enter__(self):
         lines = [line.split(maxsplit=1) for line in self._local(["adb", "devices"]).stdout.splitlines()]
@@ -252,7 +252,7 @@ class Adb(Device):
         self._command = ["adb", "-s", serial, "shell"]
         return super().__enter__()
 
-    def push(self, content, name):
+    def push(self, content: bytes, name: str) -> None:
         """Writes an executable file, see `Device.push`. It uses `adb push`, since old `adb shell`s change bytes."""
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "content")
@@ -262,7 +262,7 @@ class Adb(Device):
         self._check(*self._remote(f"chmod 755 {self.directory}/{shlex.quote(name)}"))
 
 
-def check(description: dict, needed_bytes: int):
+def check(description: dict, needed_bytes: int) -> None:
     """Raises an error if a device cannot run a benchmark.
 
     # Arguments
@@ -282,7 +282,7 @@ def check(description: dict, needed_bytes: int):
         raise DeviceError(f"{text}: has {free:,} bytes free, but {needed_bytes:,} bytes must be copied to it")
 
 
-def warnings(description: dict, own_load=0) -> list:
+def warnings(description: dict, own_load: float = 0) -> list:
     """Returns warnings about the state of a device in which timings are unreliable.
 
     # Arguments

@@ -12,14 +12,14 @@ from larq_nas import devices
 PROGRAM = "lce_benchmark_model"
 # The machine in the output of `uname -m` -> the `e_machine` of an ELF file.
 _MACHINES = {"aarch64": 183, "arm64": 183, "x86_64": 62}
-_ELF_NAMES = {183: "64-bit ARM", 62: "x86-64", 40: "32-bit ARM"}
+_ELF_NAMES: dict[int | None, str] = {183: "64-bit ARM", 62: "x86-64", 40: "32-bit ARM"}
 
 
 class BenchmarkError(RuntimeError):
     """A file cannot be timed. The message says what to do."""
 
 
-def read_program(text, binary) -> bytes:
+def read_program(text: str, binary: pathlib.Path | str | None) -> bytes:
     """Reads the file of the benchmark program.
 
     # Arguments
@@ -47,14 +47,14 @@ def read_program(text, binary) -> bytes:
     return content
 
 
-def elf_machine(content: bytes):
+def elf_machine(content: bytes) -> int | None:
     """Returns `e_machine`, the number of the CPU architecture of an ELF file, or `None` for other files."""
     if len(content) < 20 or content[:4] != b"\x7fELF":
         return None
     return int.from_bytes(content[18:20], "big" if content[5] == 2 else "little")
 
 
-def check_program(program: bytes, description: dict):
+def check_program(program: bytes, description: dict) -> None:
     """Raises an error if a program is not for the CPU of a device.
 
     # Arguments

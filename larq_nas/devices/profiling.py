@@ -6,11 +6,14 @@ same input, is subtracted. Weights are random, since the time does not depend on
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from larq_nas.converters import tflite
+from larq_nas.devices.timing import Options
 from larq_nas.latency import Table
 from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
@@ -65,7 +68,7 @@ def network(block: Block) -> tuple:
     return with_statistics(tf.keras.Model(images, _corner(x))), count
 
 
-def empty(shape) -> tf.keras.Model:
+def empty(shape: Sequence[int]) -> tf.keras.Model:
     """Builds a network without the operation, whose time is subtracted, for inputs of `shape`."""
     images = layers.Input(shape)
     return tf.keras.Model(images, _corner(_Shift()(images)))
@@ -93,7 +96,7 @@ def with_statistics(model: tf.keras.Model) -> tf.keras.Model:
     return model
 
 
-def measure(blocks, device, options, known: Table | None = None):
+def measure(blocks: Iterable[Block], device: Any, options: Options, known: Table | None = None) -> Iterator[Table]:
     """Measures operations one after the other.
 
     # Arguments

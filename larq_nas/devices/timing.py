@@ -15,15 +15,21 @@ import contextlib
 import dataclasses
 import math
 import os
+import pathlib
 import platform
 import statistics
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from larq_nas import devices, quiet
 from larq_nas.converters import interpreter
 from larq_nas.devices.benchmark_program import PROGRAM, BenchmarkError, check_program, complaint, parse, read_program
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Measurement:
 
 
 @contextlib.contextmanager
-def open_device(text: str, binary=None):
+def open_device(text: str, binary: pathlib.Path | str | None = None) -> "Iterator[_Host | _Remote]":
     """Opens a device on which files can be measured, as a context manager.
 
     # Arguments
@@ -184,7 +190,7 @@ def _faster_kernel(content, options):
             continue
         run()
         best[indirect] = min(_timed(run, math.inf, options) for _ in range(3))
-    return min(best, key=best.get)
+    return min(best, key=best.__getitem__)
 
 
 def _kernel(indirect):
@@ -254,7 +260,7 @@ def summarize(measurements: list) -> dict:
     }
 
 
-def draw(axes, summaries: dict, title: str):
+def draw(axes: "Axes", summaries: dict, title: str) -> None:
     """Draws a bar chart of latencies, with a line from the fastest to the slowest run of each file.
 
     # Arguments
