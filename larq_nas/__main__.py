@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 import traceback
+import types
+from typing import NoReturn
 
 from absl import logging as absl_logging
 
@@ -37,7 +39,7 @@ HELP = {"--help", "-h", "--helpshort", "--helpfull"}
 EXIT_BAD_FLAGS, EXIT_UNKNOWN_COMMAND, EXIT_FAILED = 1, 2, 3
 
 
-def run(argv=None):
+def run(argv: list[str] | None = None) -> NoReturn:
     """Runs a command line and exits with its exit code.
 
     # Arguments
@@ -60,7 +62,7 @@ def run(argv=None):
     sys.exit(code)
 
 
-def main(argv) -> int:
+def main(argv: list[str]) -> int:
     """Runs a command line.
 
     # Arguments
@@ -92,7 +94,7 @@ def _help_of(command, words):
         return flags.usage(command, [], COMMANDS[command])
 
 
-def load_tensorflow(batch_size: int | None = None):
+def load_tensorflow(batch_size: int | None = None) -> types.ModuleType:
     """Imports TensorFlow as the commands do: without messages, and with a number of threads that suits the batches.
 
     The environment variables `TF_CPP_MIN_LOG_LEVEL` and `TF_NUM_INTRAOP_THREADS` have precedence if they are set.

@@ -16,10 +16,19 @@ larq_nas.evaluate(run_dir="runs/train")  # {"examples": â€¦, "keras_accuracy": â
 The functions log their progress under the name `larq_nas`. To see the log, call `logging.basicConfig(level="INFO")`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from larq_nas import configs, flags, options
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def search(config: configs.SearchConfig | None = None, **values):
+    from larq_nas.converters.tflite import Conversion
+    from larq_nas.latency import Table
+    from larq_nas.space.architecture import Architecture
+
+
+def search(config: configs.SearchConfig | None = None, **values: Any) -> "Architecture":
     """Searches the space of a method and writes `genotype.json` to the run directory.
 
     # Arguments
@@ -38,7 +47,7 @@ def search(config: configs.SearchConfig | None = None, **values):
     return search.search(_configured("search", config, values))
 
 
-def train(config: configs.TrainConfig | None = None, **values):
+def train(config: configs.TrainConfig | None = None, **values: Any) -> "tf.keras.Model":
     """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
@@ -58,7 +67,7 @@ def train(config: configs.TrainConfig | None = None, **values):
     return train.train(_configured("train", config, values))
 
 
-def compare(config: configs.CompareConfig | None = None, **values) -> dict:
+def compare(config: configs.CompareConfig | None = None, **values: Any) -> dict:
     """Trains genotypes by the same recipe with the same seeds, and writes `comparison.json` to the run directory.
 
     Each training runs in a process of its own, since TensorFlow does not free the memory of its graphs. Thus, methods
@@ -86,7 +95,7 @@ def compare(config: configs.CompareConfig | None = None, **values) -> dict:
     return compare.compare(_configured("compare", config, values))
 
 
-def rank(config: configs.RankConfig | None = None, **values) -> dict:
+def rank(config: configs.RankConfig | None = None, **values: Any) -> dict:
     """Measures how well the shared weights of a search rank genotypes, and writes `rank.json` to its run directory.
 
     The genotypes are trained as by `compare`, in the folder `rank` of the run directory.
@@ -113,7 +122,7 @@ def rank(config: configs.RankConfig | None = None, **values) -> dict:
     return rank.rank(config, flags.searched(config.run_dir))
 
 
-def tune(config: configs.TuneConfig | None = None, **values) -> dict:
+def tune(config: configs.TuneConfig | None = None, **values: Any) -> dict:
     """Lets KerasTuner choose the genotype or the recipe of a training, and writes `tuning.json` and `best.flags`.
 
     ```python
@@ -137,7 +146,7 @@ def tune(config: configs.TuneConfig | None = None, **values) -> dict:
     return task.tune(_configured("tune", config, values))
 
 
-def convert(config: configs.ConvertConfig | None = None, **values):
+def convert(config: configs.ConvertConfig | None = None, **values: Any) -> "Conversion":
     """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 
     # Arguments
@@ -157,7 +166,7 @@ def convert(config: configs.ConvertConfig | None = None, **values):
     return convert.convert(_configured("convert", config, values))
 
 
-def evaluate(config: configs.EvaluateConfig | None = None, **values) -> dict:
+def evaluate(config: configs.EvaluateConfig | None = None, **values: Any) -> dict:
     """Measures the test accuracy of a trained network and of its `.tflite` file, and writes `evaluation.json`.
 
     # Arguments
@@ -178,7 +187,7 @@ def evaluate(config: configs.EvaluateConfig | None = None, **values) -> dict:
     return evaluate.evaluate(_configured("evaluate", config, values))
 
 
-def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = None, **values):
+def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = None, **values: Any) -> "dict | Table":
     """Times `.tflite` files, or the operations of a search method, on this machine or on a device.
 
     # Arguments

@@ -8,7 +8,7 @@ from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network
 
 
-def costs(config: configs.CostsConfig):
+def costs(config: configs.CostsConfig) -> None:
     """Prints the costs of the network of a genotype, or of a network of the zoo, layer by layer."""
     from larq_nas import costs
 
@@ -32,7 +32,7 @@ def costs(config: configs.CostsConfig):
     print(tables.costs(counts))
 
 
-def list_zoo(config: configs.ZooConfig):
+def list_zoo(config: configs.ZooConfig) -> None:
     """Prints a table of the models of the zoo, or of their costs."""
     names = zoo.list_models(config.pattern)
     if not names:
@@ -61,7 +61,7 @@ def _list_costs(names, as_json):
     if as_json:
         print(json.dumps({name: counts.to_dict() for name, counts in counted.items()}))
         return
-    rows = [("model", "image", "FLOPs", "BiOps", "equivalent ops", "parameters", "bytes")]
+    rows: list[tuple] = [("model", "image", "FLOPs", "BiOps", "equivalent ops", "parameters", "bytes")]
     for name, counts in counted.items():
         image = "x".join(map(str, zoo.VARIANTS[name].input_shape))
         equivalent = round(counts.equivalent_ops)

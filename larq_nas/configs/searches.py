@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 from larq_nas.configs.shared import (
     DataConfig,
@@ -12,6 +13,9 @@ from larq_nas.configs.shared import (
 from larq_nas.configs.trainings import TrainConfig
 from larq_nas.options import OptionError, changed_default, option
 from larq_nas.space.architecture import Architecture
+
+if typing.TYPE_CHECKING:
+    from larq_nas import datasets, latency, runs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """
         raise NotImplementedError
 
-    def strategy(self, space: Architecture, input_shape, num_classes: int):
+    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> typing.Any:
         """The strategy, which defines how the space is searched.
 
         # Arguments
@@ -78,7 +82,9 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """
         raise NotImplementedError
 
-    def search(self, space: Architecture, strategy, data, run) -> Architecture:
+    def search(
+        self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
+    ) -> Architecture:
         """Searches the space and writes `genotype.json` to the run directory.
 
         # Arguments
@@ -94,7 +100,9 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
 
         return training.search(strategy, space, data, run, self)
 
-    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+    def draw(
+        self, space: Architecture, strategy: typing.Any, count: int, input_shape: Sequence[int], num_classes: int
+    ) -> list:
         """Draws genotypes evenly from the space, within the limits of the configuration, for a random search.
 
         # Arguments
@@ -125,7 +133,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """
         return genotype
 
-    def counted_images(self, input_shape, num_classes: int) -> tuple:
+    def counted_images(self, input_shape: Sequence[int], num_classes: int) -> tuple:
         """The image shape and number of classes for which costs are counted; by default those of the data set."""
         return input_shape, num_classes
 
@@ -137,7 +145,9 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """The spaces whose operations `larq_nas benchmark` times with `profile_operations`."""
         return [self.space()]
 
-    def limit(self, space: Architecture, input_shape, num_classes: int, excluded=()):
+    def limit(
+        self, space: Architecture, input_shape: Sequence[int], num_classes: int, excluded: Sequence[str] = ()
+    ) -> "latency.Limit | None":
         """The limit that `max_latency_ms` and `latency_table` set on the latency of genotypes.
 
         # Arguments
@@ -152,7 +162,8 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         # Raises
             ValueError: If every network of the space exceeds the limit, or if the table cannot be used.
         """
-        if self.max_latency_ms is None:
+        # Only both together are accepted.
+        if self.max_latency_ms is None or self.latency_table is None:
             return None
         from larq_nas import latency
 
@@ -166,7 +177,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         return limit
 
 
-def check_latency(config):
+def check_latency(config: typing.Any) -> None:
     """Raises an `OptionError` unless a configuration has both `latency_table` and `max_latency_ms`, or neither."""
     if (config.latency_table is None) != (config.max_latency_ms is None):
         raise OptionError("latency_table, max_latency_ms: each needs the other")
@@ -178,13 +189,17 @@ class WithoutGradients:
     It refuses `permute_labels`.
     """
 
+    permute_labels: bool
+
     def __post_init__(self):
-        super().__post_init__()
+        # Behind the mixin, there is a configuration.
+        configuration: typing.Any = super()
+        configuration.__post_init__()
         if self.permute_labels:
             raise OptionError("permute_labels: is only for searches by gradients")
 
 
-def check_warmup(warmup_epochs: int, epochs: int):
+def check_warmup(warmup_epochs: int, epochs: int) -> None:
     """Raises an `OptionError` unless the warm-up of a search of `epochs` epochs ends before the search."""
     if not 0 <= warmup_epochs < epochs:
         raise OptionError(f"warmup_epochs={warmup_epochs}: must be at least 0 and less than epochs={epochs}")
@@ -229,7 +244,9 @@ class CellSearchConfig(SearchConfig):
         super().__post_init__()
         check_warmup(self.warmup_epochs, self.epochs)
 
-    def draw(self, space: Architecture, strategy, count: int, input_shape, num_classes: int) -> list:
+    def draw(
+        self, space: Architecture, strategy: typing.Any, count: int, input_shape: Sequence[int], num_classes: int
+    ) -> list:
         from larq_nas.supernet import drawing
 
         return drawing.candidates(strategy, space, count, self.seed)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import typing
+from collections.abc import Sequence
 
 from larq_nas.names import AUGMENTATIONS, OPTIMIZERS, PRECISIONS
 from larq_nas.options import Config, option
@@ -28,12 +29,12 @@ def is_amount(text: str) -> bool:
         return False
 
 
-def is_shape(sizes) -> bool:
+def is_shape(sizes: Sequence[int]) -> bool:
     """Whether `sizes` are three positive numbers: height, width and channels."""
     return len(sizes) == 3 and min(sizes) > 0
 
 
-def shape_option(default, help):
+def shape_option(default: tuple[int, ...] | None, help: str) -> typing.Any:
     """Declares an option that is the shape of images: height, width and channels."""
     accepted = "give height, width and channels as positive integers, e.g. 32,32,3"
     return option(default, help, check=is_shape, accepted=accepted)

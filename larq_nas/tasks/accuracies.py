@@ -13,8 +13,12 @@ import io
 import itertools
 import math
 import statistics
+from typing import TYPE_CHECKING
 
 from larq_nas import plots, tables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COSTS = {
     "params": "parameters",
@@ -139,7 +143,7 @@ def to_csv(comparison: dict) -> str:
     return text.getvalue()
 
 
-def draw(axes, comparison: dict):
+def draw(axes: "Axes", comparison: dict) -> None:
     """Draws a chart of the mean accuracies and their intervals against the binary multiply-accumulates.
 
     # Arguments

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import logging
 import pathlib
+from typing import TYPE_CHECKING
 
 from larq_nas import devices, plots, runs, tables, zoo
 from larq_nas.configs import BenchmarkConfig, MeasureConfig, ProfileConfig
@@ -14,6 +15,9 @@ from larq_nas.devices.benchmark_program import BenchmarkError
 from larq_nas.runs import locks
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import meant, with_genotypes
+
+if TYPE_CHECKING:
+    from larq_nas.latency import Table
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ def benchmark(config: BenchmarkConfig) -> dict:
         return _benchmark(config)
 
 
-def profile(config: ProfileConfig):
+def profile(config: ProfileConfig) -> "Table":
     """Times the operations of a method, and writes them to `latency.json` or adds them to it.
 
     # Arguments
@@ -81,7 +85,7 @@ def _benchmark(config):
     return summaries
 
 
-def _profile(config):
+def _profile(config: ProfileConfig):
     from larq_nas import latency
     from larq_nas.devices import profiling
 
@@ -113,11 +117,12 @@ def _profile(config):
     except (devices.DeviceError, BenchmarkError, ConversionError) as error:
         kept = f"; {file} has {len(table.measured)} operations, and the same command goes on" if table else ""
         raise TaskError(f"{error}{kept}") from None
+    assert table is not None  # Each space has operations, so some were measured if none were known.
     logger.info("%d operations; %.4f ms for a network without any", len(table.measured), table.overhead)
     return table
 
 
-def zoo_name(text) -> bool:
+def zoo_name(text: str) -> bool:
     """Whether a value of `models` names a network of the zoo. A file or directory of this name has precedence."""
     return text in zoo.VARIANTS and not pathlib.Path(text).exists()
 

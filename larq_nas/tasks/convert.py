@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from larq_nas.tasks.data import load_data, test_batches
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.trained import load_trained, trained_network
 
+if TYPE_CHECKING:
+    from larq_nas.converters.tflite import Conversion
+
 logger = logging.getLogger(__name__)
 
 
-def convert(config: ConvertConfig):
+def convert(config: ConvertConfig) -> "Conversion":
     """Converts a trained network and writes `model.tflite` and `model.report.json` to its run directory.
 
     # Arguments
@@ -111,11 +115,9 @@ def _attached(run, description):
         if name not in paths or value in zoo.VARIANTS
     }
     description = {**description, "name": _without_path(description.get("name", ""))}
-    genotype = trained_network(run)
-    if isinstance(genotype, Architecture):
-        genotype = {"genotype.json": dataclasses.replace(genotype, provenance=None).to_json()}
-    else:
-        genotype = {}
+    network, genotype = trained_network(run), {}
+    if isinstance(network, Architecture):
+        genotype = {"genotype.json": dataclasses.replace(network, provenance=None).to_json()}
     provenance = {"flags": flags, "packages": run.packages()}
     return {
         "labels.txt": "\n".join(description["class_names"]) + "\n",

@@ -2,22 +2,27 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from larq_nas import runs
 from larq_nas.configs import DataConfig
 from larq_nas.runs import fingerprints
 from larq_nas.tasks.errors import TaskError
 
+if TYPE_CHECKING:
+    from larq_nas import datasets
+
 logger = logging.getLogger(__name__)
 
 
-def load_images(config: DataConfig):
+def load_images(config: DataConfig) -> "datasets.Images":
     """Loads the data set of a search or a training, a `datasets.Images`."""
     names = ("dataset", "image_size", "channels", "augmentation")
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
 
 
-def start_run(run: runs.Run, command: str, config, data):
+def start_run(run: runs.Run, command: str, config: Any, data: "datasets.Images") -> "datasets.Images":
     """Begins a run on a data set, or continues it.
 
     # Arguments
@@ -69,7 +74,7 @@ def _load(flags, data_dir, train_examples=None):
     )
 
 
-def load_data(run: runs.Run, data_dir):
+def load_data(run: runs.Run, data_dir: str | None) -> "tuple[datasets.Images, str]":
     """Loads the data set of a run. Returns it, and a text that says how it has changed since the run."""
     flags = run.flag_values()
     with runs.expected_form(run.flags):
@@ -79,7 +84,7 @@ def load_data(run: runs.Run, data_dir):
     return data, fingerprints.difference(fingerprints.read(run.dataset), data.describe())
 
 
-def load_same_classes(run: runs.Run, data_dir):
+def load_same_classes(run: runs.Run, data_dir: str | None) -> "datasets.Images":
     """Loads the data set of a run and checks that its classes and the shape of its images have not changed.
 
     Other changes are logged as a warning.
@@ -99,7 +104,7 @@ def load_same_classes(run: runs.Run, data_dir):
     return data
 
 
-def test_batches(data, batch_size, most):
+def test_batches(data: "datasets.Images", batch_size: int, most: int | None) -> Iterator[tuple]:
     """The batches of the test split, or of its first `most` examples, as NumPy arrays."""
     from larq_nas import datasets
 

@@ -2,14 +2,17 @@
 
 import difflib
 import pathlib
+import typing
 
-from larq_nas import options, zoo
+from larq_nas import options, runs, zoo
 from larq_nas.networks import reachability, templates
 from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.tasks.errors import TaskError
 
+_Config = typing.TypeVar("_Config", bound=options.Config)
 
-def load_network(genotype: str | Architecture):
+
+def load_network(genotype: str | Architecture) -> Architecture | zoo.Baseline:
     """Loads the network that an option `genotype` names.
 
     # Arguments
@@ -41,13 +44,13 @@ def _decided(architecture, name):
     return architecture
 
 
-def meant(name) -> str:
+def meant(name: str) -> str:
     """The end of an error message: the names of the zoo that are similar to a wrong name, or all of them."""
     close = difflib.get_close_matches(pathlib.Path(name).stem.lower().replace("-", "_"), zoo.VARIANTS)
     return f"; did you mean {' or '.join(close)}?" if close else f" ({', '.join(zoo.list_models())})"
 
 
-def with_genotypes(config: options.Config) -> options.Config:
+def with_genotypes(config: _Config) -> _Config:
     """Replaces the paths and names of genotypes in a configuration by architectures, for options with `is_genotype`."""
     found = {}
     for name, option in options.options(config).items():
@@ -61,7 +64,7 @@ def with_genotypes(config: options.Config) -> options.Config:
     return config.replace(**found) if found else config
 
 
-def check_reachable(network, name):
+def check_reachable(network: Architecture | zoo.Baseline, name: pathlib.Path | str) -> None:
     """Refuses a genotype whose classifier does not depend on the images. Errors begin with `name`."""
     if not isinstance(network, Architecture):
         return
@@ -76,7 +79,7 @@ def check_reachable(network, name):
         )
 
 
-def kept_genotype(run) -> Architecture:
+def kept_genotype(run: runs.Run) -> Architecture:
     """Loads the genotype of a run directory. If it is broken, the error says what to do."""
     try:
         return Architecture.load(run.genotype)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from typing import Any
 
 from larq_nas import runs
 from larq_nas.tasks.errors import TaskError
@@ -15,12 +16,12 @@ class KilledError(TaskError):
     """The process of a training was ended by a signal. The same command goes on."""
 
 
-def share_gpus():
+def share_gpus() -> None:
     """Keeps this process from taking the whole memory of a GPU, on which other processes train."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
-def train(run: runs.Run, **flags):
+def train(run: runs.Run, **flags: Any) -> None:
     """Runs or resumes a training in a process of its own.
 
     # Arguments

@@ -6,6 +6,7 @@
 
 import functools
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def statistics(shared: list, trained: list) -> dict:
     return found
 
 
-def precision_at_top(shared, trained) -> float:
+def precision_at_top(shared: Sequence[float], trained: Sequence[float]) -> float:
     """The share of the best fifth by `shared` that are among the best fifth by `trained`.
 
     If equal accuracies leave it open which genotypes are among the best, it is the expectation over a random choice.

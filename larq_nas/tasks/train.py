@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 import shutil
+from typing import TYPE_CHECKING
 
 from larq_nas import methods, runs, tables, zoo
 from larq_nas.configs import SearchConfig, TrainConfig
@@ -17,10 +18,16 @@ from larq_nas.tasks.lengths import fitted
 from larq_nas.tasks.precisions import check_precision
 from larq_nas.tasks.trained import load_trained
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from larq_nas import datasets
+    from larq_nas.costs import Costs
+
 logger = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig):
+def train(config: TrainConfig) -> "tf.keras.Model":
     """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
@@ -38,22 +45,24 @@ def _train(config):
     from larq_nas.layers import precision
 
     whole, name = config, name_of(config)
-    architecture, build, staged = checked_network(config), None, _is_staged(config)
+    network, staged = checked_network(config), _is_staged(config)
     run = runs.Run(config.run_dir)
     data = _with_validation(load_images(config), config)
     # The images may be too small for the network. This must be found before anything is written.
-    counts = count(architecture, data, name)
+    counts = count(network, data, name)
     config = fitted(config, data.train_size)
     data = start_run(run, "train", whole, data)
-    if isinstance(architecture, zoo.Baseline):
-        architecture, build = architecture.genotype(data.image_shape), architecture.build
+    if isinstance(network, zoo.Baseline):
+        architecture, build = network.genotype(data.image_shape), network.build
+    else:
+        architecture, build = network, None
     if run.genotype.exists() and kept_genotype(run) != architecture:
         raise TaskError(
             f"{run.path}: holds a training of another genotype than {name} is now; "
             "choose another run_dir, or start again with overwrite=True"
         )
     if run.weights.exists():
-        network, _ = load_trained(run)
+        model, _ = load_trained(run)
     else:
         recipe = _recipe(config, data)
         if config.activations and not staged:
@@ -64,12 +73,12 @@ def _train(config):
         logger.info(tables.costs(counts))
         first = recipe.changed(**config.activations) if staged else None
         with precision.policy(config.precision):
-            network = training.train(architecture, data, run, recipe, config, first, build)
+            model = training.train(architecture, data, run, recipe, config, first, build)
         for folder in (run.backup, run.path / "activations" / "backup"):
             shutil.rmtree(folder, ignore_errors=True)
     accuracy, examples = accuracy_of(run)
     logger.info("test accuracy %.2f%% on %s examples", 100 * accuracy, f"{examples:,}")
-    return network
+    return model
 
 
 def _with_validation(data, config):
@@ -93,7 +102,7 @@ def accuracy_of(run: runs.Run) -> tuple:
         ) from None
 
 
-def checked_network(config: TrainConfig):
+def checked_network(config: TrainConfig) -> Architecture | zoo.Baseline:
     """Loads the network of a training, and checks that it accepts the options.
 
     # Arguments
@@ -175,7 +184,7 @@ def _check_options(template, searched, config):
         refuse("drop_path", "cells", "; use drop_path=0")
 
 
-def count(network, data, name: str):
+def count(network: Architecture | zoo.Baseline, data: "datasets.Images", name: str) -> "Costs":
     """Counts the costs of a network.
 
     # Arguments

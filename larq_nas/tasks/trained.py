@@ -1,12 +1,18 @@
 """Loading the trained network of a run directory."""
 
+from typing import TYPE_CHECKING
+
 from larq_nas import runs, zoo
 from larq_nas.runs import fingerprints
+from larq_nas.space.architecture import Architecture
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def load_trained(run: runs.Run):
+
+def load_trained(run: runs.Run) -> "tuple[tf.keras.Model, dict]":
     """Loads the trained network of a run.
 
     # Arguments
@@ -41,7 +47,7 @@ def load_trained(run: runs.Run):
     return model, description
 
 
-def trained_network(run: runs.Run):
+def trained_network(run: runs.Run) -> Architecture | zoo.Baseline:
     """The network that a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
     name = run.flag_values().get("genotype")
     if run.genotype.exists():

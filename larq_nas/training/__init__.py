@@ -4,6 +4,8 @@ import functools
 import logging
 import math
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,12 +13,24 @@ from larq_nas import datasets, networks, runs, supernet
 from larq_nas.layers import grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
+from larq_nas.supernet.strategy import Strategy
 from larq_nas.training import backups, callbacks, class_weights, optimizers, results
+from larq_nas.training.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
 
-def fit(model, batches, run: runs.Run, *, epochs, steps_per_epoch, validation=None, extra=(), describe=str):
+def fit(
+    model: tf.keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    run: runs.Run,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    validation: tf.data.Dataset | None = None,
+    extra: Sequence[tf.keras.callbacks.Callback] = (),
+    describe: Callable[[], str] = str,
+) -> list:
     """Fits a compiled model. If the run was interrupted, it continues after the last finished epoch.
 
     # Arguments
@@ -66,7 +80,7 @@ def resume_epoch(run: runs.Run) -> int:
     return max((epoch + 1 for epoch in backups.epochs(run.backup)), default=0)
 
 
-def search(strategy, space: Architecture, data: datasets.Images, run: runs.Run, config) -> Architecture:
+def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Searches a space and writes `genotype.json` to the run directory.
 
     The architecture is trained on one half of the training split, and the weights on the other. The result is the
@@ -128,7 +142,9 @@ def _supernet(strategy, space, data, config, steps):
     return model
 
 
-def compile_supernet(model: supernet.Supernet, rate, config, weights_of_classes=None):
+def compile_supernet(
+    model: supernet.Supernet, rate: Any, config: Any, weights_of_classes: Sequence[float] | None = None
+) -> None:
     """Compiles a supernet with the optimizers of a search.
 
     # Arguments
@@ -190,11 +206,18 @@ class TrainedModel(tf.keras.Model):
         - [Going deeper with convolutions](https://arxiv.org/abs/1409.4842), section 5, for the second classifier
     """
 
-    def __init__(self, *args, clip_norm=0.0, auxiliary=None, auxiliary_weight=0.0, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        clip_norm: float = 0.0,
+        auxiliary: tf.keras.Model | None = None,
+        auxiliary_weight: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.clip_norm, self.auxiliary, self.auxiliary_weight = clip_norm, auxiliary, auxiliary_weight
 
-    def train_step(self, data):
+    def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         images, labels = data
         with tf.GradientTape() as tape:
             if self.auxiliary is None:
@@ -251,7 +274,15 @@ def _problem_of_loading(model, path):
         return error
 
 
-def train(architecture: Architecture, data: datasets.Images, run: runs.Run, recipe, config, first=None, build=None):
+def train(
+    architecture: Architecture | None,
+    data: datasets.Images,
+    run: runs.Run,
+    recipe: Recipe,
+    config: Any,
+    first: Recipe | None = None,
+    build: Callable | None = None,
+) -> tf.keras.Model:
     """Trains the network of a genotype and writes `weights.h5` and `metrics.json` to the run directory.
 
     A training may have two stages. The first stage trains the network with binary activations and float kernels, in the
@@ -277,6 +308,7 @@ def train(architecture: Architecture, data: datasets.Images, run: runs.Run, reci
     num_classes = len(data.class_names)
     options = {"drop_path": config.drop_path > 0, "binary": not config.full_precision}
     if architecture is None:
+        assert build is not None
         network = build(data.image_shape, num_classes)
     else:
         network = networks.build(architecture, data.image_shape, num_classes, **options)

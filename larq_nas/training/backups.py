@@ -27,12 +27,12 @@ class Backup(tf.keras.callbacks.Callback):
         directory: The directory of the backups.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory: pathlib.Path | str) -> None:
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self._alias = None
+        self._alias: pathlib.Path | None = None
 
-    def restore(self, model) -> int:
+    def restore(self, model: tf.keras.Model) -> int:
         """Restores the state of a model from the newest readable backup.
 
         # Arguments
@@ -76,7 +76,7 @@ class Backup(tf.keras.callbacks.Callback):
             self._alias.symlink_to(self.directory.resolve())
         return self._alias
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         tf.train.Checkpoint(model=self.model).write(str(_prefix(self.directory, epoch)))
         kept = [f"{_prefix(self.directory, epoch).name}." for epoch in epochs(self.directory)[:KEPT]]
@@ -85,7 +85,7 @@ class Backup(tf.keras.callbacks.Callback):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def epochs(directory) -> list:
+def epochs(directory: pathlib.Path | str) -> list:
     """The numbers of the epochs of the backups in a directory, the newest first."""
     # TensorFlow writes the index file last.
     names = (re.fullmatch(r"epoch-(\d+)\.index", path.name) for path in pathlib.Path(directory).glob("*.index"))

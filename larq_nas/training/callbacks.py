@@ -1,6 +1,8 @@
 """Keras callbacks for searches and trainings."""
 
 import logging
+import pathlib
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 from rich.console import Console
@@ -8,6 +10,7 @@ from rich.live import Live
 
 from larq_nas import runs
 from larq_nas.layers.drop_path import DropPath
+from larq_nas.space.architecture import Architecture
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +23,11 @@ class LinearDropPath(tf.keras.callbacks.Callback):
         epochs: Number of epochs.
     """
 
-    def __init__(self, rate, epochs):
+    def __init__(self, rate: float, epochs: int) -> None:
         super().__init__()
         self.rate, self.epochs = rate, epochs
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         for layer in self.model.layers:
             if isinstance(layer, DropPath):
                 layer.set_rate(self.rate * epoch / self.epochs)
@@ -38,16 +41,16 @@ class Genotypes(tf.keras.callbacks.Callback):
         variants: A dictionary of file name suffixes to keyword arguments of `Supernet.genotype`.
     """
 
-    def __init__(self, directory, variants):
+    def __init__(self, directory: pathlib.Path, variants: Mapping[str, dict]) -> None:
         super().__init__()
         self.directory, self.variants = directory, variants
 
     @staticmethod
-    def file_name(epoch, suffix):
+    def file_name(epoch: float, suffix: str) -> str:
         """The file name of the genotype of an epoch. Epochs are counted from 0."""
         return f"epoch-{int(epoch):03}{suffix}.json"
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for suffix, options in self.variants.items():
             genotype = self.model.genotype(**options)
             runs.write(self.directory / self.file_name(epoch, suffix), genotype.to_json())
@@ -60,7 +63,7 @@ class LossError(FloatingPointError):
 class FiniteLoss(tf.keras.callbacks.Callback):
     """Raises a `LossError` when the loss of a training becomes infinite or NaN."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not loss == loss or abs(loss) == float("inf"):
             raise LossError(f"the loss became {loss}; use a lower learning_rate")
@@ -77,36 +80,44 @@ class Progress(tf.keras.callbacks.Callback):
         describe: A function without arguments. It returns a text that ends each line, e.g. of `operations`.
     """
 
-    def __init__(self, epochs, steps, console=None, traced=False, describe=str):
+    def __init__(
+        self,
+        epochs: int,
+        steps: int,
+        console: Console | None = None,
+        traced: bool = False,
+        describe: Callable[[], str] = str,
+    ) -> None:
         super().__init__()
         self.begin = "training" if traced else "tracing the training step"
         self.epochs, self.steps, self.console = epochs, steps, console or Console(soft_wrap=True)
-        self.epoch, self.describe, self.described, self.live = 0, describe, "", None
+        self.epoch, self.describe, self.described = 0, describe, ""
+        self.live: Live | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
             self.live = Live(self.begin, console=self.console, transient=True)
             self.live.start()
         else:
             logger.info(self.begin)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Removes the line of steps from the terminal."""
         if self.live is not None:
             self.live.stop()
             self.live = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch, self.described = epoch, self.describe()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.live is not None:
             self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._figures(logs)}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.described = self.describe()
         logger.info("%s %s", self._head(), self._figures(logs))
 
@@ -120,7 +131,7 @@ class Progress(tf.keras.callbacks.Callback):
         return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.described])
 
 
-def operations(genotype, space) -> str:
+def operations(genotype: Architecture, space: Architecture) -> str:
     """Returns the number of edges of each operation in each cell and, if stages are searched, depths and widths."""
     words = [f"{cell.name} {cell.counts}" for cell in genotype.cells]
     if space.stages != genotype.stages:

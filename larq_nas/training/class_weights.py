@@ -1,5 +1,8 @@
 """Weights of classes in the loss, for data sets that have few images of some classes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -32,24 +35,24 @@ class WeightedLoss(tf.keras.losses.Loss):
         weights: A weight for each class.
     """
 
-    def __init__(self, loss, weights, **kwargs):
+    def __init__(self, loss: tf.keras.losses.Loss, weights: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loss, self.weights = loss, tuple(weights)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         losses = self.loss.call(y_true, y_pred)
         labels = tf.cast(tf.reshape(y_true, [-1]), tf.int32)
         return losses * tf.gather(tf.constant(self.weights, losses.dtype), labels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         loss = tf.keras.losses.serialize(self.loss)
         return {**super().get_config(), "loss": loss, "weights": self.weights}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "WeightedLoss":
         return cls(**{**config, "loss": tf.keras.losses.deserialize(config["loss"])})
 
 
-def weighted(loss, weights):
+def weighted(loss: tf.keras.losses.Loss, weights: Sequence[float] | None) -> tf.keras.losses.Loss:
     """The loss with the given weights of classes. If they are `None`, it is the loss itself."""
     return loss if weights is None else WeightedLoss(loss, weights)

@@ -13,6 +13,7 @@ weights. They are judged on the half on which a search trains the architecture.
 import gc
 import logging
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +24,7 @@ from larq_nas.training import callbacks, class_weights, optimizers
 logger = logging.getLogger(__name__)
 
 
-def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, config) -> Architecture:
+def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Trains genotypes in rounds of successive halving.
 
     An interrupted choice continues after the last finished training, with the genotypes with which it began.

@@ -6,6 +6,8 @@ rate changes.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,10 +24,10 @@ class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
         values: The values of the points.
     """
 
-    def __init__(self, steps, values):
+    def __init__(self, steps: Sequence[int], values: Sequence[float]) -> None:
         self.steps, self.values = [int(step) for step in steps], [float(value) for value in values]
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
         points = list(zip(self.steps, self.values, strict=True))
         value = tf.constant(self.values[0])
@@ -34,7 +36,7 @@ class PiecewiseLinear(tf.keras.optimizers.schedules.LearningRateSchedule):
             value = tf.where(step >= start, tf.where(step < end, inside, high), value)
         return value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"steps": self.steps, "values": self.values}
 
 
@@ -51,16 +53,16 @@ class EpochCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
         steps_per_epoch: Number of steps in an epoch.
     """
 
-    def __init__(self, initial, final, epochs, steps_per_epoch):
+    def __init__(self, initial: float, final: float, epochs: int, steps_per_epoch: int) -> None:
         self.initial, self.final = initial, final
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         epoch = tf.cast(step // self.steps_per_epoch, tf.float32)
         cosine = tf.cos(math.pi * tf.minimum((epoch + 1) / self.epochs, 1.0))
         return self.final + 0.5 * (self.initial - self.final) * (1 + cosine)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("initial", "final", "epochs", "steps_per_epoch")
         return {name: getattr(self, name) for name in names}
 
@@ -81,7 +83,9 @@ class SGD(tf.keras.optimizers.Optimizer):
             trained variable. Note that the regularizer `L2(l2)` of Keras adds twice as much.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, l2=0.0, name="SGD", **kwargs):
+    def __init__(
+        self, learning_rate: Any = 0.01, momentum: Any = 0.9, l2: float = 0.0, name: str = "SGD", **kwargs: Any
+    ) -> None:
         # By default, Keras applies its own weight decay of 0, which would cost a subtraction for each weight.
         super().__init__(name=name, **{"weight_decay": None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
@@ -91,18 +95,18 @@ class SGD(tf.keras.optimizers.Optimizer):
             with tf.init_scope():
                 self._current_momentum = tf.Variable(momentum(0), trainable=False, name="current_momentum")
 
-    def build(self, var_list):
+    def build(self, var_list: list) -> None:
         super().build(var_list)
         if not getattr(self, "_built", False):
             self.velocities = [self.add_variable_from_reference(var, "velocity") for var in var_list]
             self._built = True
 
-    def apply_gradients(self, *args, **kwargs):
+    def apply_gradients(self, *args: Any, **kwargs: Any) -> tf.Variable:
         if callable(self.momentum):
             self._current_momentum.assign(self.momentum(self.iterations))
         return super().apply_gradients(*args, **kwargs)
 
-    def update_step(self, gradient, variable):
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         velocity = self.velocities[self._index_dict[self._var_key(variable)]]
         momentum = self._current_momentum if callable(self.momentum) else self.momentum
         tf.raw_ops.ResourceApplyMomentum(
@@ -113,7 +117,7 @@ class SGD(tf.keras.optimizers.Optimizer):
             momentum=tf.cast(momentum, variable.dtype),
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         momentum = self.momentum
         if isinstance(momentum, tf.keras.optimizers.schedules.LearningRateSchedule):
             momentum = tf.keras.optimizers.schedules.serialize(momentum)
@@ -121,7 +125,7 @@ class SGD(tf.keras.optimizers.Optimizer):
         return {**super().get_config(), "learning_rate": rate, "momentum": momentum, "l2": self.l2}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "SGD":
         for key in ("learning_rate", "momentum"):
             if isinstance(config[key], dict):
                 schedule = tf.keras.optimizers.schedules.deserialize(config[key], custom_objects)
@@ -140,14 +144,14 @@ class Adam(tf.keras.optimizers.Adam):
         kwargs: Further arguments of `tf.keras.optimizers.Adam`.
     """
 
-    def __init__(self, learning_rate=0.001, l2=0.0, name="Adam", **kwargs):
+    def __init__(self, learning_rate: Any = 0.001, l2: float = 0.0, name: str = "Adam", **kwargs: Any) -> None:
         super().__init__(learning_rate, name=name, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable):
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         super().update_step(tf.convert_to_tensor(gradient) + self.l2 * variable if self.l2 else gradient, variable)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "l2": self.l2}
 
 
@@ -172,7 +176,7 @@ def scaled_rate(name: str, learning_rate: float, batch_size: int, reference: int
     return learning_rate * (ratio if name == "sgd" else ratio**0.5)
 
 
-def first_rate(config) -> float:
+def first_rate(config: Any) -> float:
     """Returns the learning rate with which a search or a training begins, scaled to its batch size.
 
     # Arguments
@@ -184,7 +188,7 @@ def first_rate(config) -> float:
     return scaled_rate(config.optimizer, config.learning_rate, config.batch_size, config.reference_batch_size)
 
 
-def for_weights(config, learning_rate):
+def for_weights(config: Any, learning_rate: Any) -> tf.keras.optimizers.Optimizer:
     """Makes the optimizer of the weights of a search.
 
     # Arguments
@@ -197,7 +201,9 @@ def for_weights(config, learning_rate):
     return make(config.optimizer, learning_rate, config.momentum, config.weight_decay, config.clip_norm)
 
 
-def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
+def make(
+    name: str, learning_rate: Any, momentum: Any, weight_decay: float = 0.0, clip_norm: float = 0.0
+) -> tf.keras.optimizers.Optimizer:
     """Makes an optimizer for weights.
 
     # Arguments
@@ -213,7 +219,7 @@ def make(name: str, learning_rate, momentum, weight_decay=0.0, clip_norm=0.0):
     # Raises
         ValueError: If there is no optimizer of this name.
     """
-    options = {"l2": weight_decay, "global_clipnorm": clip_norm or None}
+    options: dict[str, Any] = {"l2": weight_decay, "global_clipnorm": clip_norm or None}
     if name == "sgd":
         return SGD(learning_rate, momentum, **options)
     if name == "adam":

@@ -5,6 +5,7 @@ module makes Keras objects from their values.
 """
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
@@ -53,7 +54,7 @@ class Recipe:
     milestones: tuple = ()
     warmup_epochs: float = 0.0
 
-    def schedules(self):
+    def schedules(self) -> tuple[Any, Any]:
         """The schedules of the learning rate and of the momentum.
 
         # Returns
@@ -79,10 +80,10 @@ class Recipe:
         if self.schedule == "steps":
             rates = [self.learning_rate * 0.1**index for index in range(len(self.milestones) + 1)]
             # Each boundary is the last step with the earlier learning rate.
-            steps = [epoch * self.steps_per_epoch - 1 for epoch in self.milestones]
-            if not steps:
+            boundaries = [epoch * self.steps_per_epoch - 1 for epoch in self.milestones]
+            if not boundaries:
                 raise ValueError("schedule='steps': needs milestones")
-            return cosine.PiecewiseConstantDecay(steps, rates), self.momentum
+            return cosine.PiecewiseConstantDecay(boundaries, rates), self.momentum
         if self.schedule != "one_cycle":
             raise ValueError(f"unknown schedule {self.schedule!r}; accepted: {', '.join(SCHEDULES)}")
         low, cycle = 0.05 * self.learning_rate, int(0.9 * steps)
@@ -90,18 +91,18 @@ class Recipe:
         rate = optimizers.PiecewiseLinear(points, (low, self.learning_rate, low, 0.01 * low))
         return rate, optimizers.PiecewiseLinear(points, (0.95, 0.85, 0.95, 0.95))
 
-    def changed(self, **values) -> "Recipe":
+    def changed(self, **values: Any) -> "Recipe":
         """A copy of the recipe with other values. The milestones are scaled with the number of epochs."""
         epochs = values.get("epochs", self.epochs)
         milestones = tuple(max(milestone * epochs // self.epochs, 1) for milestone in self.milestones)
         return dataclasses.replace(self, **values, milestones=milestones)
 
-    def make_optimizer(self):
+    def make_optimizer(self) -> tf.keras.optimizers.Optimizer:
         """Makes the optimizer with its schedules. `TrainedModel` clips the gradients, not the optimizer."""
         learning_rate, momentum = self.schedules()
         return optimizers.make(self.optimizer, learning_rate, momentum, self.weight_decay)
 
-    def loss(self, num_classes: int):
+    def loss(self, num_classes: int) -> tf.keras.losses.Loss:
         """Makes the loss, which takes integer labels and probabilities of `num_classes` classes."""
         if not self.label_smoothing:
             return tf.keras.losses.SparseCategoricalCrossentropy()
@@ -117,13 +118,13 @@ class SmoothedCrossentropy(tf.keras.losses.Loss):
         label_smoothing: The share of each target that is spread over all classes.
     """
 
-    def __init__(self, num_classes, label_smoothing, **kwargs):
+    def __init__(self, num_classes: int, label_smoothing: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         targets = tf.one_hot(tf.cast(tf.reshape(y_true, [-1]), tf.int32), self.num_classes)
         return tf.keras.losses.categorical_crossentropy(targets, y_pred, label_smoothing=self.label_smoothing)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes, "label_smoothing": self.label_smoothing}

@@ -2,6 +2,9 @@
 
 import dataclasses
 import logging
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from larq_nas import costs, datasets, runs
 from larq_nas.space.architecture import Architecture
@@ -10,12 +13,12 @@ from larq_nas.training import callbacks, finalists
 logger = logging.getLogger(__name__)
 
 
-def write_genotype(genotype: Architecture, provenance: dict, path):
+def write_genotype(genotype: Architecture, provenance: dict, path: pathlib.Path | str) -> None:
     """Writes the genotype that a search has found, with its provenance."""
     runs.write(path, dataclasses.replace(genotype, provenance=provenance).to_json())
 
 
-def of_best_epoch(rows: list, run: runs.Run, variants, provenance: dict):
+def of_best_epoch(rows: list, run: runs.Run, variants: Iterable[str], provenance: dict) -> None:
     """Writes the genotypes of the epoch with the best validation accuracy.
 
     # Arguments
@@ -26,12 +29,19 @@ def of_best_epoch(rows: list, run: runs.Run, variants, provenance: dict):
     """
     best = max(rows, key=lambda row: row["val_accuracy"])
     provenance["result"] = {"epoch": int(best["epoch"]) + 1, "validation_accuracy": best["val_accuracy"]}
-    for suffix in reversed(variants):
+    for suffix in reversed(list(variants)):
         genotype = Architecture.load(run.genotypes / callbacks.Genotypes.file_name(best["epoch"], suffix))
         write_genotype(genotype, provenance, run.path / f"genotype{suffix}.json")
 
 
-def of_candidates(candidates: list, data: datasets.Images, run: runs.Run, config, provenance: dict, judge=None):
+def of_candidates(
+    candidates: list,
+    data: datasets.Images,
+    run: runs.Run,
+    config: Any,
+    provenance: dict,
+    judge: Callable[[dict], dict] | None = None,
+) -> None:
     """Writes the best one of several candidates as `genotype.json`, and the figures of all in `candidates.json`.
 
     # Arguments

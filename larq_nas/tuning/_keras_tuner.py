@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import io
+from collections.abc import Callable
+from typing import Any
 
 import keras_tuner
 from keras_tuner.engine import base_tuner
@@ -14,7 +16,7 @@ from larq_nas.tuning.errors import TuningError
 ATTEMPTS = 1_000
 
 
-def accept_only(oracle, accepts):
+def accept_only(oracle: keras_tuner.Oracle, accepts: Callable[[dict], bool]) -> None:
     """Lets an oracle draw again what is not accepted, as it does with values that it has drawn before.
 
     Values that an oracle does not draw at random, e.g. those that maximize an acquisition function, are not affected.
@@ -47,7 +49,13 @@ class ResumableTuner(base_tuner.BaseTuner):
         TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
     """
 
-    def __init__(self, oracle, hypermodel=None, hyperparameters=None, **kwargs):
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        hypermodel: Any = None,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        **kwargs: Any,
+    ) -> None:
         where = f"{kwargs.get('directory') or '.'}/{kwargs.get('project_name') or 'untitled_project'}"
         another = "choose another directory, or start again with overwrite=True"
         if hyperparameters is not None:

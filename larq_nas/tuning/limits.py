@@ -1,6 +1,8 @@
 """Limits on the costs of the networks of a tuning."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from larq_nas import costs
 from larq_nas.latency import Table
@@ -30,7 +32,7 @@ class Limits:
         if self.ms is not None and self.table is None:
             raise ValueError("ms: needs a table, which predicts milliseconds")
 
-    def exceeded(self, network, input_shape, num_classes: int) -> str:
+    def exceeded(self, network: Any, input_shape: Sequence[int], num_classes: int) -> str:
         """Says which limit a network exceeds.
 
         # Arguments

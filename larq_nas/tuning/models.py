@@ -2,6 +2,10 @@
 
 import copy
 import pathlib
+from typing import Any
+
+import keras_tuner
+import tensorflow as tf
 
 from larq_nas.tuning import _keras_tuner
 
@@ -22,10 +26,10 @@ class ModelTuner(_keras_tuner.ResumableTuner):
         TuningError: If the directory holds a tuning that is broken.
     """
 
-    def __init__(self, oracle, hypermodel, **kwargs):
+    def __init__(self, oracle: keras_tuner.Oracle, hypermodel: Any, **kwargs: Any) -> None:
         super().__init__(oracle, hypermodel, **kwargs)
 
-    def run_trial(self, trial, *args, **kwargs):
+    def run_trial(self, trial: keras_tuner.engine.trial.Trial, *args: Any, **kwargs: Any) -> Any:
         """Fits the model of a trial. The arguments are those of `search`, and go to `tf.keras.Model.fit`."""
         values = trial.hyperparameters.values
         # Callbacks have a state of their own in each trial.
@@ -40,7 +44,7 @@ class ModelTuner(_keras_tuner.ResumableTuner):
         # A `HyperModel` may also return its figures.
         return {name: rows[-1] for name, rows in result.history.items()} if hasattr(result, "history") else result
 
-    def load_model(self, trial):
+    def load_model(self, trial: keras_tuner.engine.trial.Trial) -> tf.keras.Model:
         """Builds the model of a trial and loads its weights after the last epoch."""
         model = self.hypermodel.build(trial.hyperparameters)
         model.load_weights(self._weights(trial.trial_id))

@@ -1,5 +1,7 @@
 """The options of a training that `larq_nas tune` changes, and the values that they may have."""
 
+from collections.abc import Iterable
+
 import keras_tuner
 
 from larq_nas import options
@@ -19,7 +21,7 @@ _FIXED = {
 }
 
 
-def hyperparameters(recipe: RecipeConfig, texts) -> keras_tuner.HyperParameters:
+def hyperparameters(recipe: RecipeConfig, texts: Iterable[str]) -> keras_tuner.HyperParameters:
     """Makes hyperparameters from texts.
 
     # Arguments

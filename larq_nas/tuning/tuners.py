@@ -3,12 +3,13 @@
 import logging
 import math
 import pathlib
+from typing import Any
 
 import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from larq_nas import options, runs, zoo
+from larq_nas import datasets, options, runs, zoo
 from larq_nas.configs import RecipeConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
@@ -27,7 +28,7 @@ METRICS = ("val_accuracy", "val_loss")
 _NO_LIMITS = Limits()
 
 
-def check(network, recipe: RecipeConfig, data):
+def check(network: Architecture | str, recipe: RecipeConfig, data: datasets.Images) -> None:
     """Checks that a network can be trained by a recipe.
 
     # Arguments
@@ -72,7 +73,17 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
         TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
     """
 
-    def __init__(self, oracle, hyperparameters, example, recipe, limits=_NO_LIMITS, seed=0, data=None, **kwargs):
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        hyperparameters: keras_tuner.HyperParameters,
+        example: Architecture | str,
+        recipe: RecipeConfig,
+        limits: Limits = _NO_LIMITS,
+        seed: int = 0,
+        data: datasets.Images | None = None,
+        **kwargs: Any,
+    ) -> None:
         data = load_images(recipe) if data is None else data
         check(example, recipe, data)
         self.recipe, self.limits, self.seed = recipe, limits, seed
@@ -90,7 +101,7 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
         """
         raise NotImplementedError
 
-    def network(self, values: dict):
+    def network(self, values: dict) -> Architecture | tf.keras.Model:
         """The network that a trial trains, in the size that its recipe asks for.
 
         # Arguments
@@ -122,7 +133,7 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
         """The run directory of a trial."""
         return runs.Run(pathlib.Path(self.get_trial_dir(trial_id)) / "run")
 
-    def run_trial(self, trial, verbose=None):
+    def run_trial(self, trial: keras_tuner.engine.trial.Trial, verbose: Any = None) -> dict[str, float]:
         """Trains the network of a trial. `search` passes `verbose`, which only concerns the oracle."""
         values, run = trial.hyperparameters.values, self.run(trial.trial_id)
         refused = self.refused(values)
@@ -148,7 +159,7 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
                 tf.summary.scalar(name, value, step=0)
         return metrics
 
-    def load_model(self, trial):
+    def load_model(self, trial: keras_tuner.engine.trial.Trial) -> tf.keras.Model:
         """Loads the trained network of a trial, a Keras model."""
         network, _ = load_trained(self.run(trial.trial_id))
         return network
@@ -185,7 +196,7 @@ class ArchitectureTuner(TrainingTuner):
         TuningError: If the directory holds a tuning that is broken, or one of another space.
     """
 
-    def __init__(self, oracle, space: Architecture, recipe: RecipeConfig, **kwargs):
+    def __init__(self, oracle: keras_tuner.Oracle, space: Architecture, recipe: RecipeConfig, **kwargs: Any) -> None:
         self.space = space
         hyperparameters = spaces.hyperparameters(space)
         example = spaces.genotype(space, hyperparameters.values)
@@ -215,7 +226,14 @@ class RecipeTuner(TrainingTuner):
         TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
     """
 
-    def __init__(self, oracle, network, hyperparameters, recipe: RecipeConfig, **kwargs):
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        network: Architecture | str,
+        hyperparameters: keras_tuner.HyperParameters,
+        recipe: RecipeConfig,
+        **kwargs: Any,
+    ) -> None:
         self._network = network
         known, names = options.options(RecipeConfig), {each.name for each in hyperparameters.space}
         for name in names:
