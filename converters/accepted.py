@@ -49,7 +49,7 @@ def accepted(model: Any) -> tf.keras.Model:
 
 def _check_kind(model):
     if isinstance(model, (str, pathlib.PurePath)):
-        raise ConversionError(f"{model} is a path; {_ACCEPTED}: tf.keras.models.load_model({str(model)!r}) gives it")
+        raise ConversionError(f"{model} is a path; {_ACCEPTED}: larq_nas.load_model({str(model)!r}) gives it")
     if not isinstance(model, tf.keras.Model):
         if any(kind.__module__.split(".")[0] == "keras" for kind in type(model).__mro__):
             raise ConversionError(

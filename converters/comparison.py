@@ -18,9 +18,13 @@ from larq_nas.layers import _keras
 
 # Relative size of the change to weights and images, and number of changed copies.
 SHIFT, SHIFTS = 1e-6, 4
-# A file is wrong if it differs on more than this share of the images. On a single image, an exact tie that no shift has
-# hit may explain the difference.
+# A file is wrong if it differs on more than one image and on more than this share of the stable images. On a single
+# image, an exact tie that no shift has hit may explain the difference.
+FEW = 0.05
+# A file is also wrong if it differs on more than this share of few images, or grossly on more than this share of all.
 MOST = 0.25
+# The rounding to 8 bits may change the class of at most this share of the images whose class Keras is sure of.
+CHANGED = 0.25
 # Number of layers that are compared if the outputs differ or are too unstable to tell.
 LAYERS = 16
 
@@ -34,16 +38,19 @@ class Verdict:
         unstable: The share of unstable images, on which Keras differs from itself after the small change.
         gross: The share of all images on which the file differs from Keras by more than twice the difference between
             Keras and its changed copies.
+        stable: The number of stable images.
     """
 
     wrong: float
     unstable: float
     gross: float
+    stable: int
 
     @property
     def is_wrong(self) -> bool:
         """Whether the file computes something else than Keras."""
-        return self.wrong > MOST and self.unstable < 1 or self.gross > MOST
+        many = self.wrong * self.stable > max(1.5, FEW * self.stable)
+        return self.stable > 0 and (many or self.wrong > MOST) or self.gross > MOST
 
 
 def output_names(model: tf.keras.Model) -> list:
@@ -150,7 +157,7 @@ def judge(
     nearest = np.min([distance(actual, outputs) for outputs in (expected, *others)], axis=0)
     stable = own <= 1
     wrong = float(np.mean(nearest[stable] > 1)) if stable.any() else 0.0
-    return Verdict(wrong, float(np.mean(~stable)), float(np.mean(nearest > 1 + 2 * own)))
+    return Verdict(wrong, float(np.mean(~stable)), float(np.mean(nearest > 1 + 2 * own)), int(stable.sum()))
 
 
 def check(
@@ -180,8 +187,10 @@ def check(
     """
     tolerance = 1e-2 if eight_bits is None else 0.1
     others = list(shifted(model, images, eight_bits))
-    actual = of_file(content, images, output_names(model), order)
-    verdict = judge(of_keras(model, images), actual, others, tolerance)
+    expected, actual = of_keras(model, images), of_file(content, images, output_names(model), order)
+    verdict = judge(expected, actual, others, tolerance)
+    if eight_bits is not None and not verdict.is_wrong:
+        _check_classes(expected[0], actual[0], tolerance)
     if not verdict.is_wrong and (verdict.unstable <= 0.5 or eight_bits is not None):
         return verdict.unstable
     is_wrong = verdict.is_wrong
@@ -196,6 +205,21 @@ def check(
     if first:
         where = f"the first layer whose outputs differ is {first}; replace it"
     raise ConversionError(f"the file computes something else than Keras on {share}: {where}")
+
+
+def _check_classes(expected, actual, tolerance):
+    """Raises if 8 bits change the most probable class of many images, although LCE has rounded as it should."""
+    if expected.ndim != 2 or expected.shape[1] < 2:
+        return
+    first, second = np.sort(expected, axis=1)[:, :-3:-1].T
+    # The rounding decides the class of images whose best classes differ by less than the tolerance.
+    sure = first - second > tolerance * np.abs(expected - expected.mean(axis=0)).max()
+    changed = (expected.argmax(axis=1) != actual.argmax(axis=1))[sure]
+    if changed.sum() > 1 and changed.mean() > CHANGED:
+        raise ConversionError(
+            f"8 bits change the most probable class of {changed.mean():.0%} of {len(changed)} images: some outputs or "
+            "features are much larger than the others, so that a step of 8 bits is too coarse; convert without 8 bits"
+        )
 
 
 def _first_wrong(model, images, convert, is_wrong):

@@ -18,13 +18,14 @@ import sys
 
 __version__ = "0.1.0"
 
+_API = ("benchmark", "compare", "convert", "evaluate", "load_model", "rank", "search", "train", "tune")
 # Public names that are not modules of this folder -> the module that defines the name.
 _NAMES = {
     "Architecture": "larq_nas.space.architecture",
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
     "operations": "larq_nas.networks",
-    **dict.fromkeys(("benchmark", "compare", "convert", "evaluate", "rank", "search", "train", "tune"), "larq_nas.api"),
+    **dict.fromkeys(_API, "larq_nas.api"),
 }
 _MODULES = (
     *("converters", "costs", "datasets", "latency", "methods"),

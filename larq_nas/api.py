@@ -16,6 +16,7 @@ larq_nas.evaluate(run_dir="runs/train")  # {"examples": â€¦, "keras_accuracy": â
 The functions log their progress under the name `larq_nas`. To see the log, call `logging.basicConfig(level="INFO")`.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from larq_nas import configs, flags, options
@@ -65,6 +66,33 @@ def train(config: configs.TrainConfig | None = None, **values: Any) -> "tf.keras
     from larq_nas.tasks import train
 
     return train.train(_configured("train", config, values))
+
+
+def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
+    """Loads a network that `model.save(path)` has written.
+
+    `tf.keras.models.load_model` does the same, but it finds the layers of larq_nas only after the modules that define
+    them have been imported.
+
+    ```python
+    model = larq_nas.zoo.bnas_a()
+    model.save("runs/network.keras")
+    model = larq_nas.load_model("runs/network.keras")
+    ```
+
+    # Arguments
+        path: Path of a `.keras` or `.h5` file, or of a directory in the SavedModel format.
+        options: Further arguments of `tf.keras.models.load_model`.
+
+    # Returns
+        A Keras model.
+
+    # Raises
+        ValueError: If there is no such file, or it holds no Keras model. The message says why.
+    """
+    from larq_nas.tasks import trained
+
+    return trained.load_model(path, **options)
 
 
 def compare(config: configs.CompareConfig | None = None, **values: Any) -> dict:

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 # The largest values that 1, 8, 10, 12, 14 and 16 bits can hold.
 _INTEGER_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 _SIDEWAYS = (5, 6, 7, 8)
+# The bytes that mark the end of an image.
 _END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
@@ -85,7 +86,7 @@ def header(path: pathlib.Path | str) -> tuple[tuple[int, int], bool]:
             if image.mode == "F" or image.mode == "I" and image.format == "TIFF":
                 raise ValueError("pixels of 32 bits; save the image with 8 or 16 bits")
             end = _end(path)
-            if image.format not in _END or _END[image.format] not in end:
+            if not _is_whole(path, image.format, end):
                 image.load()
             # Pillow decodes a PNG file that has no EXIF data in order to search for an orientation.
             may_turn = image.format != "PNG" or b"eXIf" in end or any("xmp" in key.lower() for key in image.info)
@@ -145,6 +146,15 @@ def _plain(image, mode):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)
+
+
+def _is_whole(path, kind, end):
+    """Whether a file of some format is seen to be whole without decoding it."""
+    if kind == "WEBP":
+        with open(path, "rb") as file:
+            stated = int.from_bytes(file.read(8)[4:], "little")
+        return path.stat().st_size >= stated + 8
+    return kind in _END and _END[kind] in end
 
 
 def _end(path):

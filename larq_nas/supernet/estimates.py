@@ -1,8 +1,8 @@
-"""Estimates of the memory and the time per epoch of a search, which are made before its first step.
+"""Estimates of the memory and the time of a search or a training, which are made before its first step.
 
-Memory and time are measured. The supernet takes some steps with random images, and then gets its state back. Therefore,
-the estimate depends on no knowledge of the method or of the machine. The search uses the step that was traced and
-compiled for the estimate.
+Memory and time are measured. The model takes some steps with random images, and then gets its state back. Therefore,
+the estimate depends on no knowledge of the method or of the machine. The search or the training uses the step that was
+traced and compiled for the estimate.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ STEPS, SECONDS = 5, 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """The estimated memory and time of a search.
+    """The estimated memory and time of a search or a training.
 
     # Arguments
-        parameters: Number of trained weights of the supernet.
+        parameters: Number of trained weights of the network.
         bytes: Peak memory of the process in bytes, without the memory of GPUs; 0 if the system does not report it.
         seconds_per_step: Seconds of a training step after the first one.
     """
@@ -32,13 +32,17 @@ class Estimate:
     bytes: int
     seconds_per_step: float
 
-    def line(self, steps: int, validation_steps: int = 0, unit: str = "epoch") -> str:
+    def line(
+        self, steps: int, validation_steps: int = 0, unit: str = "epoch", units: int = 1, network: str = "supernet"
+    ) -> str:
         """The estimate as a line of text for the user.
 
         # Arguments
             steps: Number of training steps in a unit.
             validation_steps: Number of validation batches in a unit.
             unit: The unit of the time, `"epoch"` or `"round"`.
+            units: Number of units to come. If there are several, the text also says how long all of them take.
+            network: What the network is called.
 
         # Returns
             A text.
@@ -47,16 +51,27 @@ class Estimate:
         memory = "host memory" if tf.config.list_physical_devices("GPU") else "memory"
         needed = f"{self.bytes / 1e9:.1f} GB of {memory} and " if self.bytes else ""
         time_needed = f"{seconds:,.{0 if seconds > 10 else 1}f} s per {unit} of {steps:,} steps"
-        return f"supernet of {self.parameters:,} parameters: about {needed}{time_needed}"
+        in_all = f", {_duration(units * seconds)} for {units:,} {unit}s" if units > 1 else ""
+        return f"{network} of {self.parameters:,} parameters: about {needed}{time_needed}{in_all}"
 
 
-def measure(model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int) -> Estimate:
-    """Measures the memory and time of the steps of a compiled supernet, and restores the state of the supernet.
+def _duration(seconds):
+    """A time as a text."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def measure(
+    model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int, network: tf.keras.Model | None = None
+) -> Estimate:
+    """Measures the memory and time of the steps of a compiled model, and restores the state of the model.
 
     # Arguments
-        model: A compiled `Supernet`.
+        model: A compiled `Supernet`, or a compiled model whose weights are trained.
         batches: The batches that `fit` will get. Only their types and shapes are used.
         batch_size: Number of images in a batch.
+        network: The network whose parameters are counted; by default, that of the `Supernet`.
 
     # Returns
         An `Estimate`.
@@ -65,8 +80,9 @@ def measure(model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int) ->
     # In the same scope as in `fit`, so that `fit` does not trace the function again.
     with model.distribute_strategy.scope():
         step = model.make_train_function()
-        # In the warm-up, a step does not train the architecture, and would be too fast.
-        model.epoch.assign(model.strategy.warmup_epochs)
+        if network is None:
+            # In the warm-up, a step does not train the architecture, and would be too fast.
+            model.epoch.assign(model.strategy.warmup_epochs)
         random = iter(_random(batches.element_spec, batch_size))
         step(random)
         times = []
@@ -76,7 +92,8 @@ def measure(model: tf.keras.Model, batches: tf.data.Dataset, batch_size: int) ->
             times.append(time.perf_counter() - begin)
     for variable, value in state:
         variable.assign(value)
-    weights = sum(variable.shape.num_elements() for variable in model.network.trainable_weights)
+    counted = model.network if network is None else network
+    weights = sum(variable.shape.num_elements() for variable in counted.trainable_weights)
     return Estimate(weights, _used(), float(np.median(times)))
 
 

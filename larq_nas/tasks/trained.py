@@ -1,6 +1,7 @@
 """Loading the trained network of a run directory."""
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from larq_nas import runs, zoo
 from larq_nas.runs import fingerprints
@@ -45,6 +46,20 @@ def load_trained(run: runs.Run) -> "tuple[tf.keras.Model, dict]":
         ) from None
     description.pop("origin", None)
     return model, description
+
+
+def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
+    """Loads a network that `model.save` has written. See `api.load_model`."""
+    import tensorflow as tf
+
+    # These modules register the layers, the optimizers and the losses of larq_nas.
+    from larq_nas import training  # noqa: F401
+    from larq_nas.networks import builder  # noqa: F401
+
+    try:
+        return tf.keras.models.load_model(path, **options)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise TaskError(f"{path}: holds no Keras model that can be loaded ({str(error).splitlines()[0]})") from None
 
 
 def trained_network(run: runs.Run) -> Architecture | zoo.Baseline:

@@ -107,7 +107,8 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     validation_steps = math.ceil(data.half_sizes[1] / config.batch_size)
     logger.info("compiling and timing the training step")
     expected = estimates.measure(model, _search_batches(data, config, steps, 0), config.batch_size)
-    logger.info(expected.line(steps, validation_steps))
+    left = config.epochs - resume_epoch(run)
+    logger.info(expected.line(steps, validation_steps, units=left) + _finalists(strategy, config))
     validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
     rows = fit(
         model,
@@ -133,6 +134,13 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         searched = rows[-1:] if config.permute_labels else rows[strategy.warmup_epochs :]
         results.of_best_epoch(searched, run, strategy.variants, provenance)
     return Architecture.load(run.genotype)
+
+
+def _finalists(strategy, config):
+    """What a search does after its last epoch, as a text."""
+    if config.permute_labels or not (strategy.samples and config.finalists):
+        return ""
+    return f"; then {config.finalists} genotypes are trained for a short time"
 
 
 def _supernet(strategy, space, data, config, steps):
@@ -366,6 +374,11 @@ def _train(network, architecture, data, run, recipe, config):
         )
 
     extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
+    left = recipe.epochs - resume_epoch(run)
+    if left > 0:
+        logger.info("compiling and timing the training step")
+        expected = estimates.measure(model, batches(0), config.batch_size, network)
+        logger.info(expected.line(recipe.steps_per_epoch, units=left, network="network"))
     rows = fit(
         model,
         batches,

@@ -67,7 +67,8 @@ def genotype(space: Architecture, values: dict) -> Architecture:
         values: The values of the hyperparameters by name. Further values are ignored.
 
     # Returns
-        The genotype.
+        The genotype. If all edges of a node would be `"none"`, its first edge gets the next candidate instead, so that
+        no node is empty.
 
     # Raises
         ArchitectureError: If a choice of the space has no value, or a value that is none of its candidates.
@@ -151,4 +152,7 @@ def _decided(node, place, values):
     kept = values.get(f"{place}/inputs")
     edges = [edge for edge in node.edges if kept is None or str(edge.source) in kept.split("+")]
     decided = [Edge(e.source, (values.get(f"{place}/input{e.source}", e.operations[0]),)) for e in edges]
+    if all(edge.operations == ("none",) for edge in decided):
+        others = [name for name in edges[0].operations if name != "none"]
+        decided[0] = Edge(edges[0].source, tuple(others[:1]) or ("none",))
     return Node(tuple(decided), node.keep)

@@ -125,9 +125,19 @@ def test_a_model_that_needs_its_batch_or_another_type_is_refused():
 def test_what_is_no_functional_model_is_refused_in_one_line(model, message):
     with pytest.raises(tflite.ConversionError, match=message) as raised:
         tflite.convert(model)
-    assert "\n" not in str(raised.value) and "tf.keras" in str(raised.value)
+    assert "\n" not in str(raised.value) and ("tf.keras" in str(raised.value) or "load_model" in str(raised.value))
     with pytest.raises(costs.CostError, match="functional"):
         costs.count(model)
+
+
+def test_a_loaded_saved_model_and_a_model_of_keras_3_are_refused_in_one_line(tmp_path):
+    tf.saved_model.save(_sequential(_conv()), str(tmp_path / "saved"))
+    with pytest.raises(tflite.ConversionError, match="is what tf.saved_model.load gives"):
+        tflite.convert(tf.saved_model.load(str(tmp_path / "saved")))
+    keras = pytest.importorskip("keras", minversion="3")
+    model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(4, 3)])
+    with pytest.raises(tflite.ConversionError, match="is one of Keras 3, .* built after import larq_nas"):
+        tflite.convert(model)
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,33 @@ def test_the_error_about_a_file_of_8_bits_names_a_layer_that_is_wrong_without_8_
         tflite.convert(model, calibration=images)
 
 
+def test_a_file_that_is_wrong_on_every_fifth_image_is_refused(monkeypatch):
+    predict = interpreter.predict
+
+    def sometimes_wrong(content, images, processes=1):
+        outputs = predict(content, images, processes)
+        # The first output is that of the whole network, or of one of its layers.
+        first = outputs[0] if isinstance(outputs, list) else outputs
+        first[::5] = -first[::5]
+        return outputs
+
+    model = tf.keras.Sequential([layers.Input((6, 6, 3)), layers.Flatten(), layers.Dense(4)])
+    samples = np.random.default_rng(3).normal(size=(32, 6, 6, 3)).astype(np.float32)
+    assert tflite.convert(model, samples=samples).report.differences["real"][1] == 1.0
+    monkeypatch.setattr(interpreter, "predict", sometimes_wrong)
+    with pytest.raises(tflite.ConversionError, match="something else than Keras on 2.% of 40 images"):
+        tflite.convert(model, samples=samples)
+
+
+def test_8_bits_that_change_the_classes_are_refused():
+    dense = layers.Dense(4, bias_initializer=tf.keras.initializers.Constant([0.0, 0.0, 0.0, -1000.0]))
+    model = tf.keras.Sequential([layers.Input((6, 6, 3)), layers.Conv2D(8, 3), layers.Flatten(), dense])
+    images = np.random.default_rng(4).normal(size=(64, 6, 6, 3)).astype(np.float32)
+    with pytest.raises(tflite.ConversionError, match="^8 bits change the most probable class of .* convert without"):
+        tflite.convert(model, calibration=images[:32], samples=images[32:])
+    assert tflite.convert(model, samples=images[32:]).report.differences["real"][1] == 1.0
+
+
 def test_bad_models_are_refused():
     with pytest.raises(tflite.ConversionError, match="are not one image of fixed size"):
         tflite.convert(tf.keras.Sequential([layers.Input((None, None, 3)), layers.GlobalAveragePooling2D()]))

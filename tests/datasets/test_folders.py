@@ -370,6 +370,15 @@ def classes_of(tmp_path, image, **options):
     return lambda **load: arrays(datasets.load(f"folder:{tmp_path}", **load).test)[0][0]
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_whole_images_are_not_decoded_to_find_their_size(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (40, 30), "red").save(path)
+    # Pillow reads the transparency of a WebP file only when it decodes the file.
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
+    assert pixels.header(path) == ((30, 40), False)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("image_size", [None, 10])

@@ -125,7 +125,7 @@ def test_what_a_device_does_not_tell_is_none_and_no_obstacle(fake):
         ({"bits": 32}, "32-bit system (aarch64)"),
         ({"bits": "", "machine": "armv7l"}, "32-bit system (armv7l)"),
         ({"abis": "armeabi-v7a,armeabi"}, "32-bit system (armeabi-v7a,armeabi)"),
-        ({"free_kb": 97}, "99,328 bytes free, which is too little for the 100,000"),
+        ({"free_kb": 97}, "99,328 bytes free, but 100,000 bytes must be copied"),
     ],
 )
 def test_device_that_cannot_run_a_benchmark_is_refused(fake, facts, said):

@@ -156,7 +156,7 @@ def test_a_configuration_from_python_is_that_of_the_command_line():
 
 
 def test_none_from_python_takes_a_value_of_the_recipe_away():
-    assert flags.configure("search", method="bars").budget == "1M"
+    assert flags.configure("search", method="bars").budget == "13%"
     assert flags.configure("search", method="bars", budget=None).budget is None
     with pytest.raises(options.OptionError, match="epochs: a value is missing"):
         flags.configure("search", epochs=None)

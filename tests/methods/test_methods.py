@@ -5,8 +5,9 @@ import inspect
 
 import pytest
 
-from larq_nas import methods
+from larq_nas import flags, methods
 from larq_nas.methods import bars, bats, bnas, dms
+from larq_nas.networks import templates
 from larq_nas.supernet import strategy
 
 # The strategy that steers the supernet of a method.
@@ -41,3 +42,14 @@ def test_a_strategy_in_python_has_the_defaults_of_the_options(name):
             assert field.default == defaults[option], field.name
             compared += 1
     assert compared
+
+
+@pytest.mark.parametrize("dataset", ["digits", "folder:x"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_default_recipes_take_images_of_all_sizes_channels_and_classes(name, dataset):
+    for size, channels, classes in ((None, 1, 2), (32, 3, 10), (48, 1, 3), (100, 3, 37), (224, 3, 1000)):
+        config = flags.configure("search", method=name, dataset=dataset, **({"image_size": size} if size else {}))
+        shape = (config.image_size or 8,) * 2 + (channels,)
+        space = config.space()
+        config.strategy(space, shape, classes)
+        templates.check(space.sample(0), shape, classes)

@@ -1,5 +1,8 @@
 """Networks are saved and loaded in every format of Keras."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,3 +32,32 @@ def test_a_network_is_loaded_again(name, ending, tmp_path):
         loaded = tf.keras.models.load_model(path)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(loaded(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+LOADING = """
+import sys
+import larq_nas
+import numpy as np
+
+images = np.load("images.npy")
+for name in sys.argv[1:]:
+    np.save(name + ".npy", larq_nas.load_model(name)(images))
+try:
+    larq_nas.load_model("nothing.h5")
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_network_is_loaded_in_another_process(tmp_path):
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    models = {name: build() for name, build in NETWORKS.items()}
+    files = {f"{name}{ending}": name for name, ending in zip(NETWORKS, (".h5", ".keras", ".h5", ".keras"), strict=True)}
+    for file, name in files.items():
+        models[name].save(tmp_path / file)
+    run = subprocess.run([sys.executable, "-c", LOADING, *files], cwd=tmp_path, capture_output=True, text=True)
+    assert "nothing.h5: holds no Keras model that can be loaded (" in run.stdout, run.stderr
+    for file, name in files.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), models[name](images), rtol=1e-4, atol=1e-5)

@@ -61,6 +61,9 @@ def test_the_line_counts_the_steps_of_an_epoch_and_its_validation():
         estimate.line(10) == "supernet of 1,234,567 parameters: about 1.2 GB of memory and 5.0 s per epoch of 10 steps"
     )
     assert "56 s per epoch of 100 steps" in estimate.line(100, 60)
+    assert estimate.line(10, units=15, network="network").endswith("5.0 s per epoch of 10 steps, 75 s for 15 epochs")
+    assert estimate.line(10, units=90).endswith(", 8 min for 90 epochs")
+    assert estimate.line(10, units=7200, unit="round").endswith(", 10.0 h for 7,200 rounds")
     assert estimate.line(10, unit="round").endswith("5.0 s per round of 10 steps")
     unknown = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5)
     assert unknown.line(1) == "supernet of 1 parameters: about 0.5 s per epoch of 1 steps"

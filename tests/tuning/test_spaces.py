@@ -15,12 +15,21 @@ SPACES = {
 }
 
 
+def _without_empty_nodes(space):
+    """Some random genotypes of a space."""
+    drawn = [space.sample(seed) for seed in range(200)]
+    nodes = [[node for cell in genotype.cells for node in cell.nodes] for genotype in drawn]
+    empty = [any(all(edge.operations == ("none",) for edge in node.edges) for node in each) for each in nodes]
+    found = [genotype for genotype, is_empty in zip(drawn, empty, strict=True) if not is_empty][:20]
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_genotypes_are_values_and_values_are_genotypes(name):
     space = SPACES[name]
     hyperparameters = spaces.hyperparameters(space)
-    for seed in range(20):
-        genotype = space.sample(seed)
+    for genotype in _without_empty_nodes(space):
         hyperparameters.values = spaces.values(space, genotype)
         assert spaces.genotype(space, hyperparameters.values) == genotype
         # Each active hyperparameter has a value that it accepts, and no other one is there.
@@ -45,6 +54,17 @@ def test_what_an_oracle_draws_is_a_genotype(name):
         assert genotype.decided
         found.add(genotype)
     assert len(found) == 10
+
+
+@pytest.mark.parametrize("name", ["bnas", "bars", "bats"])
+def test_no_node_of_what_an_oracle_draws_is_empty(name):
+    hyperparameters = spaces.hyperparameters(SPACES[name])
+    for choice in hyperparameters.space:
+        hyperparameters.values[choice.name] = "none" if "none" in choice.values else choice.values[0]
+    genotype = spaces.genotype(SPACES[name], hyperparameters.values)
+    for cell in genotype.cells:
+        for node in cell.nodes:
+            assert [edge.operations == ("none",) for edge in node.edges].count(False) == 1
 
 
 def test_names_and_conditions_can_be_read():

@@ -70,7 +70,8 @@ def _trained_supernet(strategy, space, data, run, config):
     )
     logger.info("%d epochs of %d steps, each of which trains one genotype", epochs, steps)
     logger.info("compiling and timing the training step")
-    logger.info(estimates.measure(model, batches(), config.batch_size).line(steps))
+    left = epochs - training.resume_epoch(run)
+    logger.info(estimates.measure(model, batches(), config.batch_size).line(steps, units=left))
     training.fit(
         model,
         lambda first_epoch: batches(first_epoch=first_epoch),
