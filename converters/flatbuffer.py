@@ -8,9 +8,11 @@ import math
 
 import numpy as np
 from flatbuffers import flexbuffers
-from tensorflow.lite.python import schema_py_generated as schema
 
+from larq_nas import _tensorflow
 from larq_nas.networks.counting import WORD
+
+schema = _tensorflow.tflite_schema()
 
 CONVOLUTIONS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 

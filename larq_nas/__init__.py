@@ -16,6 +16,8 @@ import os
 import platform
 import sys
 
+from larq_nas import _tensorflow
+
 __version__ = "0.1.0"
 
 _API = ("benchmark", "compare", "convert", "evaluate", "load_model", "rank", "search", "train", "tune")
@@ -48,8 +50,7 @@ def _use_keras_2():
         return
     # `import tensorflow.keras.x` follows the value of the variable when TensorFlow was imported, `tf.keras.x` the value
     # that the variable has now.
-    decided = getattr(tensorflow, "_tf_uses_legacy_keras", True) or tensorflow.__version__.startswith("2.15.")
-    if not decided or not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
+    if not _tensorflow.uses_keras_2(tensorflow) or not hasattr(tensorflow.keras.layers, "LocallyConnected1D"):
         raise ImportError(
             "larq_nas needs Keras 2, but `tf.keras` is already Keras 3 in this process: import larq_nas before "
             "tensorflow, or set the environment variable TF_USE_LEGACY_KERAS=1."

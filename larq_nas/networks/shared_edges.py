@@ -10,11 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_nas import _tensorflow
 from larq_nas.layers import convolutional
 from larq_nas.layers.quantizers import register
 
 # Without inlining, TensorFlow optimizes a function once instead of at each of its calls.
-traced = functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+traced = functools.partial(tf.function, autograph=False, experimental_attributes=_tensorflow.not_inlined())
 
 
 @register
