@@ -79,7 +79,7 @@ def settle(model):
 
 def measure(contents, use_xnnpack):
     """Seconds of each run of some files."""
-    from larq_compute_engine.tflite.python.interpreter import Interpreter
+    from larq_compute_engine.testing import Interpreter
 
     with quiet.stderr():
         loaded = [Interpreter(content, use_indirect_bgemm=True, use_xnnpack=use_xnnpack) for content in contents]

@@ -187,12 +187,12 @@ def _fastest_kernel(content, image):
 
 def _start(content, options):
     global _loaded
+    with quiet.stderr():  # TensorFlow prints on import.
+        lce = require_lce()
     verify(content)
     try:
-        with quiet.stderr():  # TensorFlow prints on import, and LCE prints about a bad file before it raises.
-            from larq_compute_engine.tflite.python.interpreter import Interpreter
-
-            _loaded = Interpreter(content, **options), content
+        with quiet.stderr():  # LCE prints about a bad file before it raises.
+            _loaded = lce.testing.Interpreter(content, **options), content
     except (RuntimeError, ValueError) as error:
         raise ConversionError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
 

@@ -154,13 +154,12 @@ class _Host:
 
 def _load(content, options, indirect):
     """Loads a file and returns a function that runs it once, on a random image."""
-    with quiet.stderr():  # TensorFlow prints on import, and LCE prints about a bad file before it raises.
-        interpreter.require_lce()
-        from larq_compute_engine.tflite.python.interpreter import Interpreter
+    with quiet.stderr():  # TensorFlow prints on import.
+        lce = interpreter.require_lce()
     interpreter.verify(content)
     try:
-        with quiet.stderr():
-            loaded = Interpreter(content, options.threads, False, indirect, options.use_xnnpack)
+        with quiet.stderr():  # LCE prints about a bad file before it raises.
+            loaded = lce.testing.Interpreter(content, options.threads, False, indirect, options.use_xnnpack)
     except (RuntimeError, ValueError) as error:
         raise BenchmarkError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
     shape = (1, *loaded.input_shapes[0][1:])
