@@ -121,6 +121,7 @@ def _probe(content):
         loaded.predict(np.zeros((1, *loaded.input_shapes[0][1:]), loaded.input_types[0]))
 
 
+_TFLITE = r"tensorflow\.lite\.python\.interpreter"
 _AGAIN = "it is cut off or garbled, so convert or copy it again"
 
 
@@ -136,7 +137,8 @@ def verify(content: bytes) -> None:
     if content[4:8] != b"TFL3":
         raise ConversionError("LCE cannot run this file: it is no .tflite")
     with quiet.stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        # TensorFlow announces that its interpreter will be in a package of its own; here it needs no replacement yet.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning, _TFLITE)
         import tensorflow as tf
 
         try:

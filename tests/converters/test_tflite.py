@@ -104,7 +104,10 @@ def test_native_groups_are_one_convolution_and_the_report_names_their_kernel():
     assert conversion.report.differences["random"][1] == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+# TensorFlow announces that its interpreter moves to another package. Here it shows that the file runs without LCE.
+@pytest.mark.filterwarnings(
+    r"ignore:\s*Warning. tf\.lite\.Interpreter is deprecated:UserWarning:tensorflow\.lite\.python\.interpreter"
+)
 def test_a_real_valued_network_is_an_ordinary_tflite():
     genotype = bats.space(3, 12, 4, binarize=False).sample(1)
     model = _trained(networks.build(genotype, (16, 16, 3)))
