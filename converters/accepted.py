@@ -9,7 +9,7 @@ import tensorflow as tf
 from larq_nas.converters import copies
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layers import _keras, precision
+from larq_nas.layers import precision
 
 _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 
@@ -80,5 +80,5 @@ def _check_ends(model):
     if len({id(tensor) for tensor in model.outputs}) < len(model.outputs):
         raise ConversionError("two outputs of the model are the same tensor; leave one out")
     known = {}
-    if all(is_constant(_keras.layer_of(tensor), known) for tensor in model.outputs):
+    if all(is_constant(tensor.node.layer, known) for tensor in model.outputs):
         raise ConversionError('no image reaches the outputs of the model: all that they read are "none" operations')

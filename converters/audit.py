@@ -10,7 +10,7 @@ import tensorflow as tf
 from larq_nas.converters import flatbuffer
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layers import _keras, bitwidths
+from larq_nas.layers import _keras, _larq, bitwidths
 from larq_nas.layers.convolutional import Zeroise
 from larq_nas.networks.counting import WORD
 
@@ -82,14 +82,14 @@ def audit(model: tf.keras.Model, file: flatbuffer.File) -> list:
 
 def _with_binary_kernels(model):
     """Yields the layers with a binary kernel and quantized inputs, each with its quantized kernel."""
-    every = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, tf.keras.Model)]
+    every = [layer for layer in _keras.all_layers(model) if not isinstance(layer, tf.keras.Model)]
     quantized = [(layer, bitwidths.quantized_kernel(layer)) for layer in every]
     quantized = [(layer, k) for layer, k in quantized if k is not None and bitwidths.of_weight(k) == 1]
     unknown = [layer for layer, _ in quantized if layer.input_quantizer is None]
     signs = _that_read_signs(model, unknown)
     for layer, kernel in quantized:
         if layer.input_quantizer is not None or id(layer) in signs:
-            yield layer, kernel.quantizer(kernel.latent_variable).numpy()
+            yield layer, _larq.quantizer(kernel)(_larq.latent(kernel)).numpy()
 
 
 def _that_read_signs(model, candidates):
@@ -161,5 +161,5 @@ def _reason(layer, kernel):
 
 def _is_unused(layer) -> bool:
     """Whether every path from the layer ends in a `Zeroise`."""
-    consumers = [node.outbound_layer for node in layer._outbound_nodes]
+    consumers = [node.outbound_layer for node in layer.outbound_nodes]
     return bool(consumers) and all(isinstance(c, Zeroise) or _is_unused(c) for c in consumers)

@@ -55,8 +55,8 @@ class Verdict:
 
 def output_names(model: tf.keras.Model) -> list:
     """Returns the names that the outputs of a model have in a file, in the order of the model."""
-    if isinstance(model._nested_outputs, dict):
-        return list(model._nested_outputs)
+    if isinstance(model.output, dict):
+        return list(model.output)
     return model.output_names if len(model.outputs) > 1 else ["output"]
 
 

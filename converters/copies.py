@@ -12,7 +12,6 @@ from larq_nas.layers import _keras
 _KNOWN = ("keras", "tf_keras", "larq", "larq_nas")
 
 _FUNCTIONS = types.FunctionType, types.MethodType, functools.partial
-_FUNCTIONAL = tf.keras.Sequential.__mro__[1]
 
 
 class Held(tf.keras.layers.Layer):
@@ -32,7 +31,7 @@ class Held(tf.keras.layers.Layer):
 
 def is_graph(model: Any) -> bool:
     """Whether a model is fully described by its graph of layers: functional or sequential, with Keras's own `call`."""
-    kinds = _FUNCTIONAL, tf.keras.Sequential
+    kinds = _keras.functional(), tf.keras.Sequential
     return _keras.has_graph(model) and type(model).call in [kind.call for kind in kinds]
 
 
@@ -79,7 +78,7 @@ def copied(model: tf.keras.Model, replacements: dict) -> tf.keras.Model:
 
     image = model.inputs[0]
     inputs = tf.keras.Input(image.shape[1:], dtype=image.dtype, name=unique(model.input_names[0]))
-    outputs = tf.nest.pack_sequence_as(model._nested_outputs, run(model, [inputs]))
+    outputs = tf.nest.pack_sequence_as(model.output, run(model, [inputs]))
     copy_of_model = tf.keras.Model(inputs, outputs, name=model.name)
     for layer in _all_layers(model):
         new = made.get(id(layer))

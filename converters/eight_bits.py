@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.converters.inference import Links, is_plain_norm, merges, scale_and_offset
-from larq_nas.layers import _keras
 
 layers = tf.keras.layers
 
@@ -54,8 +53,8 @@ def with_outputs(model: tf.keras.Model, images: np.ndarray) -> tf.keras.Model:
     ranges = [limits(np.concatenate(values)) for values in zip(*parts, strict=True)]
     eight = [
         output
-        if isinstance(_keras.layer_of(output), _EightBits)
-        else on_range(output, *(PROBABILITIES if _is_softmax(_keras.layer_of(output)) else own))
+        if isinstance(output.node.layer, _EightBits)
+        else on_range(output, *(PROBABILITIES if _is_softmax(output.node.layer) else own))
         for output, own in zip(outputs, ranges, strict=True)
     ]
     return tf.keras.Model(model.input, tf.nest.pack_sequence_as(model.output, eight), name=model.name)

@@ -56,12 +56,12 @@ def rewrite(
 def _is_shared(model):
     """Whether layers of a model also belong to another model, and thus have nodes outside of this model's graph."""
     nodes = {id(node) for node in _keras.nodes(model)}
-    return any(id(node) not in nodes for layer in model.layers for node in _keras.calls_of(layer))
+    return any(id(node) not in nodes for layer in model.layers for node in layer.inbound_nodes)
 
 
 def binary_layers(model: tf.keras.Model) -> list:
     """Returns the convolutions of a model whose input and kernel are both binary."""
-    return [layer for layer in model._flatten_layers(include_self=False) if _is_binary(layer)]
+    return [layer for layer in _keras.all_layers(model) if _is_binary(layer)]
 
 
 def _is_binary(layer):
@@ -140,7 +140,7 @@ def _constants(model):
     used = [
         layer
         for layer in constant
-        if any(node.outbound_layer not in constant for node in layer._outbound_nodes) and not isinstance(layer, Zeroise)
+        if any(node.outbound_layer not in constant for node in layer.outbound_nodes) and not isinstance(layer, Zeroise)
     ]
     if not used:
         return {}
@@ -326,9 +326,10 @@ def _direct(layer):
     share it, as they do after two equal BatchNorms. The layer may compute its groups by one convolution each.
     """
     copy = layer.__class__.from_config(layer.get_config())
+    data_format = {"channels_last": "NHWC", "channels_first": "NCHW"}[layer.data_format]
 
     def convolution_op(x, kernel):
-        return tf.nn.conv2d(x, kernel, copy.strides, copy.padding.upper(), copy._tf_data_format, copy.dilation_rate)
+        return tf.nn.conv2d(x, kernel, copy.strides, copy.padding.upper(), data_format, copy.dilation_rate)
 
     # Only inference may use this operator: on CPUs it may lack a gradient.
     copy.convolution_op = convolution_op

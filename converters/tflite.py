@@ -30,7 +30,7 @@ from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, infer
 from larq_nas.converters.accepted import accepted
 from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
-from larq_nas.layers import bitwidths, precision
+from larq_nas.layers import _keras, _larq, bitwidths, precision
 from larq_nas.networks.counting import WORD
 
 TARGETS = ("arm", "xcore")
@@ -259,7 +259,7 @@ def _check(model, content, images, order, target, calibration, report):
 def _ideal_bytes(model):
     """Bytes of the weights: binary kernels at 1 bit, others at 32, and two of the four vectors of each BatchNorm."""
     bits = sum(bitwidths.of_weight(weight) * weight.shape.num_elements() for weight in model.weights)
-    for layer in model._flatten_layers(include_self=False):
+    for layer in _keras.all_layers(model):
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             bits -= 32 * sum(weight.shape.num_elements() for weight in layer.trainable_weights)
     return -(-bits // 8)
@@ -287,7 +287,7 @@ def to_flatbuffer(
     lce = interpreter.require_lce()
     module = tf.Module()
     # The module tracks variables only. Saving the layers, too, would take Keras longer than the whole conversion.
-    module.variables_ = [getattr(v, "latent_variable", v) for v in model.variables]
+    module.variables_ = [_larq.latent(v) for v in model.variables]
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="images")
     names = comparison.output_names(model)
 

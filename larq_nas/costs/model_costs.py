@@ -25,7 +25,11 @@ from larq_nas.networks.counting import CostError, Row
 layers = tf.keras.layers
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-_KNOWN = (*lq.models.mac_containing_layers, layers.Conv3D, *_TRANSPOSED)
+# Larq's layers are subclasses.
+_KNOWN = (
+    *(layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D, *_TRANSPOSED),
+)
 
 
 def rows(model: tf.keras.Model, prefix: str = "", calls: int = 1) -> Iterator[Row]:

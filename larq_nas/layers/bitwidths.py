@@ -6,9 +6,10 @@ width is found out by applying the function to an example.
 
 from typing import Any
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
+
+from larq_nas.layers import _larq
 
 
 def of_quantizer(quantizer: Any, example: Any) -> int:
@@ -34,8 +35,8 @@ def of_quantizer(quantizer: Any, example: Any) -> int:
 
 def of_weight(weight: Any) -> int:
     """Returns the number of bits of a layer's weight; 32 without a quantizer."""
-    quantizer = getattr(weight, "quantizer", None)
-    return of_quantizer(quantizer, weight.latent_variable) if quantizer is not None else 32
+    quantizer = _larq.quantizer(weight)
+    return of_quantizer(quantizer, _larq.latent(weight)) if quantizer is not None else 32
 
 
 def of_input(layer: tf.keras.layers.Layer) -> int:
@@ -60,4 +61,4 @@ def quantized_kernel(layer: tf.keras.layers.Layer) -> Any:
     if isinstance(layer, tf.keras.Model) or not hasattr(layer, "input_quantizer"):
         return None
     first = layer.weights[:1] if layer.built else []
-    return next((weight for weight in first if isinstance(weight, lq.quantized_variable.QuantizedVariable)), None)
+    return next((weight for weight in first if _larq.is_quantized(weight)), None)

@@ -10,7 +10,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.layers import _keras
+from larq_nas.layers import _keras, _larq
 from larq_nas.layers.convolutions import conv2d
 from larq_nas.layers.quantizers import CentredClip, CentredUniform, LayerSign, XnorSign, register
 
@@ -128,7 +128,7 @@ class XnorConv2D(lq.layers.QuantConv2D):
     def scale(self) -> tf.Tensor:
         """Returns the scale of the outputs, which is a constant in the backward pass."""
         # Inside of Larq's `quantized_scope`, `self.kernel` is binary, but the scale needs the latent kernel.
-        latent = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
+        latent = tf.convert_to_tensor(_larq.latent(self.kernel))
         return tf.stop_gradient(self.kernel_quantizer.scale(latent))
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_nas.layers import _keras
 from larq_nas.layers.quantizers import register
 
 layers = tf.keras.layers
@@ -26,7 +27,7 @@ class DropPath(layers.Layer):
         # The function hides the rate from Keras, so that the rate is not a weight: networks with and without drop path
         # can load the same weight files. Saving a model must still find the variable.
         self._rate = lambda: variable
-        self._track_trackable(variable, "rate")
+        _keras.track(self, variable, "rate")
 
     def set_rate(self, rate: float) -> None:
         """Sets the probability that a sample is dropped."""

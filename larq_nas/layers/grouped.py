@@ -10,6 +10,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+from larq_nas.layers import _larq
 from larq_nas.layers.convolutional import GroupedConv2D, NotCompiled
 from larq_nas.layers.quantizers import register, xnor_scale
 
@@ -46,7 +47,7 @@ class ScaledConv2D(NotCompiled, lq.layers.QuantConv2D):
         Call this method after training with a float kernel, because the signs of the kernel alone would give much
         larger outputs.
         """
-        kernel = tf.convert_to_tensor(getattr(self.kernel, "latent_variable", self.kernel))
+        kernel = tf.convert_to_tensor(_larq.latent(self.kernel))
         self.output_scale.assign(self.output_scale * xnor_scale(kernel))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from larq_nas.layers import _keras
 from larq_nas.names import PRECISIONS
 
 
@@ -82,7 +83,7 @@ def float32(model: tf.keras.Model) -> tf.keras.Model:
     # Returns
         A new model, or the given model if it computes in 32 bits already.
     """
-    if not any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers()):
+    if not any(layer.compute_dtype in ("bfloat16", "float16") for layer in (model, *_keras.all_layers(model))):
         return model
     # A plain functional model of the same layers has a complete configuration.
     plain = tf.keras.Model(model.input, model.output, name=model.name)

@@ -12,6 +12,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from larq_nas.layers import _larq
+
 # Time of a validation batch, which runs forward only, relative to that of a training step.
 VALIDATION = 0.2
 # Steps are timed until this number of steps or this time is reached.
@@ -101,7 +103,7 @@ def _variables(model):
     """All variables that a backup of the model contains."""
     found = tf.train.TrackableView(model).descendants()
     # Larq wraps the variables of quantized kernels.
-    return [getattr(x, "latent_variable", x) for x in found if isinstance(x, tf.Variable)]
+    return [_larq.latent(x) for x in found if isinstance(x, tf.Variable)]
 
 
 def _random(spec, batch_size):

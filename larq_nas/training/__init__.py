@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from larq_nas import datasets, networks, runs, supernet
-from larq_nas.layers import grouped, precision, quantizers
+from larq_nas.layers import _larq, grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
 from larq_nas.supernet.strategy import Strategy
@@ -248,8 +248,8 @@ class TrainedModel(tf.keras.Model):
 
 def _before_rewriting(gradient, variable):
     """The gradient of a variable. If it is a kernel, the gradient before the kernel quantizer rewrote it."""
-    if isinstance(getattr(variable, "quantizer", None), quantizers.XnorSign):
-        return quantizers.binary_gradient(variable.latent_variable, gradient)
+    if isinstance(_larq.quantizer(variable), quantizers.XnorSign):
+        return quantizers.binary_gradient(_larq.latent(variable), gradient)
     return gradient
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_nas.layers import _keras
 from larq_nas.layers.quantizers import register
 from larq_nas.names import OPTIMIZERS
 
@@ -88,7 +89,7 @@ class SGD(tf.keras.optimizers.Optimizer):
     ) -> None:
         # By default, Keras applies its own weight decay of 0, which would cost a subtraction for each weight.
         super().__init__(name=name, **{"weight_decay": None, **kwargs})
-        self._learning_rate = self._build_learning_rate(learning_rate)
+        _keras.set_learning_rate(self, learning_rate)
         self.momentum, self.l2 = momentum, l2
         if callable(momentum):
             # The momentum is computed once for all variables, as Keras does with the learning rate.
@@ -97,9 +98,9 @@ class SGD(tf.keras.optimizers.Optimizer):
 
     def build(self, var_list: list) -> None:
         super().build(var_list)
-        if not getattr(self, "_built", False):
+        if not _keras.is_built(self):
             self.velocities = [self.add_variable_from_reference(var, "velocity") for var in var_list]
-            self._built = True
+            _keras.set_built(self)
 
     def apply_gradients(self, *args: Any, **kwargs: Any) -> tf.Variable:
         if callable(self.momentum):
@@ -107,7 +108,7 @@ class SGD(tf.keras.optimizers.Optimizer):
         return super().apply_gradients(*args, **kwargs)
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
-        velocity = self.velocities[self._index_dict[self._var_key(variable)]]
+        velocity = self.velocities[_keras.index(self, variable)]
         momentum = self._current_momentum if callable(self.momentum) else self.momentum
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
@@ -121,7 +122,7 @@ class SGD(tf.keras.optimizers.Optimizer):
         momentum = self.momentum
         if isinstance(momentum, tf.keras.optimizers.schedules.LearningRateSchedule):
             momentum = tf.keras.optimizers.schedules.serialize(momentum)
-        rate = self._serialize_hyperparameter(self._learning_rate)
+        rate = _keras.learning_rate_config(self)
         return {**super().get_config(), "learning_rate": rate, "momentum": momentum, "l2": self.l2}
 
     @classmethod

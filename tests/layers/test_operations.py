@@ -39,7 +39,7 @@ def test_its_gradient_is_the_exact_one_of_the_scaled_kernel():
         loss = tf.reduce_sum(tf.sin(model(x)))
         scaled = tf.stop_gradient(quantizers.xnor_sign(kernel) * quantizers.xnor_scale(kernel))
         tape.watch(scaled)
-        padded = tf.pad(lq.quantizers.ste_sign(x), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0)
+        padded = tf.pad(lq.quantizers.SteSign()(x), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=1.0)
         # Sums of scaled values round; below, none is 0 where the sum of integers is not.
         plain = tf.reduce_sum(tf.sin(tf.nn.relu(tf.nn.conv2d(padded, scaled, 1, "VALID") - 1e-6)))
     expected = quantizers.xnor_gradient(kernel, tape.gradient(plain, scaled))

@@ -12,11 +12,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.layers import convolutional, grouped
+from larq_nas.layers import _larq, convolutional, grouped
 from larq_nas.layers.quantizers import register
 from larq_nas.methods.bats.blocks import SHUFFLE
 from larq_nas.networks import blocks, operations
@@ -120,7 +119,7 @@ def _grouped_edges(x, choice, trained, statistics, form):
     terms = []
     if reduced or convolutions:
         z, *moving[0] = normalize(x, *moving[0], training=training)
-        z = lq.quantizers.ste_sign(z) if binary else z
+        z = _larq.ste_sign(z) if binary else z
     if convolutions:
         terms.append(_convolutions(z, weights, convolutions, kernel, slopes, strides, groups, binary))
     for index, _ in reduced:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import larq as lq
 import tensorflow as tf
 
-from larq_nas.layers import convolutional
+from larq_nas.layers import _larq, convolutional
 from larq_nas.layers.quantizers import CentredClip, CentredUniform, latent_factor, register, through_scale, xnor_scale
 from larq_nas.networks import blocks, operations
 from larq_nas.networks.shared_edges import (
@@ -304,7 +304,7 @@ def _features(x, statistics, form):
     if convolutions:
         normalized, *moving[0] = normalize(x, *moving[0], training=training)
         # Shifted from ±1 to {-2, 0}, so that a padded 1 becomes 0.
-        shifted = lq.quantizers.ste_sign(normalized) - 1
+        shifted = _larq.ste_sign(normalized) - 1
         sources = {_source(operation, strides)[0] for _, operation in convolutions}
         if "all" in sources:
             features["all"] = shifted
