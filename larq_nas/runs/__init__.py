@@ -85,6 +85,11 @@ def expected_form(path: pathlib.Path | str) -> Iterator[None]:
         raise RunError(f"{path}: broken; start again with overwrite=True") from None
 
 
+def _lines(command, flags):
+    """The lines of `flags.txt`."""
+    return [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
+
+
 class Run:
     """A run directory, with the paths of its files as attributes.
 
@@ -121,7 +126,7 @@ class Run:
         # Raises
             RunError: If the directory holds a run with other flags or files of other programs, or cannot be written.
         """
-        lines = [f"# larq_nas {command}", *(f"--{key}={value}" for key, value in sorted(flags.items()))]
+        lines = _lines(command, flags)
         try:
             if overwrite and self._holds_run():
                 self._clear()
@@ -133,6 +138,20 @@ class Run:
             write(self.environment, _environment())
         except OSError as error:
             raise RunError(f"{self.path}: {error.strerror or error}; choose another run_dir") from None
+
+    def check(self, command: str, flags: dict) -> None:
+        """Checks that another process has begun a run in the directory, with the same command and flags.
+
+        # Arguments
+            command: Name of the command.
+            flags: See `start`.
+
+        # Raises
+            RunError: If the directory holds no run, or a run with other flags.
+        """
+        if not self._holds_run():
+            raise RunError(f"{self.path}: holds no run of larq_nas; give the run_dir of the chief")
+        self._check_same(_lines(command, flags))
 
     def _clear(self):
         """Removes everything except the lock; `flags.txt` is last, since it marks the directory as a run."""

@@ -3,16 +3,49 @@
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import pathlib
 import socket
+import time
 from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 NAME = ".lock"
 
 
 class LockError(ValueError):
     """A directory cannot be locked. The message says why."""
+
+
+class InUseError(LockError):
+    """Another process holds the lock of a directory."""
+
+
+def wait(path: pathlib.Path | str, forever: bool = False) -> None:
+    """Checks that no process holds the lock of a directory.
+
+    # Arguments
+        path: Path of the directory.
+        forever: Whether to wait until the lock is free.
+
+    # Raises
+        InUseError: If another process holds the lock, and `forever` is false.
+        LockError: If the directory cannot be written.
+    """
+    told = False
+    while True:
+        try:
+            with hold(path):
+                return
+        except InUseError as error:
+            if not forever:
+                raise
+            if not told:
+                logger.info("waiting: %s", str(error).partition(";")[0])
+            told = True
+            time.sleep(1)
 
 
 @contextlib.contextmanager
@@ -56,7 +89,7 @@ def _acquire(path):
                 file.seek(0)
                 holder = file.read(200).strip() or "another process"
                 file.close()
-                raise LockError(
+                raise InUseError(
                     f"{path}: is in use by {holder}; wait until it has ended, or choose another run_dir"
                 ) from None
             # Any other error means that the file system has no locks.

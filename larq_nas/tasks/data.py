@@ -22,7 +22,9 @@ def load_images(config: DataConfig) -> "datasets.Images":
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
 
 
-def start_run(run: runs.Run, command: str, config: Any, data: "datasets.Images") -> "datasets.Images":
+def start_run(
+    run: runs.Run, command: str, config: Any, data: "datasets.Images", joins: bool = False
+) -> "datasets.Images":
     """Begins a run on a data set, or continues it.
 
     # Arguments
@@ -30,6 +32,7 @@ def start_run(run: runs.Run, command: str, config: Any, data: "datasets.Images")
         command: Name of the command.
         config: The configuration of the run.
         data: The `datasets.Images`.
+        joins: Whether another process has begun the run, so that nothing is written.
 
     # Returns
         The `datasets.Images`, with the weights of the classes if they are configured.
@@ -39,7 +42,10 @@ def start_run(run: runs.Run, command: str, config: Any, data: "datasets.Images")
         TaskError: If the data set has changed since the run began.
     """
     logger.debug("run directory %s", run.path)
-    run.start(command, config.texts(), config.overwrite)
+    if joins:
+        run.check(command, config.texts())
+    else:
+        run.start(command, config.texts(), config.overwrite)
     if run.dataset.exists():
         changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
         if changed:

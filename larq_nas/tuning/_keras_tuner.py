@@ -2,16 +2,22 @@
 
 import contextlib
 import functools
-import io
-from collections.abc import Callable
+import json
+import pathlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine import base_tuner
-from keras_tuner.src import config
+from keras_tuner.src import config, protos
+from keras_tuner.src.distribute import oracle_chief, oracle_client
+from keras_tuner.src.engine import conditions
+from keras_tuner.src.engine import oracle as oracles
+from keras_tuner.src.engine import trial as trials
 
-from larq_nas.tuning.errors import TuningError
-
+OracleClient, OracleServicer = oracle_client.OracleClient, oracle_chief.OracleServicer
+# KerasTuner prints the value of each condition that it sends.
+conditions.print = lambda *values: None  # type: ignore[attr-defined]
 # Random values that an oracle draws at most for a trial, until they are new and accepted.
 ATTEMPTS = 1_000
 
@@ -32,56 +38,118 @@ def accept_only(oracle: keras_tuner.Oracle, accepts: Callable[[dict], bool]) -> 
 
 def space_of(hyperparameters: keras_tuner.HyperParameters) -> list:
     """The names, values and conditions of hyperparameters, for a comparison."""
-    return hyperparameters.get_config()["space"]
+    # A worker gets those of the chief in this form.
+    sent = keras_tuner.HyperParameters.from_proto(hyperparameters.to_proto())
+    return sent.get_config()["space"]
 
 
-class ResumableTuner(base_tuner.BaseTuner):
-    """A `BaseTuner` that goes on with every oracle, and that does not print.
+def is_over(oracle: keras_tuner.Oracle, name: str) -> bool:
+    """Whether no trial of an oracle is left. `name` is a name that no tuner has."""
+    trial = oracle.create_trial(name)
+    take_back(oracle, name)
+    return trial.status == "STOPPED"
 
-    # Arguments
-        oracle: A `keras_tuner.Oracle`.
-        hypermodel: See `BaseTuner`.
-        hyperparameters: The hyperparameters, which must be those of a tuning that the directory holds; `None` if
-            `hypermodel` defines them.
-        kwargs: Further arguments of `BaseTuner`: `directory`, `project_name`, `overwrite`.
 
-    # Raises
-        TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
+@keras_tuner.synchronized
+def take_back(oracle: keras_tuner.Oracle, name: str) -> str | None:
+    """Takes the trial of a tuner back, to give it to the next tuner that asks. Returns its number, if there is one."""
+    trial = oracle.ongoing_trials.pop(name, None)
+    oracle.tuner_ids.discard(name)
+    if trial is None:
+        return None
+    oracle._retry_queue.append(trial.trial_id)
+    oracle.save()
+    return trial.trial_id
+
+
+@keras_tuner.synchronized
+def adopt(oracle: keras_tuner.Oracle) -> list[str]:
+    """Leaves the trials that were under way when an oracle was saved to their tuners. Returns the names of the tuners.
+
+    By itself, an oracle that is loaded gives such trials to the next tuner that asks.
     """
-
-    def __init__(
-        self,
-        oracle: keras_tuner.Oracle,
-        hypermodel: Any = None,
-        hyperparameters: keras_tuner.HyperParameters | None = None,
-        **kwargs: Any,
-    ) -> None:
-        where = f"{kwargs.get('directory') or '.'}/{kwargs.get('project_name') or 'untitled_project'}"
-        another = "choose another directory, or start again with overwrite=True"
-        if hyperparameters is not None:
-            oracle.update_space(hyperparameters)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                super().__init__(oracle, hypermodel, **kwargs)
-        except (AttributeError, KeyError, RuntimeError, ValueError) as error:
-            raise TuningError(f"{where}: holds a broken tuning ({error}); {another}") from None
-        if self._is_worker():
-            return
-        if hyperparameters is not None and space_of(oracle.get_space()) != space_of(hyperparameters):
-            raise TuningError(f"{where}: holds a tuning of other hyperparameters; {another}")
-        if isinstance(oracle, keras_tuner.oracles.GridSearchOracle):
-            _restore(oracle)
-
-    def _try_run_and_update_trial(self, *args, **kwargs):
-        # KerasTuner prints the traceback of each trial that fails.
-        before, config.DEBUG = config.DEBUG, False
-        try:
-            super()._try_run_and_update_trial(*args, **kwargs)
-        finally:
-            config.DEBUG = before
+    file = pathlib.Path(oracle._get_oracle_fname())
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))["ongoing_trials"]
+    for name, trial in found.items():
+        if trial in oracle._retry_queue:
+            oracle._retry_queue.remove(trial)
+            oracle.ongoing_trials[name] = oracle.trials[trial]
+    return list(found)
 
 
-def _restore(oracle):
+def drop_ended(oracle: keras_tuner.Oracle) -> None:
+    """Keeps an oracle that was loaded from running the trial again that had ended last.
+
+    An oracle saves its state before it removes a trial that has ended from those that are under way.
+    """
+    oracle._retry_queue = [trial for trial in oracle._retry_queue if trial not in oracle.end_order]
+
+
+def has_unfinished(oracle: keras_tuner.Oracle) -> bool:
+    """Whether an oracle has trials that have begun and not ended."""
+    return bool(oracle.ongoing_trials or oracle._retry_queue)
+
+
+@keras_tuner.synchronized
+def _end_once(oracle, trial):
+    if trial.trial_id in oracle.end_order:
+        return
+    if trial.trial_id in oracle._retry_queue:
+        oracle._retry_queue.remove(trial.trial_id)
+    oracle.end_trial(trial)
+
+
+def end_once(oracle: keras_tuner.Oracle, request: Any) -> Any:
+    """Answers the request of a worker to end a trial. A trial that two workers have trained ends once."""
+    _end_once(oracle, trials.Trial.from_proto(request.trial))
+    return protos.get_service().EndTrialResponse()
+
+
+def response_of(trial: Any) -> Any:
+    """The answer to the request of a worker for a trial."""
+    return protos.get_service().CreateTrialResponse(trial=trial.to_proto())
+
+
+def unlock(oracle: keras_tuner.Oracle) -> None:
+    """Releases the lock of an oracle, which it keeps after an error in this thread."""
+    if oracles.THREADS[oracle] == threading.current_thread().name:
+        oracles.THREADS[oracle] = None
+        oracles.LOCKS[oracle].release()
+
+
+def add_to_server(servicer: Any, server: Any) -> None:
+    """Lets a server answer the requests of the service."""
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+
+
+def ask_for_space(stub: Any, **options: Any) -> None:
+    """Asks a chief for its hyperparameters."""
+    stub.GetSpace(protos.get_service().GetSpaceRequest(), **options)
+
+
+def set_timeout(seconds: float) -> None:
+    """Sets how long a worker waits for an answer of the chief; one hour by default."""
+    oracle_client.TIMEOUT = seconds
+
+
+def stub_of(channel: Any) -> Any:
+    """The functions by which a worker asks a chief."""
+    return protos.get_service_grpc().OracleStub(channel)
+
+
+@contextlib.contextmanager
+def without_tracebacks() -> Iterator[None]:
+    """Keeps KerasTuner from printing the traceback of each trial that fails, within a `with` block."""
+    before, config.DEBUG = config.DEBUG, False
+    try:
+        yield
+    finally:
+        config.DEBUG = before
+
+
+def restore_grid(oracle: keras_tuner.oracles.GridSearchOracle) -> None:
     """Restores what a grid search does not save: the order of its trials, and those whose successors are not known."""
 
     def compare(first, second):

@@ -7,10 +7,10 @@ from typing import Any
 import keras_tuner
 import tensorflow as tf
 
-from larq_nas.tuning import _keras_tuner
+from larq_nas.tuning.resumable import ResumableTuner
 
 
-class ModelTuner(_keras_tuner.ResumableTuner):
+class ModelTuner(ResumableTuner):
     """A tuner of your own models, for any oracle of KerasTuner.
 
     The tuners of KerasTuner import Keras 3 beside TensorFlow 2.16 and later, and then refuse Larq models, which need

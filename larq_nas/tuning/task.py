@@ -1,5 +1,6 @@
 """Tuning genotypes or the options of a training: `larq_nas tune`."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -14,7 +15,7 @@ from larq_nas.tasks import accuracies, compare, processes
 from larq_nas.tasks.data import load_images, start_run
 from larq_nas.tasks.genotypes import load_network
 from larq_nas.tasks.lengths import fitted
-from larq_nas.tuning import ranges, spaces, tuners
+from larq_nas.tuning import ranges, spaces, tuners, workers
 from larq_nas.tuning.errors import TuningError
 from larq_nas.tuning.limits import Limits
 from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner
@@ -28,29 +29,37 @@ SHOWN = 10
 def tune(config: TuneConfig) -> dict:
     """Runs or resumes a tuning, and writes `tuning.json`, `best.flags` and, for genotypes, `genotype.json`.
 
+    On several machines, a chief writes these files, see `workers`.
+
     # Arguments
         config: The configuration.
 
     # Returns
         The dictionary that `tuning.json` holds: the `objective`, and the `trials`, a list of dictionaries from the best
         trial to the worst, with the `trial`, its `val_accuracy` and `val_loss`, the costs of its network, and the
-        `values` of its hyperparameters. Trials that were not trained or have failed come last, without figures.
+        `values` of its hyperparameters. Trials that were not trained or have failed come last, without figures. On a
+        worker, `trials` has only the number and the figures of the trials of this worker.
 
     # Raises
-        TuningError: If no network keeps the limits, or if several trials in a row have failed.
+        TuningError: If no network keeps the limits, if several trials in a row have failed, or if a chief and its
+            workers do not reach each other.
     """
-    with locks.hold(config.run_dir):
-        return _tune(config)
+    is_worker = workers.role() == workers.WORKER
+    # The chief holds the lock for its workers.
+    with contextlib.nullcontext() if is_worker else locks.hold(config.run_dir):
+        return _tune(config, is_worker)
 
 
-def _tune(config):
+def _tune(config, is_worker):
     processes.share_gpus()
     run, data = runs.Run(config.run_dir), load_images(config)
     # What is wrong must be found before anything is written.
     limits, (make, example, recipe) = _limits(config), _subject(config)
     tuners.check(example, recipe, data)
     oracle = _oracle(config, data)
-    start_run(run, "tune", config, data)
+    if is_worker:
+        workers.wait_for_chief()
+    start_run(run, "tune", config, data, joins=is_worker)
     common = {"limits": limits, "seed": config.seed, "data": data}
     tuner = make(oracle, directory=str(run.path), project_name="trials", **common)
     tuner.oracle.verbose = 0
@@ -62,6 +71,9 @@ def _tune(config):
             raise
         last = message.splitlines()[-1]
         raise TuningError(f"{run.path}: too many trials in a row have failed; the last one: {last}") from None
+    if is_worker:
+        logger.info("worker: %d trials are done; the chief writes the result to %s", len(tuner.done), run.path)
+        return {"objective": config.objective, "trials": tuner.done}
     if not tuner.oracle.trials:
         raise TuningError(
             "max_binary_macs, max_bytes, max_latency_ms: no network was found that keeps them; raise them"

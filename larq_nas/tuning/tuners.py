@@ -18,9 +18,10 @@ from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.train import checked_network, count
 from larq_nas.tasks.trained import load_trained
-from larq_nas.tuning import _keras_tuner, spaces
+from larq_nas.tuning import _keras_tuner, spaces, workers
 from larq_nas.tuning.errors import TuningError, TuningStopped
 from larq_nas.tuning.limits import Limits
+from larq_nas.tuning.resumable import ResumableTuner
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def _built(network, recipe):
     return checked_network(TrainConfig(**options.values_of(recipe, RecipeConfig), genotype=network))
 
 
-class TrainingTuner(_keras_tuner.ResumableTuner):
+class TrainingTuner(ResumableTuner):
     """The base class of tuners whose trials are trainings, each in a process of its own.
 
     A subclass defines `training`, which says what a trial trains. A trial of Hyperband continues with the weights of
@@ -87,6 +88,8 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
         data = load_images(recipe) if data is None else data
         check(example, recipe, data)
         self.recipe, self.limits, self.seed = recipe, limits, seed
+        # The trials of this process.
+        self.done: list[dict] = []
         self.image_shape, self.num_classes = data.image_shape, len(data.class_names)
         super().__init__(oracle, hyperparameters=hyperparameters, **kwargs)
 
@@ -141,6 +144,8 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
             logger.info("trial %s: not trained, since %s", trial.trial_id, refused)
             return {"val_accuracy": 0.0, "val_loss": 10 * math.log(self.num_classes)}
         try:
+            # The training of a worker or of a tuning that was killed may still run.
+            locks.wait(run.path, self.role == workers.WORKER)
             if not run.weights.exists():
                 self._train(values, run)
             figures = runs.read_json(run.metrics)
@@ -151,6 +156,7 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
         except Exception as error:
             logger.warning("trial %s: failed: %s", trial.trial_id, error)
             raise
+        self.done.append({"trial": trial.trial_id, **metrics})
         shown = f"validation accuracy {metrics['val_accuracy']:.2%}, loss {metrics['val_loss']:.4f}"
         logger.info("trial %s: %s", trial.trial_id, shown)
         with tf.summary.create_file_writer(str(run.path.parent / "logs")).as_default():
@@ -176,9 +182,6 @@ class TrainingTuner(_keras_tuner.ResumableTuner):
             flags["genotype"] = folder / "genotype.json"
             runs.write(flags["genotype"], network.to_json())
         runs.write(folder / "train.flags", compare.flag_file(recipe))
-        # The training of a tuning that was killed may still run.
-        with locks.hold(run.path):
-            pass
         processes.train(run, flagfile=folder / "train.flags", **flags)
 
 
