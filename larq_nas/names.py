@@ -7,5 +7,5 @@ import TensorFlow.
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("one_cycle", "restarts", "cosine", "steps")
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_flip_cutout", "imagenet")
-ORACLES = ("random", "bayesian", "hyperband", "grid")
+ORACLES = ("random", "bayesian", "evolution", "hyperband", "grid")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -17,6 +17,7 @@ from larq_nas.tasks.genotypes import load_network
 from larq_nas.tasks.lengths import fitted
 from larq_nas.tuning import ranges, spaces, tuners, workers
 from larq_nas.tuning.errors import TuningError
+from larq_nas.tuning.evolution import RegularizedEvolution
 from larq_nas.tuning.limits import Limits
 from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner
 
@@ -118,6 +119,10 @@ def _oracle(config, data):
         # By default, KerasTuner draws three random trials for each hyperparameter at first, more than there are.
         points = max(config.max_trials // 3, 3)
         return keras_tuner.oracles.BayesianOptimizationOracle(num_initial_points=points, **common)
+    if config.oracle == "evolution":
+        # By default, the last two thirds of few trials are changed ones.
+        population = min(max(config.max_trials // 3, 2), 20)
+        return RegularizedEvolution(population, max(population // 4, 2), **common)
     oracles = keras_tuner.oracles
     return {"random": oracles.RandomSearchOracle, "grid": oracles.GridSearchOracle}[config.oracle](**common)
 
