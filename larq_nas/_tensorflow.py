@@ -3,9 +3,7 @@
 Importing this module does not import TensorFlow.
 """
 
-import inspect
 import types
-from collections.abc import Collection
 
 
 def uses_keras_2(tensorflow: types.ModuleType) -> bool:
@@ -26,23 +24,3 @@ def tflite_schema() -> types.ModuleType:
     from tensorflow.lite.python import schema_py_generated
 
     return schema_py_generated
-
-
-def forget_custom_gradients(keep: Collection[str] = ()) -> None:
-    """Frees the traced custom gradients with their graphs and networks; TensorFlow keeps them, and frees none itself.
-
-    # Arguments
-        keep: Names of modules whose gradients stay, because their functions are traced once for all networks.
-    """
-    from tensorflow.python.framework import ops
-
-    registry = ops.gradient_registry._registry
-    for name in [name for name in registry if name.startswith("CustomGradient-")]:
-        if _module_of(registry[name]["type"]) not in keep:
-            del registry[name]
-
-
-def _module_of(gradient):
-    """The module of the function behind a registered gradient; `None` if the gradient comes from a saved model."""
-    traced = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
-    return traced and inspect.getclosurevars(traced).nonlocals["grad_fn"].__module__

@@ -2,7 +2,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from larq_nas import _tensorflow  # noqa: E402, I001  (makes tf.keras Keras 2 before anything loads TensorFlow)
+import larq_nas  # noqa: E402, F401, I001  (makes tf.keras Keras 2 before anything loads TensorFlow)
+import custom_gradients  # noqa: E402
 import pytest  # noqa: E402
 
 
@@ -11,4 +12,4 @@ def forget_custom_gradients():
     """Frees the networks of a file of tests, which the gradients of their `tf.custom_gradient` functions hold."""
     yield
     # Functions of these modules are traced once for all networks, so their gradients are needed again.
-    _tensorflow.forget_custom_gradients(keep=("larq_nas.layers.quantizers", "larq_nas.layers.step_convolution"))
+    custom_gradients.forget(keep=("larq_nas.layers.quantizers", "larq_nas.layers.step_convolution"))

@@ -23,6 +23,7 @@ WRAPPERS = {
     "larq_nas/layers/_keras.py",
     "larq_nas/layers/_larq.py",
     "larq_nas/tuning/_keras_tuner.py",
+    "tests/custom_gradients.py",
 }
 # Tests that are the only users of a private part, and fail if it is gone.
 USED_BY_TESTS = {

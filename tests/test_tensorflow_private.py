@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 
+import custom_gradients
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,8 +79,8 @@ def test_the_graphs_of_custom_gradients_are_freed(kept):
     graph = weakref.ref(step.graph)
     del step
     gc.collect()
-    assert graph() is not None, "TensorFlow frees the graphs of custom gradients itself: remove forget_custom_gradients"
+    assert graph() is not None, "TensorFlow frees the graphs of custom gradients itself: remove `custom_gradients`"
     ours = ("larq_nas.layers.quantizers", "larq_nas.layers.step_convolution")
-    _tensorflow.forget_custom_gradients(keep=(*ours, __name__) if kept else ours)
+    custom_gradients.forget(keep=(*ours, __name__) if kept else ours)
     gc.collect()
-    assert (graph() is not None) == kept, "forget_custom_gradients frees no graphs, or those that it was told to keep"
+    assert (graph() is not None) == kept, "`forget` frees no graphs, or those that it was told to keep"

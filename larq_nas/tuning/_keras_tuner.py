@@ -36,6 +36,23 @@ def accept_only(oracle: keras_tuner.Oracle, accepts: Callable[[dict], bool]) -> 
     oracle._max_collisions = ATTEMPTS
 
 
+class DrawingOracle(keras_tuner.Oracle):
+    """The base class of an oracle that draws random values."""
+
+    def drawn(self) -> dict | None:
+        """Values that are drawn evenly, and that are new and accepted; `None` if none are found."""
+        return self._random_values()
+
+    def is_new(self, values: dict) -> bool:
+        """Whether the values have not been tried before, and are accepted."""
+        return not self._duplicate(values)
+
+    def next_seed(self) -> int:
+        """A seed that differs from those before. A resumed oracle goes on with the next one."""
+        self._seed_state += 1
+        return self._seed_state
+
+
 def space_of(hyperparameters: keras_tuner.HyperParameters) -> list:
     """The names, values and conditions of hyperparameters, for a comparison."""
     # A worker gets those of the chief in this form.

@@ -5,8 +5,10 @@ from typing import Any
 
 import keras_tuner
 
+from larq_nas.tuning import _keras_tuner
 
-class RegularizedEvolution(keras_tuner.Oracle):
+
+class RegularizedEvolution(_keras_tuner.DrawingOracle):
     """An oracle that changes one value of a good trial at a time.
 
     The first `population` trials are drawn evenly. For each further trial, `sample` trials are drawn from the last
@@ -38,20 +40,19 @@ class RegularizedEvolution(keras_tuner.Oracle):
         ended = [self.trials[name] for name in self.end_order]
         recent = [trial for trial in ended if trial.status == "COMPLETED"][-self.population :]
         begins = len(self.start_order) < self.population or not recent
-        values = self._random_values() if begins else self._child(recent)
+        values = self.drawn() if begins else self._child(recent)
         return {"status": "STOPPED"} if values is None else {"status": "RUNNING", "values": values}
 
     def _child(self, recent):
         """The values of a child of one of the recent trials; `None` if all children have been tried."""
         sign = 1 if self.objective.direction == "max" else -1
-        for _ in range(self._max_collisions):
-            generator = random.Random(self._seed_state)
-            self._seed_state += 1
+        for _ in range(_keras_tuner.ATTEMPTS):
+            generator = random.Random(self.next_seed())
             sampled = generator.sample(recent, min(self.sample, len(recent)))
             parent = max(sampled, key=lambda trial: sign * trial.score).hyperparameters.values
             names = self._open(parent)
             values = self._changed(parent, generator.choice(names)) if names else parent
-            if not self._duplicate(values):
+            if self.is_new(values):
                 return values
         return None
 
@@ -68,6 +69,5 @@ class RegularizedEvolution(keras_tuner.Oracle):
             if found.is_active(each):
                 found.values[each.name] = parent.get(each.name)
                 while each.name == name and found.values[name] == parent[name] or found.values[each.name] is None:
-                    found.values[each.name] = each.random_sample(self._seed_state)
-                    self._seed_state += 1
+                    found.values[each.name] = each.random_sample(self.next_seed())
         return found.values
