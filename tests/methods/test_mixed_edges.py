@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 from reference import PerEdge, kernels
 
+from larq_nas.methods import bars
 from larq_nas.methods.bnas import OPERATIONS, mixed_edges
 
 pytestmark = pytest.mark.onednn
@@ -71,5 +72,7 @@ def test_the_layer_survives_its_configuration():
 
 
 def test_operations_that_share_no_work_are_refused():
+    shortcut = bars.OPERATIONS[1]
+    assert shortcut == "shortcut"
     with pytest.raises(ValueError, match="accepted are binary convolutions, pools and none"):
-        mixed_edges.MixedEdges(4, ["none", "shortcut"], 2)
+        mixed_edges.MixedEdges(4, ["none", shortcut], 2)
