@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 CONSTRAINTS = $$($(BIN)/python -c 'import sys; print("constraints/python%d.%d" % sys.version_info[:2])')*.txt
 INSTALL = $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable
 
-PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+# The files begin in the order of the command, so that those that take long do not begin last.
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 TESTS = TF_ENABLE_ONEDNN_OPTS=1 $(PYTEST)
 WITHOUT_ONEDNN = TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m 'onednn and not slow'
 
@@ -35,12 +36,12 @@ demo-images: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TESTS) tests/test_*.py tests/commands tests/flags tests/tasks tests/tuning
-	$(TESTS) tests/methods tests/supernet
+	$(TESTS) tests/commands tests/tasks tests/tuning tests/test_*.py tests/flags
+	$(TESTS) tests/supernet tests/methods
 	$(TESTS) tests/converters tests/space tests/zoo
-	$(TESTS) tests/datasets tests/devices tests/runs tests/training
-	$(TESTS) tests/costs tests/layers tests/networks
-	$(WITHOUT_ONEDNN) tests/test_*.py tests/layers tests/networks tests/supernet tests/training
+	$(TESTS) tests/training tests/devices tests/datasets tests/runs
+	$(TESTS) tests/networks tests/layers tests/costs
+	$(WITHOUT_ONEDNN) tests/training tests/supernet tests/networks tests/layers tests/test_*.py
 	$(WITHOUT_ONEDNN) tests/methods
 
 # The oldest and the newest that are promised, each in an environment of its own.

@@ -14,7 +14,6 @@ from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 
-pytestmark = pytest.mark.onednn
 SPACES = {"bnas": bnas.space(3, 4), "bars": bars.space(8, 2), "bats": bats.space(3, 8, 4)}
 STRATEGIES = {"bnas": bnas.Strategy(), "bars": bars.Strategy(), "bats": bats.Strategy()}
 

@@ -8,8 +8,6 @@ from larq_nas.methods import bars, bats, bnas
 from larq_nas.networks import reachability
 from larq_nas.supernet import drawing
 
-pytestmark = pytest.mark.onednn
-
 
 def test_each_method_of_cells_can_be_searched_at_random():
     assert [name for name in methods.names() if name.startswith("random_")] == [

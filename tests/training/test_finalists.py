@@ -8,7 +8,6 @@ from larq_nas import datasets, flags, runs
 from larq_nas.methods import bats, bnas
 from larq_nas.training import finalists
 
-pytestmark = pytest.mark.onednn
 SPACE = bnas.space(3, 4)
 GENOTYPES = [SPACE.sample(seed) for seed in range(5)]
 CONFIG = argparse.Namespace(
