@@ -29,5 +29,9 @@ def test_both_interpreters_have_the_same_verbs():
     for name, verb in vars(counting.Counter).items():
         if name.startswith("_") or name == "conv":
             continue
-        # Compared by what the callers see.
-        assert inspect.signature(verb) == inspect.signature(getattr(Builder, name)), name
+        assert _arguments(verb) == _arguments(getattr(Builder, name)), name
+
+
+def _arguments(verb):
+    """What the callers of a verb see."""
+    return [(each.name, each.kind, each.default) for each in inspect.signature(verb).parameters.values()]

@@ -286,7 +286,7 @@ def test_a_bars_network_of_other_cells():
     assert model.get_layer("stem_out_norm").output_shape == model.get_layer("cell00_skip").output_shape
 
 
-@pytest.mark.parametrize("ending", ["keras", "tf"])
+@pytest.mark.parametrize("ending", ["keras", pytest.param("tf", marks=pytest.mark.slow)])
 def test_a_bars_network_is_saved_and_loaded(ending, tmp_path):
     model = _bars()
     x = np.random.default_rng(0).normal(size=(2, 16, 12, 3)).astype(np.float32)
