@@ -11,8 +11,6 @@ from larq_nas.methods import bars, dms
 from larq_nas.methods.dms import rounds
 from larq_nas.space.architecture import Architecture
 
-pytestmark = pytest.mark.onednn
-
 
 @pytest.fixture(scope="module")
 def digits():
@@ -30,6 +28,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.onednn
 def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(whole, digits):
     genotype, rows = Architecture.load(whole.genotype), whole.rows()
     assert [row["epoch"] for row in rows] == [0, 1, 2]
@@ -72,6 +71,7 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
     assert run.genotype.read_text() == whole.genotype.read_text()
 
 
+@pytest.mark.onednn
 def test_widths_of_a_genotype_with_cells_are_searched(tmp_path):
     data = datasets.load("digits", image_size=8, train_examples=32)
     base = dms.space(bars.space(4, cells_per_stage=1).sample(1))

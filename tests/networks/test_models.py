@@ -14,8 +14,6 @@ from larq_nas.methods import bars, bnas
 from larq_nas.space.architecture import Architecture, ArchitectureError, Cell, Edge, Node, Stage
 from larq_nas.space.choices import choice_shapes
 
-pytestmark = pytest.mark.onednn
-
 # Trainable parameters, cell by cell, then of stem and head; counted by the authors' code.
 PARAMETERS = {
     "bnas_a": (
@@ -103,6 +101,7 @@ def small_a():
     return networks.build(bnas.scale(zoo.genotype("bnas_a"), filters=8, layers=8), (16, 16, 3))
 
 
+@pytest.mark.onednn
 def test_zeroise_silences_nodes_and_dead_layers_have_zero_gradient(small_a):
     # Nodes 4 and 5 add nothing but zeros, so before the first reduction the upper half of each output is 0.
     inner = tf.keras.Model(small_a.input, [small_a.get_layer(f"cell0{i}_concat").output for i in range(2)])
@@ -140,6 +139,7 @@ def test_the_size_of_the_image_decides_the_stem():
         )
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("size", [(8, 8, 1), (9, 7, 3), (4, 4, 3), (5, 6, 1)])
 def test_any_image_size_works(size):
     model = networks.build(bnas.space(3, 2).sample(0), size, num_classes=3)
@@ -214,6 +214,7 @@ def test_a_bars_cell_adds_its_input_where_no_operation_does():
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("depths", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 0)])
 def test_stages_of_depth_0_are_their_reduction_alone(depths):
     model = _bars(depths)
@@ -246,6 +247,7 @@ def test_a_bars_space_takes_the_weights_of_all_that_is_open():
     assert set(narrow.input_shape) == {"images", "normal", "reduce"}
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize("options", [{"width_search": False}, {"depth_search": False}, {"cell_shortcut": False}])
 @pytest.mark.parametrize("image_size", [16, 128])
 def test_every_bars_space_computes_probabilities(options, image_size):
@@ -265,6 +267,7 @@ def test_drop_path_follows_the_operations_of_bars_but_identities():
     assert {w.name for w in plain.weights} == {w.name for w in dropped.weights}
 
 
+@pytest.mark.onednn
 def test_a_bars_network_learns_with_all_its_kernels():
     tf.keras.utils.set_random_seed(0)
     model = _bars()

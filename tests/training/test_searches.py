@@ -27,7 +27,6 @@ def digits():
     return datasets.load("digits", train_examples=128)
 
 
-@pytest.mark.onednn
 def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatch):
     whole, broken = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "broken")
     training.search(bnas.Strategy(), SPACE, digits, whole, SEARCH)
@@ -46,6 +45,7 @@ def test_a_killed_search_goes_on_to_the_same_result(tmp_path, digits, monkeypatc
     assert broken.genotype.read_text() == whole.genotype.read_text()
 
 
+@pytest.mark.onednn
 def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_path, digits):
     run = runs.Run(tmp_path)
     genotype = training.search(bnas.Strategy(), SPACE, digits, run, SEARCH)

@@ -52,7 +52,6 @@ def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, di
         training.train(other, data, runs.Run(tmp_path / "other"), recipe, settings)
 
 
-@pytest.mark.onednn
 def test_a_training_begins_with_the_weights_of_an_earlier_one(tmp_path, digits):
     first = training.train(SPACE.sample(0), digits, runs.Run(tmp_path / "first"), _recipe(digits, 1), TRAIN)
     settings = argparse.Namespace(**{**vars(TRAIN), "initial_weights": tmp_path / "first/weights.h5"})
@@ -68,7 +67,6 @@ def _recipe(data, epochs=2, **options):
     return recipes.Recipe(epochs, math.ceil(data.train_size / TRAIN.batch_size), learning_rate=0.01, **options)
 
 
-@pytest.mark.onednn
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}])
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypatch, options):
     genotype, recipe = SPACE.sample(0), _recipe(digits, 3, **options)

@@ -28,7 +28,7 @@ from larq_nas.runs import locks
 from larq_nas.tasks import processes
 from larq_nas.tuning import workers
 
-workers.BEAT, workers.SILENCE, workers.PATIENCE = 0.2, 4.0, 60.0
+workers.BEAT, workers.SILENCE, workers.PATIENCE = 0.2, 15.0, 200.0
 
 
 def train(run, **flags):
@@ -75,7 +75,7 @@ class _Group:
         return [tuple(line.split()) for line in file.read_text().splitlines()] if file.exists() else []
 
     def until_trained(self, count):
-        for _ in range(2400):
+        for _ in range(6000):
             if len(self.trained()) >= count:
                 return
             time.sleep(0.05)
@@ -86,7 +86,7 @@ class _Group:
 
     def wait(self):
         for name, process in self.processes.items():
-            assert process.wait(120) == 0, self.output(name)
+            assert process.wait(300) == 0, self.output(name)
 
 
 @pytest.fixture
