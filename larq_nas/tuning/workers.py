@@ -260,4 +260,4 @@ class Client(_keras_tuner.OracleClient):
     def _beat(self, ended):
         while not ended.wait(BEAT):
             with contextlib.suppress(grpc.RpcError):
-                _keras_tuner.ask_for_space(self.stub, timeout=BEAT, metadata=((_KEY, self.tuner_id),))
+                _keras_tuner.ask_for_space(self.stub, timeout=SILENCE / 4, metadata=((_KEY, self.tuner_id),))
