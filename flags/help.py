@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from larq_nas import configs, methods, options
+from larq_nas import configs, options
 from larq_nas.flags import command_line
-from larq_nas.flags.recipe_files import recipes
+from larq_nas.flags.recipe_files import beginning_of, recipes
 
 
 def usage(command: str, words: Sequence[str], summary: str) -> str:
@@ -31,7 +31,7 @@ def usage(command: str, words: Sequence[str], summary: str) -> str:
     shipped = recipes(command)
     if issubclass(config, configs.SearchConfig):
         # The recipes of a search are only for its method.
-        shipped = [name for name in shipped if name.startswith(methods.space_of(config.method) + "_")]
+        shipped = [name for name in shipped if name.startswith(beginning_of(config.method, binary=True) + "_")]
     if shipped:
         lines += [
             "",

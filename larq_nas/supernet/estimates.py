@@ -6,13 +6,17 @@ traced and compiled for the estimate.
 """
 
 import dataclasses
+import logging
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from larq_nas.layers import _larq
+
+logger = logging.getLogger(__name__)
 
 # Time of a validation batch, which runs forward only, relative to that of a training step.
 VALIDATION = 0.2
@@ -97,6 +101,29 @@ def measure(
     counted = model.network if network is None else network
     weights = sum(variable.shape.num_elements() for variable in counted.trainable_weights)
     return Estimate(weights, _used(), float(np.median(times)))
+
+
+def announce(
+    model: tf.keras.Model,
+    batches: tf.data.Dataset,
+    batch_size: int,
+    steps: int,
+    *,
+    network: tf.keras.Model | None = None,
+    then: str = "",
+    **options: Any,
+) -> None:
+    """Measures the steps of a compiled model, and logs what the search or the training will take.
+
+    # Arguments
+        model, batches, batch_size, network: See `measure`.
+        steps: Number of training steps in an epoch or round.
+        then: A text that follows the estimate.
+        options: Further arguments of `Estimate.line`.
+    """
+    logger.info("compiling and timing the training step")
+    expected = measure(model, batches, batch_size, network)
+    logger.info(expected.line(steps, network="supernet" if network is None else "network", **options) + then)
 
 
 def _variables(model):

@@ -105,10 +105,15 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
     model = _supernet(strategy, space, data, config, steps)
     validation_steps = math.ceil(data.half_sizes[1] / config.batch_size)
-    logger.info("compiling and timing the training step")
-    expected = estimates.measure(model, _search_batches(data, config, steps, 0), config.batch_size)
-    left = config.epochs - resume_epoch(run)
-    logger.info(expected.line(steps, validation_steps, units=left) + _finalists(strategy, config))
+    estimates.announce(
+        model,
+        _search_batches(data, config, steps, 0),
+        config.batch_size,
+        steps,
+        validation_steps=validation_steps,
+        units=config.epochs - resume_epoch(run),
+        then=_finalists(strategy, config),
+    )
     validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
     rows = fit(
         model,
@@ -376,9 +381,7 @@ def _train(network, architecture, data, run, recipe, config):
     extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
     left = recipe.epochs - resume_epoch(run)
     if left > 0:
-        logger.info("compiling and timing the training step")
-        expected = estimates.measure(model, batches(0), config.batch_size, network)
-        logger.info(expected.line(recipe.steps_per_epoch, units=left, network="network"))
+        estimates.announce(model, batches(0), config.batch_size, recipe.steps_per_epoch, network=network, units=left)
     rows = fit(
         model,
         batches,

@@ -61,10 +61,10 @@ def space_of(hyperparameters: keras_tuner.HyperParameters) -> list:
 
 
 def is_over(oracle: keras_tuner.Oracle, name: str) -> bool:
-    """Whether no trial of an oracle is left. `name` is a name that no tuner has."""
+    """Whether all trials of an oracle have ended. `name` is a name that no tuner has."""
     trial = oracle.create_trial(name)
     take_back(oracle, name)
-    return trial.status == "STOPPED"
+    return trial.status == "STOPPED" and not has_unfinished(oracle)
 
 
 @keras_tuner.synchronized

@@ -69,7 +69,7 @@ def _address():
 # --- the chief -----------------------------------------------------------------------------------------------
 
 
-def serve(oracle: keras_tuner.Oracle, names: Iterable[str] = ()) -> None:
+def serve(oracle: keras_tuner.Oracle, names: Iterable[str]) -> None:
     """Gives the trials of an oracle to workers, until all trials have ended.
 
     # Arguments
@@ -80,7 +80,7 @@ def serve(oracle: keras_tuner.Oracle, names: Iterable[str] = ()) -> None:
         TuningError: If the address cannot be used.
         RuntimeError: If too many trials in a row have failed.
     """
-    if _keras_tuner.is_over(oracle, CHIEF) and not _keras_tuner.has_unfinished(oracle):
+    if _keras_tuner.is_over(oracle, CHIEF):
         return
     servicer = _Servicer(oracle, names)
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=[("grpc.so_reuseport", 0)])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from dms_search import SETTINGS, STRATEGY
+from kill import Killed
 
 from larq_nas import costs, datasets, runs
 from larq_nas.methods import bars, dms
@@ -22,10 +23,6 @@ def whole(digits, tmp_path_factory):
     run = runs.Run(tmp_path_factory.mktemp("whole"))
     rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
     return run
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.onednn

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from kill import Killed
 
 import larq_nas
 from larq_nas import flags, methods, options, runs, supernet
@@ -107,10 +108,6 @@ def test_a_smaller_genotype_learns_the_predictions_of_the_largest():
 
 OPTIONS = {"dataset": "digits", "train_examples": 120, "image_size": 8, "samples": 4, "generations": 2, "filters": 8}
 OPTIONS |= {"steps": None, "epochs": 2, "warmup_epochs": 0, "finalist_epochs": 1, "batch_size": 32}
-
-
-class Killed(Exception):
-    pass
 
 
 def test_an_evolution_leaves_a_front_and_goes_on_after_a_kill(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from kill import Killed
 
 from larq_nas import datasets, flags, runs
 from larq_nas.methods import bats, bnas
@@ -15,10 +16,6 @@ CONFIG = argparse.Namespace(
     **{"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.0, "clip_norm": 5.0, "augmentation": "none"},
     finalist_epochs=2,
 )
-
-
-class Killed(Exception):
-    pass
 
 
 def test_each_round_keeps_the_better_half_and_trains_it_twice_as_long(tmp_path, monkeypatch):

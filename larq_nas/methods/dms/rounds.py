@@ -56,8 +56,14 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
             gc.collect()
             model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
             if number == int(state["round"]):
-                _say_what_it_takes(
-                    model, data, config, epochs * steps[0] + steps[1], strategy, strategy.rounds - number
+                # A step that trains the means takes as long as one that trains the weights.
+                estimates.announce(
+                    model,
+                    _batches(0, data, config, 1, 1, 0, strategy),
+                    config.batch_size,
+                    epochs * steps[0] + steps[1],
+                    unit="round",
+                    units=strategy.rounds - number,
                 )
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)
@@ -92,13 +98,6 @@ def _model(candidates, space, config, period, state, class_weights):
             values = {name.removeprefix("weights/"): value for name, value in state.items()}
             best_effort(model.network, values, groups)
     return model
-
-
-def _say_what_it_takes(model, data, config, steps, strategy, rounds):
-    logger.info("compiling and timing the training step")
-    expected = estimates.measure(model, _batches(0, data, config, 1, 1, 0, strategy), config.batch_size)
-    # A step that trains the means takes as long as one that trains the weights.
-    logger.info(expected.line(steps, unit="round", units=rounds))
 
 
 def _fit(model, turn, data, config, epochs, steps, number, strategy):
