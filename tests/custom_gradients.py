@@ -1,24 +1,31 @@
 """Frees what TensorFlow keeps of networks for ever, so that a file of tests does not need the memory of all of them."""
 
 import inspect
-from collections.abc import Collection
+import sys
 
+import tensorflow as tf
 from tensorflow.python.framework import ops
 
 
-def forget(keep: Collection[str] = ()) -> None:
-    """Frees the traced custom gradients with their graphs and networks; TensorFlow keeps them, and frees none itself.
+def forget() -> None:
+    """Frees the custom gradients of networks with their graphs; TensorFlow keeps all of them, and frees none itself.
 
-    # Arguments
-        keep: Names of modules whose gradients stay, because their functions are traced once for all networks.
+    The gradients in functions that `larq_nas` traces once for all networks stay, since later networks call them.
     """
-    registry = ops.gradient_registry._registry
+    registry, shared = ops.gradient_registry._registry, _shared_functions()
     for name in [name for name in registry if name.startswith("CustomGradient-")]:
-        if _module_of(registry[name]["type"]) not in keep:
+        if _graph_of(registry[name]["type"]) not in shared:
             del registry[name]
 
 
-def _module_of(gradient):
-    """The module of the function behind a registered gradient; `None` if the gradient comes from a saved model."""
+def _shared_functions():
+    """The names of the traced functions of all modules, which are also the names of their graphs."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("larq_nas")]
+    values = [value for module in modules for value in vars(module).values()]
+    return {value.__name__ for value in values if isinstance(value, tf.types.experimental.PolymorphicFunction)}
+
+
+def _graph_of(gradient):
+    """The name of the graph to which a registered gradient belongs; `None` if it comes from a saved model."""
     traced = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
-    return traced and inspect.getclosurevars(traced).nonlocals["grad_fn"].__module__
+    return traced and tf.nest.flatten(inspect.getclosurevars(traced).nonlocals["result"])[0].graph.name
