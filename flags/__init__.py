@@ -11,7 +11,7 @@ flags.recipes("train")  # ["bars_cifar10", …]
 ```
 """
 
-from larq_nas.flags.command_line import COMMANDS, CommandLine, Error, configure, define, parse, searched
+from larq_nas.flags.command_line import COMMANDS, CommandLine, Error, configure, define, parse, searched, training_of
 from larq_nas.flags.help import usage
 from larq_nas.flags.recipe_files import recipe_path, recipes
 
@@ -25,5 +25,6 @@ __all__ = [
     "recipe_path",
     "recipes",
     "searched",
+    "training_of",
     "usage",
 ]

@@ -22,7 +22,7 @@ CONFIGS = {
     "zoo": configs.ZooConfig,
 }
 COMMANDS = ("search", *CONFIGS, "tune", "benchmark")
-WHATS = ("architecture", "recipe")
+WHATS = ("architecture", "recipe", "search")
 # Configurations whose fields depend on a search method, and what their flag `--method` says.
 _OF_METHODS = {
     configs.SearchConfig: "the search method",
@@ -58,7 +58,8 @@ def define(command: str, words: Sequence[str] = ()) -> tuple:
     # Returns
         An `absl.flags.FlagValues` and the class of the configuration of the command.
     """
-    return _define(command, _resolved(command, words, any_space=True)[0])
+    words, *_ = _resolved(command, words, any_space=True)
+    return _define(command, words)
 
 
 def _define(command, words):
@@ -68,7 +69,7 @@ def _define(command, words):
         text = "time the operations of --method instead of files, for --latency_table of a search"
         absl_flags.DEFINE_bool("profile_operations", False, text, flag_values=values)
     if command == "tune":
-        text = "what to tune: the genotype in the space of --method, or the recipe of a training"
+        text = "what to tune: the genotype in the space of --method, the recipe of a training, or a search by --method"
         absl_flags.DEFINE_enum("what", WHATS[0], WHATS, text, flag_values=values)
     for base, text in _OF_METHODS.items():
         if issubclass(config, base):
@@ -88,8 +89,10 @@ def _class_for(command, selected):
     if command == "search":
         return methods.get(selected.method)
     if command == "tune":
-        recipe = selected.what == "recipe"
-        return configs.RecipeTuneConfig if recipe else configs.tune_config(methods.get(selected.method))
+        if selected.what == "recipe":
+            return configs.RecipeTuneConfig
+        tunes_search = selected.what == "search"
+        return (configs.search_tune_config if tunes_search else configs.tune_config)(methods.get(selected.method))
     if selected.profile_operations:
         return configs.profile_config(methods.get(selected.method))
     return configs.BenchmarkConfig
@@ -128,12 +131,12 @@ def parse(command: str, words: Sequence[str], genotypes: Sequence[str | Architec
         Error: If a flag is unknown, or if its value is not accepted.
         OptionError: If the values of flags do not fit together.
     """
-    words, beginnings, dataset = _resolved(command, words, genotypes)
+    words, recipes, beginnings, dataset = _resolved(command, words, genotypes)
     recipe, given = None, words
     if command in ("search", *recipe_files.TRAININGS) and not any(map(_names_flag_file, words)):
-        recipe = _one_for_all(recipe_files.default(command, dataset, beginning) for beginning in beginnings)
+        recipe = _one_for_all(recipe_files.default(recipes, dataset, beginning) for beginning in beginnings)
         if recipe is not None:
-            given = [f"--flagfile={recipe_files.recipe_path(command, recipe)}", *words]
+            given = [f"--flagfile={recipe_files.recipe_path(recipes, recipe)}", *words]
     values, config = _define(command, given)
     try:
         rest = values([f"larq_nas {command}", *given])[1:]
@@ -200,6 +203,27 @@ def searched(run_dir: str) -> configs.SearchConfig:
     return config(**definitions.read(config, values))
 
 
+def training_of(config: configs.SearchTuneConfig, space: Architecture) -> configs.RecipeConfig:
+    """The recipe by which the genotypes that a tuned search finds are trained, on the data set of the search.
+
+    # Arguments
+        config: The configuration of the tuning.
+        space: The space of the search.
+
+    # Raises
+        OptionError: If there is no such recipe, or if it does not accept the genotypes.
+    """
+    names = (*options.options(configs.DataConfig), "validation_fraction")
+    values = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    if config.train_flagfile is not None:
+        values["flagfile"] = config.train_flagfile
+    try:
+        found = configure("train", genotype=space, **values)
+    except options.OptionError as error:
+        raise options.OptionError(f"train_flagfile={config.train_flagfile}: {error}") from None
+    return configs.RecipeConfig(**options.values_of(found, configs.RecipeConfig))
+
+
 # The placeholder for a genotype that has no name.
 _UNNAMED = "architecture"
 
@@ -220,7 +244,10 @@ def _word(name, value):
 
 
 def _resolved(command, words, genotypes=(), any_space=False):
-    """The words with paths instead of names of recipes, the beginnings of the names of recipes, and the data set."""
+    """The words with paths instead of names of recipes, and what chooses the recipe.
+
+    That is the command whose recipes they are, the beginnings of their names, and the data set.
+    """
     words = _with_space(_joined(words), any_space) if command == "search" else _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])
     named = {
@@ -231,11 +258,12 @@ def _resolved(command, words, genotypes=(), any_space=False):
     }.get(command, [])
     found = [recipe_files.beginning_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
     beginnings = list(dict.fromkeys(found)) or [recipe_files.beginning_of(own.method, own.binarize)]
-    words = [_with_path(command, word, beginnings) for word in words]
+    recipes = "search" if command == "tune" and own.what == "search" else command
+    words = [_with_path(recipes, word, beginnings) for word in words]
     if own["method"].present:
         # A recipe names its method, which must not replace the method of the command line.
         words.append(f"--method={own.method}")
-    return words, beginnings, own.dataset
+    return words, recipes, beginnings, own.dataset
 
 
 def _one_for_all(recipes):

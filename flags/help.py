@@ -28,8 +28,9 @@ def usage(command: str, words: Sequence[str], summary: str) -> str:
     for heading, described in headings.items():
         lines += ["", f"{heading}:", *described]
     lines += ["", "  --verbosity: 0 shows further messages, 1 also shows the traceback of an error"]
-    shipped = recipes(command)
-    if issubclass(config, configs.SearchConfig):
+    searches = issubclass(config, configs.SearchConfig)
+    shipped = recipes("search" if searches else command)
+    if searches:
         # The recipes of a search are only for its method.
         shipped = [name for name in shipped if name.startswith(beginning_of(config.method, binary=True) + "_")]
     if shipped:

@@ -22,7 +22,7 @@ from larq_nas.options import OptionError
 COMMANDS = {
     "search": "search for the architecture of a binary network",
     "train": "train the network of a genotype, or a network of the zoo",
-    "tune": "let KerasTuner choose the genotype or the recipe of a training",
+    "tune": "let KerasTuner choose a genotype, the recipe of a training, or the flags of a search",
     "compare": "train several genotypes by the same recipe with several seeds, and compare their accuracies",
     "rank": "measure how well the shared weights of a search rank genotypes",
     "convert": "convert a trained network to a bit-packed .tflite file, with a report",

@@ -151,7 +151,7 @@ def rank(config: configs.RankConfig | None = None, **values: Any) -> dict:
 
 
 def tune(config: configs.TuneConfig | None = None, **values: Any) -> dict:
-    """Lets KerasTuner choose the genotype or the recipe of a training, and writes `tuning.json` and `best.flags`.
+    """Lets KerasTuner choose a genotype, a recipe or the options of a search; writes `tuning.json` and `best.flags`.
 
     ```python
     tuning = larq_nas.tune(what="architecture", method="bnas", oracle="hyperband", dataset="digits")
@@ -169,9 +169,14 @@ def tune(config: configs.TuneConfig | None = None, **values: Any) -> dict:
         OptionError: If a value is not accepted.
         ValueError: If the tuning cannot be done. The message says why.
     """
+    from larq_nas.tasks.genotypes import with_genotypes
     from larq_nas.tuning import task
 
-    return task.tune(_configured("tune", config, values))
+    config = _configured("tune", config, values)
+    recipe = None
+    if isinstance(config, configs.SearchTuneConfig):
+        recipe = flags.training_of(config, with_genotypes(config.search_config()).space())
+    return task.tune(config, recipe)
 
 
 def convert(config: configs.ConvertConfig | None = None, **values: Any) -> "Conversion":

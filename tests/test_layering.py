@@ -218,7 +218,7 @@ def texts(module):
 def test_messages_of_the_library_name_options_and_not_flags():
     # A user in Python knows the option `image_size`, but not the flag `--image_size`.
     rooms = {"flags", "commands", "__main__"}
-    # They write the flags of `flags.txt`, and those of programs on devices and of trainings in other processes.
+    # They write the flags of `flags.txt`, and those of other processes and of programs on devices.
     others = {"larq_nas.runs", "larq_nas.devices", "larq_nas.devices.timing"}
     others |= {"larq_nas.tasks.compare", "larq_nas.tasks.processes"}
     for module in set(MODULES) - others - {"larq_nas"}:

@@ -31,7 +31,7 @@ def compare(config: configs.CompareConfig) -> None:
 
 
 def tune(config: configs.TuneConfig) -> None:
-    """Tunes the genotype or the recipe of a training, and prints the path of `best.flags`."""
+    """Tunes a genotype, the recipe of a training, or the flags of a search, and prints the path of `best.flags`."""
     api.tune(config)
     print(pathlib.Path(config.run_dir) / "best.flags")
 

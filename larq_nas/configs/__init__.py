@@ -26,7 +26,14 @@ from larq_nas.configs.shared import (
     shape_option,
 )
 from larq_nas.configs.trainings import CompareConfig, RankConfig, RecipeConfig, TrainConfig
-from larq_nas.configs.tunings import ArchitectureTuneConfig, RecipeTuneConfig, TuneConfig, tune_config
+from larq_nas.configs.tunings import (
+    ArchitectureTuneConfig,
+    RecipeTuneConfig,
+    SearchTuneConfig,
+    TuneConfig,
+    search_tune_config,
+    tune_config,
+)
 
 __all__ = [
     "ArchitectureTuneConfig",
@@ -47,6 +54,7 @@ __all__ = [
     "RecipeTuneConfig",
     "RunConfig",
     "SearchConfig",
+    "SearchTuneConfig",
     "SeedConfig",
     "TrainConfig",
     "TuneConfig",
@@ -56,6 +64,7 @@ __all__ = [
     "check_warmup",
     "is_amount",
     "profile_config",
+    "search_tune_config",
     "shape_option",
     "tune_config",
 ]

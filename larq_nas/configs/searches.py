@@ -30,6 +30,8 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
     method: typing.ClassVar[str] = ""
     # Options of `TrainConfig` that only networks of some methods accept, and networks of this method do.
     network_options: typing.ClassVar[tuple[str, ...]] = ()
+    # Options that `larq_nas tune --what=search` tunes by default, with the values that they may have.
+    tuned_options: typing.ClassVar[tuple[str, ...]] = ("architecture_learning_rate:0.0003..0.03",)
 
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
     final_learning_rate: float = option(
@@ -37,6 +39,13 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
     )
     architecture_learning_rate: float = option(3e-4, "learning rate of the architecture", least=0)
     architecture_weight_decay: float = option(1e-3, "weight decay of the architecture", least=0)
+    validation_fraction: float = option(
+        0.0,
+        "share of the training images, of each class alike, that the search does not use; a training with the same "
+        "share is evaluated on these images",
+        least=0,
+        most=0.9,
+    )
     latency_table: str | None = option(
         None, "latency.json file that larq_nas benchmark has written with profile_operations", is_path=True
     )

@@ -6,10 +6,10 @@ import typing
 
 from larq_nas.configs.of_methods import OfMethod, of_method
 from larq_nas.configs.searches import SearchConfig, check_latency
-from larq_nas.configs.shared import RunConfig, SeedConfig, is_amount
+from larq_nas.configs.shared import DataConfig, RunConfig, SeedConfig, is_amount
 from larq_nas.configs.trainings import RecipeConfig, TrainConfig
 from larq_nas.names import ORACLES
-from larq_nas.options import OptionError, changed_default, option
+from larq_nas.options import OptionError, changed_default, option, values_of
 from larq_nas.space.architecture import Architecture
 
 
@@ -18,8 +18,8 @@ def _amount(help):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TuneConfig(SeedConfig, RecipeConfig):
-    """The base class of the configurations of tunings, whose trials are trainings."""
+class TuneConfig(SeedConfig, DataConfig, RunConfig):
+    """The base class of the configurations of tunings."""
 
     heading: typing.ClassVar[str] = "tuning"
     unit: typing.ClassVar[str] = "trial"
@@ -57,24 +57,31 @@ def _are_ranges(texts):
     return bool(texts) and len(set(names)) == len(names) and all(re.fullmatch(r"\w+:.+", text) for text in texts)
 
 
+def _tuned(default, example):
+    return option(
+        default,
+        "flags that are tuned and the values that they may have, separated by commas: NAME:LOW..HIGH for a range, "
+        "which is logarithmic if LOW is positive, or NAME:A|B|C",
+        check=_are_ranges,
+        accepted=f"give each flag once, e.g. {example}",
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecipeTuneConfig(TuneConfig):
+class RecipeTuneConfig(TuneConfig, RecipeConfig):
     """The configuration of a tuning of the options of a training."""
 
     what: typing.ClassVar[str] = "recipe"
 
     genotype: str | Architecture = changed_default(TrainConfig, "genotype", dataclasses.MISSING)
-    tuned: tuple[str, ...] = option(
+    tuned: tuple[str, ...] = _tuned(
         ("learning_rate:0.0003..0.1", "weight_decay:0|3e-6|1e-4", "schedule:cosine|one_cycle"),
-        "flags of the training and the values that they may have, separated by commas: NAME:LOW..HIGH for a range, "
-        "which is logarithmic if LOW is positive, or NAME:A|B|C",
-        check=_are_ranges,
-        accepted="give each flag once, e.g. learning_rate:0.001..0.1,optimizer:sgd|adam",
+        "learning_rate:0.001..0.1,optimizer:sgd|adam",
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ArchitectureTuneConfig(OfMethod, TuneConfig):
+class ArchitectureTuneConfig(OfMethod, TuneConfig, RecipeConfig):
     """The base class of the configurations of tunings of the genotype, in the space of a search method."""
 
     what: typing.ClassVar[str] = "architecture"
@@ -85,6 +92,40 @@ class ArchitectureTuneConfig(OfMethod, TuneConfig):
     def space(self) -> Architecture:
         """The space of the method, in the configured size."""
         return self.search_config().tuned_space()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchTuneConfig(TuneConfig):
+    """The base class of the configurations of tunings of a search, whose result is judged by its training."""
+
+    what: typing.ClassVar[str] = "search"
+    searched: typing.ClassVar[type[SearchConfig]]
+
+    train_flagfile: str | None = option(
+        None,
+        "flag file, or name of a recipe of larq_nas train, by which the genotype of each search is trained; by default "
+        "the recipe for the data set",
+    )
+    tuned: tuple[str, ...] = _tuned(SearchConfig.tuned_options, "architecture_learning_rate:0.001..0.1,epochs:10|20")
+
+    def search_config(self) -> SearchConfig:
+        """The configuration of a search that does not use the validation images."""
+        return self.searched(**values_of(self, self.searched))
+
+
+def search_tune_config(searched: type[SearchConfig]) -> type[SearchTuneConfig]:
+    """Makes the `SearchTuneConfig` of a search method, which also has the options of the `SearchConfig`."""
+    default = dataclasses.field(
+        default=searched.tuned_options, metadata=SearchTuneConfig.__dataclass_fields__["tuned"].metadata
+    )
+    return dataclasses.make_dataclass(
+        SearchTuneConfig.__name__,
+        [("tuned", tuple[str, ...], default)],
+        bases=(SearchTuneConfig, searched),
+        namespace={"searched": searched},
+        frozen=True,
+        kw_only=True,
+    )
 
 
 def tune_config(searched: type[SearchConfig]) -> type[ArchitectureTuneConfig]:

@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import pathlib
+from collections.abc import Collection
 
 from larq_nas import options, plots, runs, zoo
 from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
@@ -22,6 +23,8 @@ from larq_nas.tasks.genotypes import load_network, meant
 from larq_nas.tasks.train import accuracy_of, checked_network, count, name_of
 
 logger = logging.getLogger(__name__)
+
+SHARED = tuple(options.options(RecipeConfig))
 
 
 def compare(config: CompareConfig) -> dict:
@@ -159,18 +162,24 @@ def _kept(run, name):
     return run.genotypes / f"{name}.json"
 
 
-def flag_file(config: RecipeConfig) -> str:
-    """The flags that all trainings share, as the text of a flag file."""
-    shared = options.options(RecipeConfig)
-    flags = {name: value for name, value in config.texts().items() if name in shared}
+def flag_file(config: options.Config, names: Collection[str] = SHARED) -> str:
+    """The text of a flag file with values of a configuration.
+
+    # Arguments
+        config: The configuration.
+        names: Names of flags. By default, they are those that trainings of different networks can share.
+
+    # Returns
+        The text.
+    """
+    flags = {name: value for name, value in config.texts().items() if name in names}
     return "".join(f"--{name}={value}\n" for name, value in sorted(flags.items()))
 
 
 def _train(run, name, training, seed, own):
     kept = _kept(run, name)
-    processes.train(
-        own, flagfile=run.path / "train.flags", genotype=kept if kept.exists() else training.genotype, seed=seed
-    )
+    genotype = kept if kept.exists() else training.genotype
+    processes.call("train", own, flagfile=run.path / "train.flags", genotype=genotype, seed=seed)
 
 
 def _result(run, config, examples, found, costs):

@@ -22,6 +22,25 @@ def load_images(config: DataConfig) -> "datasets.Images":
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
 
 
+def with_validation(data: "datasets.Images", config: Any) -> "datasets.Images":
+    """Holds out the validation images of a search or a training, see `datasets.validation`.
+
+    # Arguments
+        data: The `datasets.Images`.
+        config: The configuration, which has the option `validation_fraction`.
+
+    # Returns
+        The `datasets.Images`; the given one if the option is 0.
+    """
+    if not config.validation_fraction:
+        return data
+    from larq_nas.datasets import validation
+
+    data = validation.hold_out(data, config.validation_fraction)
+    logger.info("%s training and %s validation images", f"{data.train_size:,}", f"{data.validation_size:,}")
+    return data
+
+
 def start_run(
     run: runs.Run, command: str, config: Any, data: "datasets.Images", joins: bool = False
 ) -> "datasets.Images":

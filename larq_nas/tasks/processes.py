@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, since TensorFlow keeps the graphs of a process in memory."""
+"""Searches and trainings in processes of their own, since TensorFlow keeps the graphs of a process in memory."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class KilledError(TaskError):
-    """The process of a training was ended by a signal. The same command goes on."""
+    """The process of a search or a training was ended by a signal. The same command goes on."""
 
 
 def share_gpus() -> None:
@@ -21,19 +21,20 @@ def share_gpus() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
-def train(run: runs.Run, **flags: Any) -> None:
-    """Runs or resumes a training in a process of its own.
+def call(command: str, run: runs.Run, **flags: Any) -> None:
+    """Runs or resumes a search or a training in a process of its own.
 
     # Arguments
-        run: The run directory of the training.
-        flags: Values of flags of `larq_nas train`, by name.
+        command: `"search"` or `"train"`.
+        run: The run directory.
+        flags: Values of flags of the command, by name.
 
     # Raises
-        TaskError: If the training fails. The message is its last line.
-        KilledError: If the process of the training is killed.
+        TaskError: If the command fails. The message is its last line.
+        KilledError: If the process is killed.
     """
     flags |= {"run_dir": run.path}
-    words = [sys.executable, "-m", "larq_nas", "train", *(f"--{key}={value}" for key, value in flags.items())]
+    words = [sys.executable, "-m", "larq_nas", command, *(f"--{key}={value}" for key, value in flags.items())]
     last = ""
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
@@ -44,7 +45,7 @@ def train(run: runs.Run, **flags: Any) -> None:
                 logger.debug(line.rstrip("\n"))
         except BaseException:
             process.terminate()
-            # Until the training has ended, it holds the lock of its directory.
+            # Until the process has ended, it holds the lock of its directory.
             process.wait()
             raise
     if process.returncode < 0:
@@ -52,4 +53,4 @@ def train(run: runs.Run, **flags: Any) -> None:
             f"{run.path}: its process was ended by signal {-process.returncode}; the same command goes on"
         )
     if process.returncode:
-        raise TaskError(f"{run.path}: {last.removeprefix('larq_nas: train: ')}")
+        raise TaskError(f"{run.path}: {last.removeprefix(f'larq_nas: {command}: ')}")

@@ -15,7 +15,7 @@ from larq_nas.configs import CompareConfig, DataConfig, RankConfig, RecipeConfig
 from larq_nas.runs import fingerprints, locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import compare, processes
-from larq_nas.tasks.data import load_images
+from larq_nas.tasks.data import load_images, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network
 
@@ -77,7 +77,7 @@ def _with_shared_weights(config, searched, run):
 
     from larq_nas import datasets, supernet
 
-    data = load_images(searched)
+    data = with_validation(load_images(searched), searched)
     changed = fingerprints.difference(fingerprints.read(run.dataset), data.describe())
     if changed:
         raise TaskError(f"{run.path}: is a search on other data than {searched.dataset} is now ({changed})")

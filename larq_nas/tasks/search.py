@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import shutil
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from larq_nas.runs import locks
 from larq_nas.space import stages
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
-from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.data import load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
 from larq_nas.tasks.lengths import fitted
 from larq_nas.tasks.precisions import check_precision
+
+if TYPE_CHECKING:
+    from larq_nas import datasets
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ def _search(config):
         space = config.space()
         check_precision(space, config)
         _check_latency_table(config)
-        data = load_images(config)
+        data = with_validation(load_images(config), config)
         config = fitted(config, data.half_sizes[0])
         data = start_run(run, "search", whole, data)
         _keep_latency_table(run, config)
@@ -71,6 +75,25 @@ def _search(config):
         _tell_latency(genotype, strategy.limit)
     check_reachable(genotype, run.genotype)
     return genotype
+
+
+def check(config: SearchConfig, data: "datasets.Images") -> None:
+    """Checks that a search can be done on a data set.
+
+    # Arguments
+        config: The configuration of the method.
+        data: The `datasets.Images`.
+
+    # Raises
+        TaskError: If it cannot be done. The message says why.
+    """
+    try:
+        config = with_genotypes(config)
+        space = config.space()
+        check_precision(space, config)
+        config.strategy(space, *config.counted_images(data.image_shape, len(data.class_names)))
+    except ValueError as error:
+        raise TaskError(str(error)) from None
 
 
 def _warn_of_collapse(genotype, space):

@@ -11,7 +11,7 @@ from larq_nas.configs import SearchConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.data import load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
 from larq_nas.tasks.lengths import fitted
@@ -47,7 +47,7 @@ def _train(config):
     whole, name = config, name_of(config)
     network, staged = checked_network(config), _is_staged(config)
     run = runs.Run(config.run_dir)
-    data = _with_validation(load_images(config), config)
+    data = with_validation(load_images(config), config)
     # The images may be too small for the network. This must be found before anything is written.
     counts = count(network, data, name)
     config = fitted(config, data.train_size)
@@ -79,16 +79,6 @@ def _train(config):
     accuracy, examples = accuracy_of(run)
     logger.info("test accuracy %.2f%% on %s examples", 100 * accuracy, f"{examples:,}")
     return model
-
-
-def _with_validation(data, config):
-    if not config.validation_fraction:
-        return data
-    from larq_nas.datasets import validation
-
-    data = validation.hold_out(data, config.validation_fraction)
-    logger.info("%s training and %s validation images", f"{data.train_size:,}", f"{data.validation_size:,}")
-    return data
 
 
 def accuracy_of(run: runs.Run) -> tuple:

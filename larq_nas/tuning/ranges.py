@@ -1,14 +1,13 @@
-"""The options of a training that `larq_nas tune` changes, and the values that they may have."""
+"""The options of a search or a training that `larq_nas tune` changes, and the values that they may have."""
 
 from collections.abc import Iterable
 
 import keras_tuner
 
 from larq_nas import options
-from larq_nas.configs import RecipeConfig
 from larq_nas.options import OptionError
 
-# Options that say where a training finds and keeps its files, what it trains on, and how it is judged.
+# Options that say where files are, what is trained on, and how a trial is judged.
 _FIXED = {
     "run_dir",
     "overwrite",
@@ -17,15 +16,16 @@ _FIXED = {
     "image_size",
     "channels",
     "train_examples",
+    "permute_labels",
     "validation_fraction",
 }
 
 
-def hyperparameters(recipe: RecipeConfig, texts: Iterable[str]) -> keras_tuner.HyperParameters:
+def hyperparameters(config: options.Config, texts: Iterable[str]) -> keras_tuner.HyperParameters:
     """Makes hyperparameters from texts.
 
     # Arguments
-        recipe: The `configs.RecipeConfig` whose options are tuned. All values are checked against it.
+        config: The configuration whose options are tuned. All values are checked against it.
         texts: A text for each option: `NAME:LOW..HIGH` for a range, which is logarithmic if `LOW` is positive, or
             `NAME:A|B|C` for a list of values.
 
@@ -35,18 +35,20 @@ def hyperparameters(recipe: RecipeConfig, texts: Iterable[str]) -> keras_tuner.H
     # Raises
         OptionError: If an option cannot be tuned, or if it does not accept a value.
     """
-    found, known = keras_tuner.HyperParameters(), options.options(RecipeConfig)
+    found, known = keras_tuner.HyperParameters(), options.options(config)
+    owner: type = type(config)
+    kinds = {name: options.kind_of(owner, name) for name in known}
     for text in texts:
         name, _, given = text.partition(":")
         if name not in known or name in _FIXED:
-            lists = {name for name in known if options.kind_of(RecipeConfig, name).several}
+            lists = {name for name in known if kinds[name].several}
             accepted = ", ".join(name for name in known if name not in _FIXED | lists)
             raise OptionError(f"tuned={text}: {name} is no option that can be tuned; accepted are {accepted}")
-        kind = options.kind_of(RecipeConfig, name)
+        kind = kinds[name]
         low, dots, high = given.partition("..")
         values = [_converted(word, kind, text) for word in ((low, high) if dots else given.split("|"))]
         for value in values:
-            recipe.replace(**{name: value})
+            config.replace(**{name: value})
         if not dots:
             found.Choice(name, values)
         elif kind.type not in (int, float) or values[0] >= values[1]:

@@ -1,4 +1,4 @@
-"""Tuning genotypes or the options of a training: `larq_nas tune`."""
+"""Tuning genotypes, or the options of a training or of a search: `larq_nas tune`."""
 
 import contextlib
 import dataclasses
@@ -12,14 +12,15 @@ from larq_nas.configs import TuneConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, compare, processes
+from larq_nas.tasks import search as tasks
 from larq_nas.tasks.data import load_images, start_run
-from larq_nas.tasks.genotypes import load_network
+from larq_nas.tasks.genotypes import load_network, with_genotypes
 from larq_nas.tasks.lengths import fitted
 from larq_nas.tuning import ranges, spaces, tuners, workers
 from larq_nas.tuning.errors import TuningError
 from larq_nas.tuning.evolution import RegularizedEvolution
 from larq_nas.tuning.limits import Limits
-from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner
+from larq_nas.tuning.tuners import METRICS, ArchitectureTuner, RecipeTuner, SearchTuner
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,14 @@ logger = logging.getLogger(__name__)
 SHOWN = 10
 
 
-def tune(config: TuneConfig) -> dict:
-    """Runs or resumes a tuning, and writes `tuning.json`, `best.flags` and, for genotypes, `genotype.json`.
+def tune(config: TuneConfig, recipe: configs.RecipeConfig | None = None) -> dict:
+    """Runs or resumes a tuning, and writes `tuning.json`, `best.flags` and, unless a recipe is tuned, `genotype.json`.
 
     On several machines, a chief writes these files, see `workers`.
 
     # Arguments
         config: The configuration.
+        recipe: The recipe by which the genotypes are trained that a tuned search finds. Other tunings have their own.
 
     # Returns
         The dictionary that `tuning.json` holds: the `objective`, and the `trials`, a list of dictionaries from the best
@@ -48,19 +50,21 @@ def tune(config: TuneConfig) -> dict:
     is_worker = workers.role() == workers.WORKER
     # The chief holds the lock for its workers.
     with contextlib.nullcontext() if is_worker else locks.hold(config.run_dir):
-        return _tune(config, is_worker)
+        return _tune(config, recipe, is_worker)
 
 
-def _tune(config, is_worker):
+def _tune(config, recipe, is_worker):
     processes.share_gpus()
     run, data = runs.Run(config.run_dir), load_images(config)
     # What is wrong must be found before anything is written.
-    limits, (make, example, recipe) = _limits(config), _subject(config)
+    limits, (make, example, recipe) = _limits(config), _subject(config, recipe, data)
     tuners.check(example, recipe, data)
-    oracle = _oracle(config, data)
+    oracle = _oracle(config, recipe, data)
     if is_worker:
         workers.wait_for_chief()
     start_run(run, "tune", config, data, joins=is_worker)
+    if config.what == "search" and not is_worker:
+        _keep_recipe(run, recipe)
     common = {"limits": limits, "seed": config.seed, "data": data}
     tuner = make(oracle, directory=str(run.path), project_name="trials", **common)
     tuner.oracle.verbose = 0
@@ -88,7 +92,18 @@ def _limits(config):
     return Limits(binary_macs, most_bytes, config.max_latency_ms, table)
 
 
-def _subject(config):
+def _keep_recipe(run, recipe):
+    """Keeps a copy of the recipe, so that the tuning cannot continue with another one."""
+    file, text = run.path / "train.flags", compare.flag_file(recipe)
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise TuningError(
+            f"{run.path}: holds a tuning whose genotypes were trained by another recipe, see {file}; choose another "
+            "run_dir, or start again with overwrite=True"
+        )
+    runs.write(file, text)
+
+
+def _subject(config, recipe, data):
     """What is tuned: a function that makes the tuner, a network that it may train, and the recipe."""
     if config.what == "recipe":
         recipe, network = _recipe(config), load_network(config.genotype)
@@ -96,11 +111,22 @@ def _subject(config):
         hyperparameters = ranges.hyperparameters(recipe, config.tuned)
         make = functools.partial(RecipeTuner, network=network, hyperparameters=hyperparameters, recipe=recipe)
         return make, network, recipe
+    if config.what == "search":
+        search = config.search_config()
+        tasks.check(search, data)
+        example = _first(with_genotypes(search).tuned_space())
+        hyperparameters = ranges.hyperparameters(search, config.tuned)
+        make = functools.partial(SearchTuner, search=search, hyperparameters=hyperparameters, recipe=recipe)
+        return make, example, recipe
     space = config.space()
     # The space has the configured size already.
     recipe = _recipe(config, without=("layers", "filters", "width", "groups", "channels_per_group"))
-    example = spaces.genotype(space, spaces.hyperparameters(space).values)
-    return functools.partial(ArchitectureTuner, space=space, recipe=recipe), example, recipe
+    return functools.partial(ArchitectureTuner, space=space, recipe=recipe), _first(space), recipe
+
+
+def _first(space):
+    """A genotype of a space."""
+    return spaces.genotype(space, spaces.hyperparameters(space).values)
 
 
 def _recipe(config, without=()):
@@ -108,12 +134,12 @@ def _recipe(config, without=()):
     return configs.RecipeConfig(**{name: value for name, value in values.items() if name not in without})
 
 
-def _oracle(config, data):
+def _oracle(config, recipe, data):
     # A seed of 0 would be random.
     common = {"objective": config.objective, "seed": (config.seed + 1) % 2**32 or 1}
     if config.oracle == "hyperband":
         kept = data.train_size * (1 - config.validation_fraction)
-        return keras_tuner.oracles.HyperbandOracle(max_epochs=fitted(config, int(kept)).epochs, **common)
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=fitted(recipe, int(kept)).epochs, **common)
     common["max_trials"] = config.max_trials
     if config.oracle == "bayesian":
         # By default, KerasTuner draws three random trials for each hyperparameter at first, more than there are.
@@ -140,9 +166,9 @@ def _result(config, tuner, run):
     rows = [(row["trial"], 100 * row["val_accuracy"], *(row.get(name, "") for name in names[1:])) for row in trained]
     logger.info(tables.table([heading, *rows[:SHOWN]]))
     best = tuner.oracle.get_trial(trained[0]["trial"])
-    network, (_, recipe) = (f(best.hyperparameters.values) for f in (tuner.network, tuner.training))
-    runs.write(run.path / "best.flags", compare.flag_file(recipe.replace(validation_fraction=0.0)))
-    if config.what == "architecture":
+    runs.write(run.path / "best.flags", tuner.flags(best))
+    if config.what != "recipe":
+        network = tuner.network(best)
         provenance = {**run.provenance(), "result": {name: trained[0][name] for name in names}}
         runs.write(
             run.genotype,
@@ -153,10 +179,9 @@ def _result(config, tuner, run):
 
 
 def _row(tuner, trial):
-    values = trial.hyperparameters.values
     row = {"trial": trial.trial_id, "status": trial.status.lower()}
-    if trial.status == "COMPLETED" and not tuner.refused(values):
+    if trial.status == "COMPLETED" and not tuner.refused(*tuner.training(trial)):
         row |= {name: float(trial.metrics.get_best_value(name)) for name in METRICS}
-        counted = costs.count(tuner.network(values), tuner.image_shape, tuner.num_classes)
+        counted = costs.count(tuner.network(trial), tuner.image_shape, tuner.num_classes)
         row |= {name: getattr(counted, name) for name in accuracies.COSTS}
-    return {**row, "values": values}
+    return {**row, "values": trial.hyperparameters.values}

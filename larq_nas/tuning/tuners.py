@@ -10,10 +10,11 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from larq_nas import datasets, options, runs, zoo
-from larq_nas.configs import RecipeConfig, TrainConfig
+from larq_nas.configs import DataConfig, RecipeConfig, SearchConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks import compare, lengths, processes
+from larq_nas.tasks import compare, genotypes, lengths, processes
+from larq_nas.tasks import search as tasks
 from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.train import checked_network, count
@@ -54,9 +55,9 @@ def _built(network, recipe):
 class TrainingTuner(ResumableTuner):
     """The base class of tuners whose trials are trainings, each in a process of its own.
 
-    A subclass defines `training`, which says what a trial trains. A trial of Hyperband continues with the weights of
-    the trial from which it was promoted. A trial whose network exceeds a limit is not trained, and has the worst
-    figures. An interrupted tuning goes on with the trial, and with the epoch, in which it was interrupted.
+    A subclass defines `training`, which says or finds what a trial trains. A trial of Hyperband continues with the
+    weights of the trial from which it was promoted. A trial whose network exceeds a limit is not trained, and has the
+    worst figures. An interrupted tuning goes on with the trial, and with the epoch, in which it was interrupted.
 
     # Arguments
         oracle: A `keras_tuner.Oracle`. Its objective is `"val_accuracy"` or `"val_loss"`, the figures of the validation
@@ -93,42 +94,51 @@ class TrainingTuner(ResumableTuner):
         self.image_shape, self.num_classes = data.image_shape, len(data.class_names)
         super().__init__(oracle, hyperparameters=hyperparameters, **kwargs)
 
-    def training(self, values: dict) -> tuple:
+    def training(self, trial: keras_tuner.engine.trial.Trial) -> tuple:
         """Says what a trial trains.
 
         # Arguments
-            values: The values of the hyperparameters by name.
+            trial: The trial.
 
         # Returns
             The genotype, or the name of a network of the zoo, and the `configs.RecipeConfig` of the training.
         """
         raise NotImplementedError
 
-    def network(self, values: dict) -> Architecture | tf.keras.Model:
+    def flags(self, trial: keras_tuner.engine.trial.Trial) -> str:
+        """The text of a flag file that repeats a trial on all training images, e.g. the best one."""
+        _, recipe = self.training(trial)
+        return compare.flag_file(recipe.replace(validation_fraction=0.0))
+
+    def network(self, trial: keras_tuner.engine.trial.Trial) -> Architecture | tf.keras.Model:
         """The network that a trial trains, in the size that its recipe asks for.
 
         # Arguments
-            values: The values of the hyperparameters by name.
+            trial: The trial.
 
         # Returns
             An `Architecture`, or a Keras model for a network of the zoo without a genotype.
         """
-        network = _built(*self.training(values))
+        return self._sized(*self.training(trial))
+
+    def _sized(self, network, recipe):
+        network = _built(network, recipe)
         if isinstance(network, zoo.Baseline):
             network = network.genotype(self.image_shape) or network.build(self.image_shape, self.num_classes)
         return network
 
-    def refused(self, values: dict) -> str:
-        """Says why a trial is not trained: its network exceeds a limit, or no image reaches the classifier.
+    def refused(self, network: Architecture | str, recipe: RecipeConfig) -> str:
+        """Says why a network is not trained: it exceeds a limit, or no image reaches its classifier.
 
         # Arguments
-            values: The values of the hyperparameters by name.
+            network: A genotype, or the name of a network of the zoo.
+            recipe: The `configs.RecipeConfig` of the training.
 
         # Returns
-            A text, which is empty if the trial is trained.
+            A text, which is empty if the network is trained.
         """
         try:
-            return self.limits.exceeded(self.network(values), self.image_shape, self.num_classes)
+            return self.limits.exceeded(self._sized(network, recipe), self.image_shape, self.num_classes)
         except TaskError as error:
             return str(error)
 
@@ -138,16 +148,16 @@ class TrainingTuner(ResumableTuner):
 
     def run_trial(self, trial: keras_tuner.engine.trial.Trial, verbose: Any = None) -> dict[str, float]:
         """Trains the network of a trial. `search` passes `verbose`, which only concerns the oracle."""
-        values, run = trial.hyperparameters.values, self.run(trial.trial_id)
-        refused = self.refused(values)
-        if refused:
-            logger.info("trial %s: not trained, since %s", trial.trial_id, refused)
-            return {"val_accuracy": 0.0, "val_loss": 10 * math.log(self.num_classes)}
+        run = self.run(trial.trial_id)
         try:
-            # The training of a worker or of a tuning that was killed may still run.
-            locks.wait(run.path, self.role == workers.WORKER)
+            network, recipe = self.training(trial)
+            refused = self.refused(network, recipe)
+            if refused:
+                logger.info("trial %s: not trained, since %s", trial.trial_id, refused)
+                return {"val_accuracy": 0.0, "val_loss": 10 * math.log(self.num_classes)}
+            self._wait(run)
             if not run.weights.exists():
-                self._train(values, run)
+                self._train(trial.hyperparameters.values, network, recipe, run)
             figures = runs.read_json(run.metrics)
             with runs.expected_form(run.metrics):
                 metrics = {name: float(figures[name]) for name in METRICS}
@@ -160,7 +170,7 @@ class TrainingTuner(ResumableTuner):
         shown = f"validation accuracy {metrics['val_accuracy']:.2%}, loss {metrics['val_loss']:.4f}"
         logger.info("trial %s: %s", trial.trial_id, shown)
         with tf.summary.create_file_writer(str(run.path.parent / "logs")).as_default():
-            hparams.hparams(values, trial_id=trial.trial_id)
+            hparams.hparams(trial.hyperparameters.values, trial_id=trial.trial_id)
             for name, value in metrics.items():
                 tf.summary.scalar(name, value, step=0)
         return metrics
@@ -170,8 +180,11 @@ class TrainingTuner(ResumableTuner):
         network, _ = load_trained(self.run(trial.trial_id))
         return network
 
-    def _train(self, values, run):
-        network, recipe = self.training(values)
+    def _wait(self, run):
+        """Waits until nothing runs in a directory: the process of a worker or tuning that was killed may go on."""
+        locks.wait(run.path, self.role == workers.WORKER)
+
+    def _train(self, values, network, recipe, run):
         flags = {"seed": self.seed, "genotype": network}
         if "tuner/epochs" in values:
             recipe = lengths.of_epochs(recipe, values["tuner/epochs"] - values["tuner/initial_epoch"])
@@ -182,7 +195,7 @@ class TrainingTuner(ResumableTuner):
             flags["genotype"] = folder / "genotype.json"
             runs.write(flags["genotype"], network.to_json())
         runs.write(folder / "train.flags", compare.flag_file(recipe))
-        processes.train(run, flagfile=folder / "train.flags", **flags)
+        processes.call("train", run, flagfile=folder / "train.flags", **flags)
 
 
 class ArchitectureTuner(TrainingTuner):
@@ -203,15 +216,15 @@ class ArchitectureTuner(TrainingTuner):
         self.space = space
         hyperparameters = spaces.hyperparameters(space)
         example = spaces.genotype(space, hyperparameters.values)
-        _keras_tuner.accept_only(oracle, lambda values: not self.refused(values))
+        _keras_tuner.accept_only(oracle, lambda values: not self.refused(spaces.genotype(space, values), recipe))
         super().__init__(oracle, hyperparameters, example, recipe, **kwargs)
 
     def genotype(self, hyperparameters: keras_tuner.HyperParameters) -> Architecture:
         """The genotype that hyperparameters describe, e.g. those of the best trial."""
         return spaces.genotype(self.space, hyperparameters.values)
 
-    def training(self, values: dict) -> tuple:
-        return spaces.genotype(self.space, values), self.recipe
+    def training(self, trial: keras_tuner.engine.trial.Trial) -> tuple:
+        return self.genotype(trial.hyperparameters), self.recipe
 
 
 class RecipeTuner(TrainingTuner):
@@ -238,15 +251,79 @@ class RecipeTuner(TrainingTuner):
         **kwargs: Any,
     ) -> None:
         self._network = network
-        known, names = options.options(RecipeConfig), {each.name for each in hyperparameters.space}
-        for name in names:
-            if name not in known:
-                raise options.OptionError(f"{name}: is no option of a training, which could be tuned")
-        if "epochs" in names:
-            # The number of steps would replace the number of epochs.
-            recipe = recipe.replace(steps=None)
+        recipe = _to_tune(recipe, hyperparameters, "a training")
         super().__init__(oracle, hyperparameters, network, recipe, **kwargs)
 
-    def training(self, values: dict) -> tuple:
-        own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
-        return self._network, self.recipe.replace(**own)
+    def training(self, trial: keras_tuner.engine.trial.Trial) -> tuple:
+        return self._network, self.recipe.replace(**_own(trial))
+
+
+class SearchTuner(TrainingTuner):
+    """A tuner of the options of a search, which is judged by the training of the genotype that it finds.
+
+    The searches do not use the validation images of the trainings. A trial of Hyperband that is promoted keeps its
+    genotype, and only its training continues.
+
+    # Arguments
+        oracle: A `keras_tuner.Oracle`.
+        search: The `configs.SearchConfig` of the searches.
+        hyperparameters: `keras_tuner.HyperParameters` with the names of options of `search`.
+        recipe, limits, seed, data, kwargs: See `TrainingTuner`. The searches have the data set of the recipe, too.
+
+    # Raises
+        OptionError: If a hyperparameter is no option of the search.
+        TaskError: If the search cannot be done, or if its networks cannot be trained by the recipe.
+        TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
+    """
+
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        search: SearchConfig,
+        hyperparameters: keras_tuner.HyperParameters,
+        recipe: RecipeConfig,
+        data: datasets.Images | None = None,
+        **kwargs: Any,
+    ) -> None:
+        shared = {name: getattr(recipe, name) for name in (*options.options(DataConfig), "validation_fraction")}
+        search = _to_tune(search.replace(**shared), hyperparameters, "this search")
+        data = load_images(recipe) if data is None else data
+        tasks.check(search, data)
+        self._search = search
+        space = genotypes.with_genotypes(search).tuned_space()
+        example = spaces.genotype(space, spaces.hyperparameters(space).values)
+        super().__init__(oracle, hyperparameters, example, recipe, data=data, **kwargs)
+
+    def training(self, trial: keras_tuner.engine.trial.Trial) -> tuple:
+        # A promoted trial has the genotype of the trial from which it was promoted.
+        first = trial.hyperparameters.values.get("tuner/trial_id") or trial.trial_id
+        folder = pathlib.Path(self.get_trial_dir(first))
+        run = runs.Run(folder / "search")
+        self._wait(run)
+        if not (folder / "genotype.json").exists():
+            flags = self._flags(self._search.replace(**_own(trial), seed=self.seed))
+            runs.write(folder / "search.flags", flags)
+            processes.call("search", run, flagfile=folder / "search.flags")
+            runs.write(folder / "genotype.json", run.genotype.read_text(encoding="utf-8"))
+        return Architecture.load(folder / "genotype.json"), self.recipe
+
+    def flags(self, trial: keras_tuner.engine.trial.Trial) -> str:
+        return self._flags(self._search.replace(**_own(trial), validation_fraction=0.0))
+
+    def _flags(self, search):
+        return compare.flag_file(search, ("method", *options.options(search)))
+
+
+def _own(trial):
+    """The values of the hyperparameters of a trial, without those that Hyperband adds."""
+    return {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
+
+
+def _to_tune(config, hyperparameters, owner):
+    """Checks that hyperparameters are options of a configuration, and returns the configuration for tuning them."""
+    known, names = options.options(config), {each.name for each in hyperparameters.space}
+    for name in names:
+        if name not in known:
+            raise options.OptionError(f"{name}: is no option of {owner}, which could be tuned")
+    # The number of steps would replace the number of epochs.
+    return config.replace(steps=None) if "epochs" in names else config

@@ -31,7 +31,7 @@ from larq_nas.tuning import workers
 workers.BEAT, workers.SILENCE, workers.PATIENCE = 0.2, 15.0, 200.0
 
 
-def train(run, **flags):
+def call(command, run, **flags):
     with locks.hold(run.path):
         with open("trained.txt", "a") as file:
             print(sys.argv[2], run.path.parent.name, file=file)
@@ -40,7 +40,7 @@ def train(run, **flags):
         run.weights.touch()
 
 
-processes.train = train
+processes.call = call
 logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
 options = {"method": "bnas", "layers": 3, "filters": 4, "dataset": "digits", "train_examples": 64, "epochs": 1}
 found = larq_nas.tune(**options, max_trials=trials, run_dir="run")

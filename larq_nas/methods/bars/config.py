@@ -32,6 +32,11 @@ class BarsConfig(CellSearchConfig):
     """The configuration of a search by BARS. The defaults follow the search on CIFAR-10, as far as it is published."""
 
     heading: typing.ClassVar[str] = "bars"
+    tuned_options: typing.ClassVar[tuple[str, ...]] = (
+        *CellSearchConfig.tuned_options,
+        "entropy_weight:0.001..0.1",
+        "temperature:0.5..5",
+    )
 
     filters: int = changed_default(CellSearchConfig, "filters", 56)
     batch_size: int = changed_default(CellSearchConfig, "batch_size", 256)

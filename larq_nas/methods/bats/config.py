@@ -22,6 +22,10 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
         *("filters", "layers", "groups", "channels_per_group"),
         "auxiliary_weight",
     )
+    tuned_options: typing.ClassVar[tuple[str, ...]] = (
+        *ChainedCellSearchConfig.tuned_options,
+        "softmax_temperature:0.1..1",
+    )
 
     filters: int = changed_default(ChainedCellSearchConfig, "filters", 24)
     optimizer: str = changed_default(ChainedCellSearchConfig, "optimizer", "adam")

@@ -19,6 +19,7 @@ class BnasConfig(ChainedCellSearchConfig):
 
     heading: typing.ClassVar[str] = "bnas"
     network_options: typing.ClassVar[tuple[str, ...]] = ("filters", "layers")
+    tuned_options: typing.ClassVar[tuple[str, ...]] = (*ChainedCellSearchConfig.tuned_options, "diversity:0|0.3|1|3")
 
     diversity: float = option(1.0, "strength of the diversity regulariser", least=0)
     diversity_decay: float = option(
