@@ -108,22 +108,27 @@ def announce(
     batches: tf.data.Dataset,
     batch_size: int,
     steps: int,
+    units: int,
     *,
     network: tf.keras.Model | None = None,
     then: str = "",
     **options: Any,
 ) -> None:
-    """Measures the steps of a compiled model, and logs what the search or the training will take.
+    """Measures the steps of a compiled model, and logs what the rest of the search or the training will take.
 
     # Arguments
         model, batches, batch_size, network: See `measure`.
         steps: Number of training steps in an epoch or round.
+        units: Number of epochs or rounds to come. If there are none, nothing is measured.
         then: A text that follows the estimate.
         options: Further arguments of `Estimate.line`.
     """
+    if units <= 0:
+        return
     logger.info("compiling and timing the training step")
     expected = measure(model, batches, batch_size, network)
-    logger.info(expected.line(steps, network="supernet" if network is None else "network", **options) + then)
+    named = "supernet" if network is None else "network"
+    logger.info(expected.line(steps, units=units, network=named, **options) + then)
 
 
 def _variables(model):

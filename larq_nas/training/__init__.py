@@ -110,8 +110,8 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         _search_batches(data, config, steps, 0),
         config.batch_size,
         steps,
+        config.epochs - resume_epoch(run),
         validation_steps=validation_steps,
-        units=config.epochs - resume_epoch(run),
         then=_finalists(strategy, config),
     )
     validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
@@ -380,8 +380,7 @@ def _train(network, architecture, data, run, recipe, config):
 
     extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
     left = recipe.epochs - resume_epoch(run)
-    if left > 0:
-        estimates.announce(model, batches(0), config.batch_size, recipe.steps_per_epoch, network=network, units=left)
+    estimates.announce(model, batches(0), config.batch_size, recipe.steps_per_epoch, left, network=network)
     rows = fit(
         model,
         batches,

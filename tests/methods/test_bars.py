@@ -152,7 +152,7 @@ def test_what_is_decided_is_what_was_chosen():
         assert stage.depths[0] == before.depths[indices[f"stage{number}_depth"]]
 
 
-@pytest.mark.parametrize("learned", [1.0, 0.1])
+@pytest.mark.parametrize("learned", [pytest.param(1.0, marks=pytest.mark.slow), 0.1])
 def test_candidates_cost_what_is_accepted(learned):
     space, counted = bars.space(8), (bars.space(56), (32, 32, 3), 10)
     accepted = {"biops": 1027e6, "params": 2.77e6, "flops": 2.4e6}

@@ -45,7 +45,7 @@ def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(
     assert candidate == {**result, "chosen": True}
 
 
-@pytest.mark.parametrize("place", ["_fit", "_save"])
+@pytest.mark.parametrize("place", ["_fit", pytest.param("_save", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, monkeypatch, place):
     run, calls = runs.Run(tmp_path), []
     original = getattr(rounds, place)
@@ -107,6 +107,7 @@ def test_a_pickle_in_a_backup_is_not_loaded(tmp_path):
         rounds._load(run, dms.space("vgg11"))
 
 
+@pytest.mark.slow
 def test_without_best_effort_every_round_starts_anew(digits, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(dms, "best_effort", lambda *arguments: seen.append(arguments))

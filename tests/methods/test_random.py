@@ -56,7 +56,7 @@ def test_a_way_and_a_space_are_two_flags():
 
 @pytest.mark.parametrize("method", [bnas, bars, bats])
 def test_genotypes_are_drawn_evenly_and_within_the_budget(method):
-    space = {bnas: bnas.space(3, 4), bars: bars.space(8, 2), bats: bats.space(3, 8, 4)}[method]
+    space = {bnas: bnas.space(3, 4), bars: bars.space(8, 1), bats: bats.space(3, 8, 4)}[method]
     strategy = method.Strategy()
     if method is bars:
         counted = space, (16, 16, 3), 4

@@ -78,7 +78,9 @@ def _logits(model):
     return list(model.logits.values()), model.architecture_optimizer
 
 
-@pytest.mark.parametrize("call", ["replicate(test_replicas._warmup)", "replicate_dms()"])
+@pytest.mark.parametrize(
+    "call", [pytest.param("replicate(test_replicas._warmup)", marks=pytest.mark.slow), "replicate_dms()"]
+)
 def test_two_replicas_take_the_steps_of_one_device(call):
     # Logical devices are made before TensorFlow starts.
     code = f"import test_replicas; test_replicas.{call}"

@@ -153,6 +153,7 @@ def test_a_half_step_calls_the_gradients_that_it_uses(step, other):
     assert counts == {"input": 15, "kernel": 15, "choice": 15, other: 0}
 
 
+@pytest.mark.slow
 def test_further_cells_of_the_same_shapes_are_not_traced_again():
     functions = (
         mixed_edges._forward,

@@ -62,8 +62,8 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
                     _batches(0, data, config, 1, 1, 0, strategy),
                     config.batch_size,
                     epochs * steps[0] + steps[1],
+                    strategy.rounds - number,
                     unit="round",
-                    units=strategy.rounds - number,
                 )
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)

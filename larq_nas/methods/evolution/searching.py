@@ -69,7 +69,7 @@ def _trained_supernet(strategy, space, data, run, config):
         datasets.training_batches, data, data.halves[0], data.half_sizes[0], config.batch_size, **options
     )
     logger.info("%d epochs of %d steps, each of which trains one genotype", epochs, steps)
-    estimates.announce(model, batches(), config.batch_size, steps, units=epochs - training.resume_epoch(run))
+    estimates.announce(model, batches(), config.batch_size, steps, epochs - training.resume_epoch(run))
     training.fit(
         model,
         lambda first_epoch: batches(first_epoch=first_epoch),
