@@ -32,14 +32,22 @@ class Estimate:
         parameters: Number of trained weights of the network.
         bytes: Peak memory of the process in bytes, without the memory of GPUs; 0 if the system does not report it.
         seconds_per_step: Seconds of a training step after the first one.
+        seconds_to_begin: Seconds in addition that the first training step takes, in which the graph is traced.
     """
 
     parameters: int
     bytes: int
     seconds_per_step: float
+    seconds_to_begin: float = 0.0
 
     def line(
-        self, steps: int, validation_steps: int = 0, unit: str = "epoch", units: int = 1, network: str = "supernet"
+        self,
+        steps: int,
+        validation_steps: int = 0,
+        unit: str = "epoch",
+        units: int = 1,
+        network: str = "supernet",
+        rebuilt: float = 0.0,
     ) -> str:
         """The estimate as a line of text for the user.
 
@@ -49,19 +57,21 @@ class Estimate:
             unit: The unit of the time, `"epoch"` or `"round"`.
             units: Number of units to come. If there are several, the text also says how long all of them take.
             network: What the network is called.
+            rebuilt: The share of the units that begin with a new network, whose first step takes longer.
 
         # Returns
             A text.
         """
         seconds = self.seconds_per_step * (steps + VALIDATION * validation_steps)
+        more = rebuilt * units * self.seconds_to_begin
         memory = "host memory" if tf.config.list_physical_devices("GPU") else "memory"
         needed = f"{self.bytes / 1e9:.1f} GB of {memory} and " if self.bytes else ""
         time_needed = f"{seconds:,.{0 if seconds > 10 else 1}f} s per {unit} of {steps:,} steps"
-        in_all = f", {_duration(units * seconds)} for {units:,} {unit}s" if units > 1 else ""
+        in_all = f", {duration(units * seconds + more)} for {units:,} {unit}s" if units > 1 else ""
         return f"{network} of {self.parameters:,} parameters: about {needed}{time_needed}{in_all}"
 
 
-def _duration(seconds):
+def duration(seconds: float) -> str:
     """A time as a text."""
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -90,8 +100,9 @@ def measure(
             # In the warm-up, a step does not train the architecture, and would be too fast.
             model.epoch.assign(model.strategy.warmup_epochs)
         random = iter(_random(batches.element_spec, batch_size))
-        step(random)
-        times = []
+        begin = time.perf_counter()
+        tf.nest.map_structure(np.array, step(random))
+        first, times = time.perf_counter() - begin, []
         while len(times) < STEPS and sum(times) < SECONDS:
             begin = time.perf_counter()
             tf.nest.map_structure(np.array, step(random))
@@ -100,7 +111,8 @@ def measure(
         variable.assign(value)
     counted = model.network if network is None else network
     weights = sum(variable.shape.num_elements() for variable in counted.trainable_weights)
-    return Estimate(weights, _used(), float(np.median(times)))
+    each = float(np.median(times))
+    return Estimate(weights, _used(), each, max(first - each, 0.0))
 
 
 def announce(

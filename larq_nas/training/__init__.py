@@ -14,7 +14,7 @@ from larq_nas.layers import _larq, grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
 from larq_nas.supernet.strategy import Strategy
-from larq_nas.training import backups, callbacks, class_weights, optimizers, results
+from larq_nas.training import backups, callbacks, class_weights, finalists, optimizers, results
 from larq_nas.training.recipes import Recipe
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     # Returns
         The genotype.
     """
+    left = config.epochs - resume_epoch(run)
+    then = _finalists(strategy, space, data, config) if left > 0 else ""
     tf.keras.utils.set_random_seed(config.seed)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
     model = _supernet(strategy, space, data, config, steps)
@@ -110,9 +112,9 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         _search_batches(data, config, steps, 0),
         config.batch_size,
         steps,
-        config.epochs - resume_epoch(run),
+        left,
         validation_steps=validation_steps,
-        then=_finalists(strategy, config),
+        then=then,
     )
     validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
     rows = fit(
@@ -141,11 +143,11 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     return Architecture.load(run.genotype)
 
 
-def _finalists(strategy, config):
+def _finalists(strategy, space, data, config):
     """What a search does after its last epoch, as a text."""
-    if config.permute_labels or not (strategy.samples and config.finalists):
+    if config.permute_labels or not strategy.samples:
         return ""
-    return f"; then {config.finalists} genotypes are trained for a short time"
+    return finalists.announcement(space.sample(config.seed), config.finalists, data, config)
 
 
 def _supernet(strategy, space, data, config, steps):

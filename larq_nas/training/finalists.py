@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from larq_nas import datasets, networks, runs
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet import estimates
 from larq_nas.training import callbacks, class_weights, optimizers
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,33 @@ def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, 
     return finalists[left[0]]
 
 
+def announcement(genotype: Architecture, count: int, data: datasets.Images, config: Any) -> str:
+    """Says how long `choose` will take, which it measures with one genotype.
+
+    # Arguments
+        genotype: A genotype that is like the finalists.
+        count: Number of finalists.
+        data: The data set.
+        config: The configuration of the search.
+
+    # Returns
+        The end of a line of text; empty if there are not several finalists.
+    """
+    if count < 2:
+        return ""
+    logger.info("timing the training of a genotype")
+    network, batches = _made(genotype, 0, data, config)
+    measured = estimates.measure(network, batches, config.batch_size, network)
+    del network
+    gc.collect()
+    steps, seconds, left, number = math.ceil(data.half_sizes[0] / config.batch_size), 0.0, count, 0
+    while left > 1:
+        epochs = config.finalist_epochs << number
+        seconds += left * (measured.seconds_to_begin + epochs * steps * measured.seconds_per_step)
+        left, number = (left + 1) // 2, number + 1
+    return f"; then {count} genotypes are trained for a short time, {estimates.duration(seconds)}"
+
+
 def _rounds(run):
     rounds = runs.read_json(run.finalists)
     with runs.expected_form(run.finalists):
@@ -84,19 +112,11 @@ def _path(run, name, kind):
 def _trained(genotype, name, number, data, run, config):
     """Trains a genotype in a round, from its weights after the round before, and returns its validation accuracy."""
     tf.keras.utils.set_random_seed(config.seed)
-    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
-    network = networks.build(genotype, data.image_shape, len(data.class_names))
+    network, batches = _made(genotype, number, data, config)
     weights = _path(run, name, "h5")
     if number:
         network.load_weights(weights)
-    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
-    network.compile(
-        optimizers.for_weights(config, rate),
-        class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), data.class_weights),
-        metrics=["accuracy"],
-    )
-    options = {"epochs": epochs, "seed": config.seed + number, "augmentation": config.augmentation}
-    batches = datasets.training_batches(data, data.halves[0], data.half_sizes[0], config.batch_size, **options)
+    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
     guard = [callbacks.FiniteLoss()]
     network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)
     with runs.atomic(weights) as temporary:
@@ -106,3 +126,17 @@ def _trained(genotype, name, number, data, run, config):
     del network
     gc.collect()
     return accuracy
+
+
+def _made(genotype, number, data, config):
+    """The compiled network of a genotype, and the batches on which a round trains it."""
+    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
+    network = networks.build(genotype, data.image_shape, len(data.class_names))
+    rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
+    network.compile(
+        optimizers.for_weights(config, rate),
+        class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), data.class_weights),
+        metrics=["accuracy"],
+    )
+    options = {"epochs": epochs, "seed": config.seed + number, "augmentation": config.augmentation}
+    return network, datasets.training_batches(data, data.halves[0], data.half_sizes[0], config.batch_size, **options)

@@ -50,8 +50,13 @@ def directory(tmp_path_factory):
     return path
 
 
-def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
-    done = _run(directory, "search", *SMALL, "--finalists=2", "--run_dir=runs/other", "--seed=1")
+def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
+    words = [*SMALL, "--samples=3", "--finalists=2", "--run_dir=runs/other", "--precision=mixed_bfloat16"]
+    done = _run(directory, "search", *words)
+    before, _, _ = done.stdout.partition("tracing the training step")
+    size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
+    assert re.search(size + ".*; then 2 genotypes are trained for a short time, ", before), before
+    assert "precision=mixed_bfloat16" in (directory / "runs/other/flags.txt").read_text(encoding="utf-8")
     for part in (
         "candidate: loss",
         "round 1, finalist 2",
@@ -64,14 +69,6 @@ def test_search_draws_the_genotype_and_its_costs_and_follows_the_epochs(director
         "none:",
     ):
         assert part in done.stdout
-
-
-def test_search_says_what_it_will_take_before_its_first_step(directory):
-    done = _run(directory, "search", *SEARCH, "--run_dir=runs/half", "--precision=mixed_bfloat16")
-    before, _, _ = done.stdout.partition("tracing the training step")
-    size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
-    assert re.search(size, before), before
-    assert "precision=mixed_bfloat16" in (directory / "runs/half/flags.txt").read_text(encoding="utf-8")
 
 
 def test_the_run_directory_holds_what_it_promises(directory):

@@ -57,12 +57,16 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
             raise Killed
         return original(*arguments)
 
+    said = []
+    monkeypatch.setattr(rounds.estimates, "announce", lambda *arguments, **options: said.append(arguments[4]))
     with monkeypatch.context() as patch:
         patch.setattr(rounds, place, killed)
         with pytest.raises(Killed):
             rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
     assert not run.genotype.exists()
     rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+    # Each call says once how many rounds are left.
+    assert said == [3, 2]
     for a, b in zip(whole.rows(), run.rows(), strict=True):
         assert a == pytest.approx(b, rel=1e-3)
     assert run.genotype.read_text() == whole.genotype.read_text()

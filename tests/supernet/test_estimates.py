@@ -55,6 +55,11 @@ def test_a_supernet_is_as_before_it_was_measured_and_is_not_traced_again(method)
     assert any(not np.array_equal(a, b) for a, b in zip(before, _state(model), strict=True))
 
 
+def test_nothing_is_timed_when_nothing_is_left():
+    # A model would be needed.
+    assert estimates.announce(None, None, 8, 10, 0) is None
+
+
 def test_the_line_counts_the_steps_of_an_epoch_and_its_validation():
     estimate = estimates.Estimate(parameters=1_234_567, bytes=1_234_000_000, seconds_per_step=0.5)
     assert (
@@ -65,5 +70,7 @@ def test_the_line_counts_the_steps_of_an_epoch_and_its_validation():
     assert estimate.line(10, units=90).endswith(", 8 min for 90 epochs")
     assert estimate.line(10, units=7200, unit="round").endswith(", 10.0 h for 7,200 rounds")
     assert estimate.line(10, unit="round").endswith("5.0 s per round of 10 steps")
+    slow = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5, seconds_to_begin=10.0)
+    assert slow.line(10, units=6, unit="round", rebuilt=0.5).endswith("5.0 s per round of 10 steps, 60 s for 6 rounds")
     unknown = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5)
     assert unknown.line(1) == "supernet of 1 parameters: about 0.5 s per epoch of 1 steps"

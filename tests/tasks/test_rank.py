@@ -9,7 +9,7 @@ from larq_nas.tasks import rank
 from larq_nas.tasks.errors import TaskError
 
 DATA = {"dataset": "digits", "train_examples": 120, "image_size": 8}
-SEARCH = {**DATA, "method": "bats", "layers": 3, "filters": 8, "epochs": 2, "warmup_epochs": 0, "samples": 0}
+SEARCH = {**DATA, "method": "bnas", "layers": 3, "filters": 2, "epochs": 2, "warmup_epochs": 0, "samples": 0}
 SEARCH |= {"finalists": 0, "steps": None}
 
 

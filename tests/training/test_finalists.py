@@ -1,5 +1,6 @@
 import argparse
 import json
+import math
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from kill import Killed
 
 from larq_nas import datasets, flags, runs
 from larq_nas.methods import bats, bnas
+from larq_nas.supernet import estimates
 from larq_nas.training import finalists
 
 SPACE = bnas.space(3, 4)
@@ -62,6 +64,18 @@ def test_finalists_learn_and_go_on_from_their_weights(tmp_path):
     assert max(first.values()) > 0.15
     # With weights that were drawn again, two further epochs would not be more accurate than the first two.
     assert np.mean(list(second.values())) > np.mean([first[index] for index in second]) + 0.05
+
+
+def test_what_the_training_of_finalists_takes_is_said(monkeypatch):
+    data = datasets.load("digits", image_size=8, train_examples=400)
+    measured = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=1.0, seconds_to_begin=100.0)
+    monkeypatch.setattr(estimates, "measure", lambda *arguments: measured)
+    steps, epochs = math.ceil(data.half_sizes[0] / CONFIG.batch_size), CONFIG.finalist_epochs
+    # Two of three go on to the second round, and are trained twice as long.
+    minutes = (3 * (100 + epochs * steps) + 2 * (100 + 2 * epochs * steps)) / 60
+    said = finalists.announcement(GENOTYPES[0], 3, data, CONFIG)
+    assert said == f"; then 3 genotypes are trained for a short time, {minutes:.0f} min"
+    assert finalists.announcement(GENOTYPES[0], 1, data, CONFIG) == ""
 
 
 @pytest.mark.parametrize("method", [bnas, bats])

@@ -75,7 +75,7 @@ def bars_search(tmp_path_factory, digits):
     return run, _bars_search(digits, run)
 
 
-@pytest.mark.parametrize("killed_in", [2, "candidates"])
+@pytest.mark.parametrize("killed_in", [2, pytest.param("candidates", marks=pytest.mark.slow)])
 def test_a_killed_bars_search_goes_on_and_keeps_the_candidate_of_the_lowest_loss(
     tmp_path, digits, bars_search, monkeypatch, killed_in
 ):

@@ -116,7 +116,7 @@ def in_stages(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), pytest.param(1, 0, marks=pytest.mark.slow), (1, 1)])
 def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, in_stages, stage, epoch):
     whole, broken = in_stages, runs.Run(tmp_path / "broken")
     seen, original = [], training._train

@@ -19,9 +19,12 @@ from larq_nas.methods.dms.strategy import Strategy
 from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
-from larq_nas.training import backups, callbacks, results
+from larq_nas.training import backups, callbacks, finalists, results
 
 logger = logging.getLogger(__name__)
+
+# The share of the rounds that rebuild the network, in searches of ten rounds.
+REBUILT = 0.5
 
 
 def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
@@ -41,9 +44,14 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     steps = [math.ceil(size / config.batch_size) for size in data.half_sizes]
     epochs = config.epochs // strategy.rounds
     state = _load(run, base) or {"round": 0}
-    run.drop_rows(int(state["round"]))
+    begun = int(state["round"])
+    run.drop_rows(begun)
+    then = ""
+    if begun < strategy.rounds:
+        example = strategy.around(base, np.full(len(base.stages), strategy.ratio, np.float32), 1, 0, shape, num_classes)
+        then = finalists.announcement(example[0].genotype, config.samples, data, config)
     model, candidates = None, Candidates(strategy, base, shape, num_classes)
-    for number in range(int(state["round"]), strategy.rounds):
+    for number in range(begun, strategy.rounds):
         scale = strategy.scale_at(number)
         mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
         filters = candidates.begin(mean, scale)
@@ -55,7 +63,7 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
             # Graphs contain reference cycles, which only the garbage collector frees.
             gc.collect()
             model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
-            if number == int(state["round"]):
+            if number == begun:
                 # A step that trains the means takes as long as one that trains the weights.
                 estimates.announce(
                     model,
@@ -63,7 +71,9 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
                     config.batch_size,
                     epochs * steps[0] + steps[1],
                     strategy.rounds - number,
+                    then=then,
                     unit="round",
+                    rebuilt=REBUILT if strategy.best_effort else 1.0,
                 )
         row = {"epoch": number, "scale": scale}
         row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)

@@ -16,7 +16,7 @@ from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates
 from larq_nas.supernet.strategy import Strategy
-from larq_nas.training import optimizers, results
+from larq_nas.training import finalists, optimizers, results
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,13 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
 
 
 def _trained_supernet(strategy, space, data, run, config):
+    epochs = config.epochs * config.epochs_factor
+    left, then = epochs - training.resume_epoch(run), ""
+    if left > 0:
+        then = finalists.announcement(space.sample(config.seed), config.finalists, data, config)
     tf.keras.utils.set_random_seed(config.seed)
     model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed, config.distill)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
-    epochs = config.epochs * config.epochs_factor
     rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
     training.compile_supernet(model, rate, config, data.class_weights)
     options = {"epochs": epochs, "seed": config.seed, "augmentation": config.augmentation}
@@ -69,7 +72,7 @@ def _trained_supernet(strategy, space, data, run, config):
         datasets.training_batches, data, data.halves[0], data.half_sizes[0], config.batch_size, **options
     )
     logger.info("%d epochs of %d steps, each of which trains one genotype", epochs, steps)
-    estimates.announce(model, batches(), config.batch_size, steps, epochs - training.resume_epoch(run))
+    estimates.announce(model, batches(), config.batch_size, steps, left, then=then)
     training.fit(
         model,
         lambda first_epoch: batches(first_epoch=first_epoch),

@@ -1,10 +1,13 @@
 """The search of `methods.random`."""
 
+import logging
 from typing import Any
 
 from larq_nas import datasets, runs
 from larq_nas.space.architecture import Architecture
-from larq_nas.training import results
+from larq_nas.training import finalists, results
+
+logger = logging.getLogger(__name__)
 
 
 def search(strategy: Any, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
@@ -24,5 +27,7 @@ def search(strategy: Any, space: Architecture, data: datasets.Images, run: runs.
     provenance = {**run.provenance(), "examples": data.half_sizes}
     sizes = config.counted_images(data.image_shape, len(data.class_names))
     drawn = config.draw(space, strategy, config.samples, *sizes)
+    if len(drawn) > 1 and not run.finalists.exists():
+        logger.info(finalists.announcement(drawn[0].genotype, len(drawn), data, config).removeprefix("; then "))
     results.of_candidates(drawn, data, run, config, provenance)
     return Architecture.load(run.genotype)
