@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "measure the accuracy of a trained network and of its .tflite file",
     "benchmark": "time .tflite files on this machine or on a device",
     "costs": "count the operations, parameters and bytes of a network",
+    "draw": "draw the cells and the network of a genotype",
     "zoo": "list the networks of the zoo",
 }
 # On at most this many cores, and with at most this many images in a batch, it is faster to run several operations at
@@ -206,7 +207,7 @@ def _is_light(command, config):
     """Whether a command does not need TensorFlow."""
     if command == "zoo":
         return not config.costs or all(name in zoo.GENOTYPES for name in zoo.list_models(config.pattern))
-    if command == "costs":
+    if command in ("costs", "draw"):
         return config.genotype not in zoo.VARIANTS or config.genotype in zoo.GENOTYPES
     if not isinstance(config, configs.BenchmarkConfig):
         return False

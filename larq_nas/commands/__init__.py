@@ -8,8 +8,21 @@ import pathlib
 
 from larq_nas import api, configs
 from larq_nas.commands.costs import costs, list_zoo
+from larq_nas.commands.draw import draw
 
-__all__ = ["benchmark", "compare", "convert", "costs", "evaluate", "list_zoo", "rank", "search", "train", "tune"]
+__all__ = [
+    "benchmark",
+    "compare",
+    "convert",
+    "costs",
+    "draw",
+    "evaluate",
+    "list_zoo",
+    "rank",
+    "search",
+    "train",
+    "tune",
+]
 
 
 def search(config: configs.SearchConfig) -> None:

@@ -7,7 +7,7 @@ hyper-parameters for CIFAR-10.
 
 from larq_nas.configs.benchmarks import BenchmarkConfig, MeasureConfig, ProfileConfig, profile_config
 from larq_nas.configs.conversions import ConvertConfig, EvaluateConfig
-from larq_nas.configs.listings import CostsConfig, ZooConfig
+from larq_nas.configs.listings import CostsConfig, DrawConfig, ZooConfig
 from larq_nas.configs.searches import (
     CellSearchConfig,
     ChainedCellSearchConfig,
@@ -44,6 +44,7 @@ __all__ = [
     "ConvertConfig",
     "CostsConfig",
     "DataConfig",
+    "DrawConfig",
     "EvaluateConfig",
     "FitConfig",
     "GroupsConfig",
