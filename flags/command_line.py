@@ -19,6 +19,7 @@ CONFIGS = {
     "convert": configs.ConvertConfig,
     "evaluate": configs.EvaluateConfig,
     "costs": configs.CostsConfig,
+    "draw": configs.DrawConfig,
     "zoo": configs.ZooConfig,
 }
 COMMANDS = ("search", *CONFIGS, "tune", "benchmark")
@@ -204,24 +205,23 @@ def searched(run_dir: str) -> configs.SearchConfig:
 
 
 def training_of(config: configs.SearchTuneConfig, space: Architecture) -> configs.RecipeConfig:
-    """The recipe by which the genotypes that a tuned search finds are trained, on the data set of the search.
+    """The recipe by which the genotypes that a tuned search finds are trained.
 
     # Arguments
-        config: The configuration of the tuning.
+        config: The configuration of the tuning. The recipe gets its data set and validation images.
         space: The space of the search.
 
     # Raises
-        OptionError: If there is no such recipe, or if it does not accept the genotypes.
+        OptionError: If there is no such recipe.
     """
-    names = (*options.options(configs.DataConfig), "validation_fraction")
-    values = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    if config.train_flagfile is not None:
-        values["flagfile"] = config.train_flagfile
+    values = {} if config.train_flagfile is None else {"flagfile": config.train_flagfile}
     try:
-        found = configure("train", genotype=space, **values)
+        found = configure("train", genotype=space, dataset=config.dataset, **values)
     except options.OptionError as error:
-        raise options.OptionError(f"train_flagfile={config.train_flagfile}: {error}") from None
-    return configs.RecipeConfig(**options.values_of(found, configs.RecipeConfig))
+        named = str(error).startswith("flagfile=")
+        raise options.OptionError(f"train_{error}" if named else f"train_flagfile: {error}") from None
+    data = {**options.values_of(config, configs.DataConfig), "validation_fraction": config.validation_fraction}
+    return configs.RecipeConfig(**{**options.values_of(found, configs.RecipeConfig), **data})
 
 
 # The placeholder for a genotype that has no name.

@@ -26,7 +26,12 @@ class TuneConfig(SeedConfig, DataConfig, RunConfig):
     what: typing.ClassVar[str] = ""
 
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/tune")
-    validation_fraction: float = changed_default(RecipeConfig, "validation_fraction", 0.2)
+    validation_fraction: float = option(
+        0.2,
+        "share of the training images, of each class alike, on which trials are judged; trials do not train on them",
+        least=0,
+        most=0.9,
+    )
     oracle: str = option("random", "how KerasTuner chooses the values of a trial", choices=ORACLES)
     max_trials: int = option(
         20,
@@ -115,9 +120,7 @@ class SearchTuneConfig(TuneConfig):
 
 def search_tune_config(searched: type[SearchConfig]) -> type[SearchTuneConfig]:
     """Makes the `SearchTuneConfig` of a search method, which also has the options of the `SearchConfig`."""
-    default = dataclasses.field(
-        default=searched.tuned_options, metadata=SearchTuneConfig.__dataclass_fields__["tuned"].metadata
-    )
+    default = changed_default(SearchTuneConfig, "tuned", searched.tuned_options)
     return dataclasses.make_dataclass(
         SearchTuneConfig.__name__,
         [("tuned", tuple[str, ...], default)],

@@ -55,7 +55,7 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
         shared = options.values_of(config, RecipeConfig)
         # Shared weights and trainings see the same images.
         shared |= {name: getattr(searched, name) for name in options.options(DataConfig) if name != "class_weights"}
-        shared["run_dir"] = str(run.path / "rank")
+        shared |= {"validation_fraction": searched.validation_fraction, "run_dir": str(run.path / "rank")}
         genotypes = config.genotypes or tuple(found)
         comparison = compare.compare(CompareConfig(**shared, genotypes=genotypes, seeds=config.seeds))
         rows = [

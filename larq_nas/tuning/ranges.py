@@ -17,6 +17,7 @@ _FIXED = {
     "channels",
     "train_examples",
     "permute_labels",
+    "seed",
     "validation_fraction",
 }
 

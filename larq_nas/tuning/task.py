@@ -12,9 +12,8 @@ from larq_nas.configs import TuneConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, compare, processes
-from larq_nas.tasks import search as tasks
 from larq_nas.tasks.data import load_images, start_run
-from larq_nas.tasks.genotypes import load_network, with_genotypes
+from larq_nas.tasks.genotypes import load_network
 from larq_nas.tasks.lengths import fitted
 from larq_nas.tuning import ranges, spaces, tuners, workers
 from larq_nas.tuning.errors import TuningError
@@ -62,9 +61,13 @@ def _tune(config, recipe, is_worker):
     oracle = _oracle(config, recipe, data)
     if is_worker:
         workers.wait_for_chief()
+    # Data may move, as in a run of another command.
+    trained = run.path / "train.flags", compare.flag_file(recipe.replace(data_dir=None))
+    if config.what == "search" and not config.overwrite:
+        _check_same(run, *trained)
     start_run(run, "tune", config, data, joins=is_worker)
     if config.what == "search" and not is_worker:
-        _keep_recipe(run, recipe)
+        runs.write(*trained)
     common = {"limits": limits, "seed": config.seed, "data": data}
     tuner = make(oracle, directory=str(run.path), project_name="trials", **common)
     tuner.oracle.verbose = 0
@@ -92,15 +95,13 @@ def _limits(config):
     return Limits(binary_macs, most_bytes, config.max_latency_ms, table)
 
 
-def _keep_recipe(run, recipe):
-    """Keeps a copy of the recipe, so that the tuning cannot continue with another one."""
-    file, text = run.path / "train.flags", compare.flag_file(recipe)
+def _check_same(run, file, text):
+    """Refuses to continue a tuning whose genotypes were trained by another recipe."""
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise TuningError(
             f"{run.path}: holds a tuning whose genotypes were trained by another recipe, see {file}; choose another "
             "run_dir, or start again with overwrite=True"
         )
-    runs.write(file, text)
 
 
 def _subject(config, recipe, data):
@@ -113,20 +114,15 @@ def _subject(config, recipe, data):
         return make, network, recipe
     if config.what == "search":
         search = config.search_config()
-        tasks.check(search, data)
-        example = _first(with_genotypes(search).tuned_space())
+        example = tuners.example_of(search, data)
         hyperparameters = ranges.hyperparameters(search, config.tuned)
         make = functools.partial(SearchTuner, search=search, hyperparameters=hyperparameters, recipe=recipe)
         return make, example, recipe
     space = config.space()
     # The space has the configured size already.
     recipe = _recipe(config, without=("layers", "filters", "width", "groups", "channels_per_group"))
-    return functools.partial(ArchitectureTuner, space=space, recipe=recipe), _first(space), recipe
-
-
-def _first(space):
-    """A genotype of a space."""
-    return spaces.genotype(space, spaces.hyperparameters(space).values)
+    example = spaces.genotype(space, spaces.hyperparameters(space).values)
+    return functools.partial(ArchitectureTuner, space=space, recipe=recipe), example, recipe
 
 
 def _recipe(config, without=()):
@@ -180,7 +176,7 @@ def _result(config, tuner, run):
 
 def _row(tuner, trial):
     row = {"trial": trial.trial_id, "status": trial.status.lower()}
-    if trial.status == "COMPLETED" and not tuner.refused(*tuner.training(trial)):
+    if trial.status == "COMPLETED" and not tuner.refused(trial):
         row |= {name: float(trial.metrics.get_best_value(name)) for name in METRICS}
         counted = costs.count(tuner.network(trial), tuner.image_shape, tuner.num_classes)
         row |= {name: getattr(counted, name) for name in accuracies.COSTS}

@@ -14,7 +14,7 @@ from larq_nas.configs import DataConfig, RecipeConfig, SearchConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import compare, genotypes, lengths, processes
-from larq_nas.tasks import search as tasks
+from larq_nas.tasks import search as search_task
 from larq_nas.tasks.data import load_images
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.train import checked_network, count
@@ -66,7 +66,7 @@ class TrainingTuner(ResumableTuner):
         example: A genotype that may be trained, or the name of a network of the zoo.
         recipe: The `configs.RecipeConfig` of the trainings. Its `validation_fraction` must not be 0.
         limits: The `limits.Limits` on the costs of the networks.
-        seed: The seed of the trainings.
+        seed: The seed of the trainings and, if trials are searches, of the searches.
         data: The `datasets.Images` of the recipe; they are loaded by default.
         kwargs: Arguments of `keras_tuner.engine.base_tuner.BaseTuner`: `directory`, `project_name`, `overwrite`.
 
@@ -127,15 +127,30 @@ class TrainingTuner(ResumableTuner):
             network = network.genotype(self.image_shape) or network.build(self.image_shape, self.num_classes)
         return network
 
-    def refused(self, network: Architecture | str, recipe: RecipeConfig) -> str:
-        """Says why a network is not trained: it exceeds a limit, or no image reaches its classifier.
+    def refused(self, trial: keras_tuner.engine.trial.Trial) -> str:
+        """Says why the network of a trial is not trained.
+
+        # Arguments
+            trial: The trial.
+
+        # Returns
+            A text, which is empty if the network is trained.
+        """
+        try:
+            return self.exceeded(*self.training(trial))
+        except options.OptionError as error:
+            # Each value is accepted alone, but not together with the others.
+            return str(error)
+
+    def exceeded(self, network: Architecture | str, recipe: RecipeConfig) -> str:
+        """Says which limit a network exceeds, or that no image reaches its classifier.
 
         # Arguments
             network: A genotype, or the name of a network of the zoo.
             recipe: The `configs.RecipeConfig` of the training.
 
         # Returns
-            A text, which is empty if the network is trained.
+            A text, which is empty if the network may be trained.
         """
         try:
             return self.limits.exceeded(self._sized(network, recipe), self.image_shape, self.num_classes)
@@ -150,14 +165,13 @@ class TrainingTuner(ResumableTuner):
         """Trains the network of a trial. `search` passes `verbose`, which only concerns the oracle."""
         run = self.run(trial.trial_id)
         try:
-            network, recipe = self.training(trial)
-            refused = self.refused(network, recipe)
+            refused = self.refused(trial)
             if refused:
                 logger.info("trial %s: not trained, since %s", trial.trial_id, refused)
                 return {"val_accuracy": 0.0, "val_loss": 10 * math.log(self.num_classes)}
             self._wait(run)
             if not run.weights.exists():
-                self._train(trial.hyperparameters.values, network, recipe, run)
+                self._train(trial, run)
             figures = runs.read_json(run.metrics)
             with runs.expected_form(run.metrics):
                 metrics = {name: float(figures[name]) for name in METRICS}
@@ -184,7 +198,8 @@ class TrainingTuner(ResumableTuner):
         """Waits until nothing runs in a directory: the process of a worker or tuning that was killed may go on."""
         locks.wait(run.path, self.role == workers.WORKER)
 
-    def _train(self, values, network, recipe, run):
+    def _train(self, trial, run):
+        values, (network, recipe) = trial.hyperparameters.values, self.training(trial)
         flags = {"seed": self.seed, "genotype": network}
         if "tuner/epochs" in values:
             recipe = lengths.of_epochs(recipe, values["tuner/epochs"] - values["tuner/initial_epoch"])
@@ -216,7 +231,7 @@ class ArchitectureTuner(TrainingTuner):
         self.space = space
         hyperparameters = spaces.hyperparameters(space)
         example = spaces.genotype(space, hyperparameters.values)
-        _keras_tuner.accept_only(oracle, lambda values: not self.refused(spaces.genotype(space, values), recipe))
+        _keras_tuner.accept_only(oracle, lambda values: not self.exceeded(spaces.genotype(space, values), recipe))
         super().__init__(oracle, hyperparameters, example, recipe, **kwargs)
 
     def genotype(self, hyperparameters: keras_tuner.HyperParameters) -> Architecture:
@@ -258,6 +273,25 @@ class RecipeTuner(TrainingTuner):
         return self._network, self.recipe.replace(**_own(trial))
 
 
+def example_of(search: SearchConfig, data: datasets.Images) -> Architecture:
+    """A genotype that a search may find, after a check that the search can be tuned.
+
+    # Arguments
+        search: The `configs.SearchConfig`.
+        data: The `datasets.Images`.
+
+    # Raises
+        TaskError: If the search cannot be done on these images.
+        TuningError: If an option holds an architecture, which another process cannot get.
+    """
+    for name in options.options(search):
+        if isinstance(getattr(search, name), Architecture):
+            raise TuningError(f"{name}: each search is a process of its own; give the path of a genotype.json file")
+    search_task.check(search, data)
+    space = genotypes.with_genotypes(search).tuned_space()
+    return spaces.genotype(space, spaces.hyperparameters(space).values)
+
+
 class SearchTuner(TrainingTuner):
     """A tuner of the options of a search, which is judged by the training of the genotype that it finds.
 
@@ -266,14 +300,15 @@ class SearchTuner(TrainingTuner):
 
     # Arguments
         oracle: A `keras_tuner.Oracle`.
-        search: The `configs.SearchConfig` of the searches.
+        search: The `configs.SearchConfig` of the searches. Its data set, validation images and seed are not used.
         hyperparameters: `keras_tuner.HyperParameters` with the names of options of `search`.
         recipe, limits, seed, data, kwargs: See `TrainingTuner`. The searches have the data set of the recipe, too.
 
     # Raises
         OptionError: If a hyperparameter is no option of the search.
         TaskError: If the search cannot be done, or if its networks cannot be trained by the recipe.
-        TuningError: If the directory holds a tuning that is broken, or one of other hyperparameters.
+        TuningError: If an option of the search holds an architecture, or if the directory holds a tuning that is
+            broken, or one of other hyperparameters.
     """
 
     def __init__(
@@ -286,31 +321,42 @@ class SearchTuner(TrainingTuner):
         **kwargs: Any,
     ) -> None:
         shared = {name: getattr(recipe, name) for name in (*options.options(DataConfig), "validation_fraction")}
-        search = _to_tune(search.replace(**shared), hyperparameters, "this search")
+        self._search = _to_tune(search.replace(**shared), hyperparameters, "this search")
         data = load_images(recipe) if data is None else data
-        tasks.check(search, data)
-        self._search = search
-        space = genotypes.with_genotypes(search).tuned_space()
-        example = spaces.genotype(space, spaces.hyperparameters(space).values)
-        super().__init__(oracle, hyperparameters, example, recipe, data=data, **kwargs)
+        super().__init__(oracle, hyperparameters, example_of(self._search, data), recipe, data=data, **kwargs)
 
     def training(self, trial: keras_tuner.engine.trial.Trial) -> tuple:
-        # A promoted trial has the genotype of the trial from which it was promoted.
-        first = trial.hyperparameters.values.get("tuner/trial_id") or trial.trial_id
-        folder = pathlib.Path(self.get_trial_dir(first))
-        run = runs.Run(folder / "search")
+        file = self._genotype(trial.trial_id)
+        if not file.exists():
+            before = trial.hyperparameters.values.get("tuner/trial_id")
+            found = self._genotype(before) if before else self._searched(trial).genotype
+            runs.write(file, found.read_text(encoding="utf-8"))
+        return Architecture.load(file), self.recipe
+
+    def _genotype(self, trial_id):
+        return pathlib.Path(self.get_trial_dir(trial_id)) / "genotype.json"
+
+    def _searched(self, trial):
+        """The run directory of the search of a trial, which is done if it has not been."""
+        folder = pathlib.Path(self.get_trial_dir(trial.trial_id))
+        run, flags = runs.Run(folder / "search"), self._flags(trial)
         self._wait(run)
-        if not (folder / "genotype.json").exists():
-            flags = self._flags(self._search.replace(**_own(trial), seed=self.seed))
-            runs.write(folder / "search.flags", flags)
+        runs.write(folder / "search.flags", flags)
+        try:
             processes.call("search", run, flagfile=folder / "search.flags")
-            runs.write(folder / "genotype.json", run.genotype.read_text(encoding="utf-8"))
-        return Architecture.load(folder / "genotype.json"), self.recipe
+        except processes.KilledError:
+            raise
+        except TaskError:
+            # If no image reaches the classifier, the search fails, but there is a genotype.
+            if not run.genotype.exists():
+                raise
+        return run
 
     def flags(self, trial: keras_tuner.engine.trial.Trial) -> str:
-        return self._flags(self._search.replace(**_own(trial), validation_fraction=0.0))
+        return self._flags(trial, validation_fraction=0.0)
 
-    def _flags(self, search):
+    def _flags(self, trial, **others):
+        search = self._search.replace(**{"seed": self.seed, **_own(trial), **others})
         return compare.flag_file(search, ("method", *options.options(search)))
 
 

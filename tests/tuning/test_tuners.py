@@ -103,8 +103,8 @@ def test_networks_above_a_limit_are_not_trained(trainings, tmp_path):
     small = costs.count(SPACE.sample(0), (8, 8, 1), 10).bytes
     options = {"limits": tuning.Limits(bytes=small), "directory": str(tmp_path / "width")}
     tuner = tuning.RecipeTuner(ORACLES["random"](), SPACE.sample(0), width, RECIPE, **options)
-    assert not tuner.refused(SPACE.sample(0), RECIPE.replace(filters=4))
-    assert "bytes" in tuner.refused(SPACE.sample(0), RECIPE.replace(filters=64))
+    assert not tuner.exceeded(SPACE.sample(0), RECIPE.replace(filters=4))
+    assert "bytes" in tuner.exceeded(SPACE.sample(0), RECIPE.replace(filters=64))
     made_by_hand = tuning.RecipeTuner(
         ORACLES["random"](),
         "vgg11",
@@ -113,7 +113,7 @@ def test_networks_above_a_limit_are_not_trained(trainings, tmp_path):
         limits=tuning.Limits(bytes=1),
         directory=str(tmp_path / "hand"),
     )
-    assert "bytes" in made_by_hand.refused("vgg11", RECIPE)
+    assert "bytes" in made_by_hand.exceeded("vgg11", RECIPE)
     with pytest.raises(ValueError, match="ms: needs a table"):
         tuning.Limits(ms=1.0)
 

@@ -33,7 +33,7 @@ class DmsConfig(SearchConfig):
     heading: typing.ClassVar[str] = "dms"
     unit: typing.ClassVar[str] = "round"
     network_options: typing.ClassVar[tuple[str, ...]] = ("width",)
-    tuned_options: typing.ClassVar[tuple[str, ...]] = (*SearchConfig.tuned_options, "scale:0.5|1|2", "ratio:1..2")
+    tuned_options: typing.ClassVar[tuple[str, ...]] = (*SearchConfig.tuned_options, "scale:0.5|1|2", "ratio:0.5..2")
 
     epochs: int = changed_default(SearchConfig, "epochs", 250)
     learning_rate: float = changed_default(SearchConfig, "learning_rate", 0.05)
