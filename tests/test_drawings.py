@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from larq_nas import __main__ as main
 from larq_nas import plots, zoo
-from larq_nas.methods import bars, bats, bnas
+from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.networks import operations
 from larq_nas.space.architecture import Cell, Edge, Node
 
@@ -108,11 +108,13 @@ def test_the_command_draws_files_runs_and_the_zoo(tmp_path, monkeypatch, capsys)
         (["--genotype=empty"], 3, "empty/genotype.json: no such file"),
         (["--genotype=bnas_a", "--output=x.gif"], 1, "give a path that ends in .svg, .png or .pdf"),
         (["--genotype=dms_vgg11_a", "--input_shape=16,16,3"], 3, "is too small"),
+        (["--genotype=empty/widths"], 3, "a space of widths alone cannot be drawn; give a genotype"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_clear_line(words, code, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/widths").write_text(dms.DmsConfig().tuned_space().to_json())
     assert main.main(["draw", *words]) == code
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and said in errors[0] and not list(tmp_path.glob("*.*"))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from larq_nas.networks import counting, operations
-from larq_nas.space.architecture import Architecture, Cell
+from larq_nas.space.architecture import Architecture, ArchitectureError, Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ def draw(architecture: Architecture, input_shape: Sequence[int] = (32, 32, 3), n
         A matplotlib `Figure`.
 
     # Raises
+        ArchitectureError: If there is nothing to draw: a space without cells, whose widths are open.
         ImportError: If matplotlib is not installed.
         NetworkError: If the images are too small for the network.
     """
@@ -46,6 +47,8 @@ def draw(architecture: Architecture, input_shape: Sequence[int] = (32, 32, 3), n
 
     cells = [each for each in architecture.cells if each.edges]
     sizes = [*map(_size, cells), *[(9.0, 2.6)] * architecture.decided]
+    if not sizes:
+        raise ArchitectureError("a space of widths alone cannot be drawn; give a genotype")
     widths, heights = zip(*sizes, strict=True)
     figure = Figure(figsize=(max(widths), sum(heights)), layout="constrained")
     rows = figure.subplots(len(sizes), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]

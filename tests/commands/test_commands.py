@@ -66,9 +66,10 @@ def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_foll
         "binary and",
         "entropy",
         "val_accuracy",
-        "none:",
     ):
         assert part in done.stdout
+    # The number of edges of each operation, after each epoch.
+    assert re.search(r"(none|max_pool_3x3|avg_pool_3x3|bin_\w+):\d", done.stdout)
 
 
 def test_the_run_directory_holds_what_it_promises(directory):

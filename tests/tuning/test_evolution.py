@@ -86,5 +86,5 @@ def test_a_population_that_is_too_small_is_refused_and_the_command_has_one_that_
 
     for trials, expected in ((1, (2, 2)), (20, (6, 2)), (500, (20, 5))):
         config = larq_nas.flags.configure("tune", oracle="evolution", max_trials=trials, dataset="digits")
-        oracle = task._oracle(config, None)
+        oracle = task._oracle(config, None, None)
         assert (oracle.population, oracle.sample) == expected
