@@ -12,8 +12,6 @@ from larq_nas.space.choices import choice_shapes
 from larq_nas.supernet import sampling
 from larq_nas.training import optimizers
 
-pytestmark = pytest.mark.onednn
-
 
 def _uniform(space):
     return {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
@@ -250,6 +248,7 @@ def _search(**options):
     return model, half
 
 
+@pytest.mark.onednn
 def test_a_search_warms_up_then_moves_every_choice_and_logs_what_it_does():
     model, half = _search()
     seen = []

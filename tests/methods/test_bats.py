@@ -11,8 +11,6 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
 from larq_nas.training import optimizers
 
-pytestmark = pytest.mark.onednn
-
 
 def test_the_space_holds_8_operations_on_14_edges_of_two_cells():
     space = bats.space()
@@ -188,6 +186,7 @@ def test_only_what_is_asked_for_is_binary(options):
         assert bool(kernels) == (architecture.decided and "binarize" not in options)
 
 
+@pytest.mark.onednn
 def test_a_search_step_moves_weights_and_logits():
     tf.keras.utils.set_random_seed(0)
     model = supernet.Supernet(bats.Strategy(), bats.space(3, 8, groups=4), (8, 8, 3), 3)
@@ -207,6 +206,7 @@ def test_a_search_step_moves_weights_and_logits():
     assert model.genotype().decided
 
 
+@pytest.mark.onednn
 def test_an_auxiliary_classifier_shares_the_layers_of_its_network():
     genotype = bats.scale(zoo.genotype("bats"), 12, 3)
     network = networks.build(genotype, (32, 32, 3), 7)
@@ -223,6 +223,7 @@ def test_groups_of_the_large_stem_divide_its_filters():
     assert [stem_groups(filters) for filters in (48, 60, 72, 84, 96, 120, 12)] == [2, 3, 3, 3, 4, 6, 1]
 
 
+@pytest.mark.onednn
 def test_normalized_states_do_not_grow_from_node_to_node():
     """Each convolution adds its input to its output, so that without normalization late nodes are larger."""
     space = bats.space(3, 12, 4)

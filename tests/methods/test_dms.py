@@ -16,8 +16,6 @@ from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.space.choices import choice_shapes
 from larq_nas.training import optimizers
 
-pytestmark = pytest.mark.onednn
-
 MEAN = np.array([1.5, 2.0, 3.25], np.float32)
 
 
@@ -141,6 +139,7 @@ def test_networks_are_kept_while_candidates_fit_and_not_much_room_is_wasted():
     np.testing.assert_array_equal(dms.room(base, candidates, np.array([24, 64])), [16, 48])
 
 
+@pytest.mark.onednn
 def test_channels_that_no_candidate_has_do_not_matter():
     model, filters = width_supernet([24, 48, 64, 64, 128, 128, 128, 128])
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
@@ -155,6 +154,7 @@ def test_channels_that_no_candidate_has_do_not_matter():
     np.testing.assert_allclose(model(images, training=True), before, atol=1e-6)
 
 
+@pytest.mark.onednn
 def test_the_widest_candidates_alone_compute_what_the_network_of_their_genotype_does():
     model, filters = width_supernet(None)
     network = networks.build(dms.with_widths(dms.space("vgg11"), filters[:, 2:]), (32, 32, 3), 3)
@@ -165,6 +165,7 @@ def test_the_widest_candidates_alone_compute_what_the_network_of_their_genotype_
     np.testing.assert_allclose(outputs, network(images, training=True), atol=1e-5)
 
 
+@pytest.mark.onednn
 def test_accuracy_alone_moves_the_means_and_steps_of_weights_do_not():
     model, _ = width_supernet(None)
     x = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
@@ -182,6 +183,7 @@ def test_accuracy_alone_moves_the_means_and_steps_of_weights_do_not():
         np.testing.assert_array_equal(variable, trained[variable.name])
 
 
+@pytest.mark.onednn
 def test_the_gradient_of_a_mean_is_that_of_the_mixture():
     """Against finite differences, with the same noise."""
     model, _ = width_supernet(None)
@@ -281,6 +283,7 @@ def test_an_unknown_backbone_is_refused():
     assert math.prod(dms.base_widths(dms.space("resnet18", 4)) // dms.base_widths(dms.space("resnet18"))) == 4**12
 
 
+@pytest.mark.onednn
 def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     genotype = bars.decide(
         bars.space(8, cells_per_stage=1),

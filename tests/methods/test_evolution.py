@@ -107,7 +107,7 @@ def test_a_smaller_genotype_learns_the_predictions_of_the_largest():
 
 
 OPTIONS = {"dataset": "digits", "train_examples": 120, "image_size": 8, "samples": 4, "generations": 2, "filters": 8}
-OPTIONS |= {"steps": None, "epochs": 2, "warmup_epochs": 0, "finalist_epochs": 1, "batch_size": 32}
+OPTIONS |= {"steps": None, "epochs": 2, "warmup_epochs": 0, "finalists": 2, "finalist_epochs": 1, "batch_size": 32}
 
 
 def test_an_evolution_leaves_a_front_and_goes_on_after_a_kill(tmp_path, monkeypatch):

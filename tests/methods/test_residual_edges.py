@@ -20,7 +20,7 @@ def _random_weights(model, generator):
         weight.assign(0.3 * np.where(values < 0, -1, 1) if weight.shape.rank > 2 else 1 + 0.5 * values)
 
 
-@pytest.mark.parametrize("image_size", [16, 13])
+@pytest.mark.parametrize("image_size", [pytest.param(16, marks=pytest.mark.slow), 13])
 @pytest.mark.parametrize("cell_shortcut", [True, False])
 @pytest.mark.parametrize("depths", [(1, 2, 1), (2, 0, 1), (0, 1, 0), (2, 2, 2)])
 def test_a_supernet_with_one_hot_choices_computes_what_the_genotype_does(depths, cell_shortcut, image_size):

@@ -77,7 +77,11 @@ def _counts(model):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("bnas_c", "bnas_g", "bnas_h") else ()) for n in TOTALS]
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("bnas_c", "bnas_e", "bnas_f", "bnas_g", "bnas_h") else ())
+        for n in TOTALS
+    ],
 )
 def test_parameters_are_those_of_the_authors_cell_by_cell(name):
     counts = _counts(getattr(zoo, name)())

@@ -39,7 +39,7 @@ def _state(model):
     return [np.array(getattr(variable, "latent_variable", variable)) for variable in variables]
 
 
-@pytest.mark.parametrize("method", ["bnas", pytest.param("bars", marks=pytest.mark.slow), "dms"])
+@pytest.mark.parametrize("method", ["bnas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bars", "dms"))])
 def test_a_supernet_is_as_before_it_was_measured_and_is_not_traced_again(method):
     model = _supernet(method)
     before = _state(model)

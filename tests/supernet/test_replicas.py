@@ -27,6 +27,7 @@ def _trained(model):
     return [*model.logits.values(), *model.network.trainable_variables]
 
 
+@pytest.mark.slow
 def test_steps_that_are_traced_in_two_threads_at_once_do_not_disturb_each_other():
     def steps():
         models = [_supernet(seed, filters=5) for seed in (0, 1)]

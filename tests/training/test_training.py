@@ -67,7 +67,10 @@ def _recipe(data, epochs=2, **options):
     return recipes.Recipe(epochs, math.ceil(data.train_size / TRAIN.batch_size), learning_rate=0.01, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({}, marks=pytest.mark.slow), {"label_smoothing": 0.1, "clip_norm": 5.0, "schedule": "restarts"}],
+)
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path, digits, monkeypatch, options):
     genotype, recipe = SPACE.sample(0), _recipe(digits, 3, **options)
     data = validation.hold_out(digits, 0.2) if options else digits
@@ -116,7 +119,9 @@ def in_stages(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), pytest.param(1, 0, marks=pytest.mark.slow), (1, 1)])
+@pytest.mark.parametrize(
+    ("stage", "epoch"), [(0, 1), *(pytest.param(1, epoch, marks=pytest.mark.slow) for epoch in (0, 1))]
+)
 def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, in_stages, stage, epoch):
     whole, broken = in_stages, runs.Run(tmp_path / "broken")
     seen, original = [], training._train
