@@ -247,3 +247,9 @@ def test_commands_start_without_numpy():
     code = "import sys, larq_nas.__main__; larq_nas.__main__.main(['zoo']); print('numpy' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "False"
+
+
+def test_files_of_tests_have_different_names():
+    # Without that, pytest cannot collect all of them together.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)) > 50
