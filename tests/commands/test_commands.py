@@ -51,7 +51,8 @@ def directory(tmp_path_factory):
 
 
 def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
-    words = [*SMALL, "--samples=3", "--finalists=2", "--run_dir=runs/other", "--precision=mixed_bfloat16"]
+    words = [*SMALL, "--samples=3", "--finalists=2", "--run_dir=runs/other", "--seed=1"]
+    words.append("--precision=mixed_bfloat16")
     done = _run(directory, "search", *words)
     before, _, _ = done.stdout.partition("tracing the training step")
     size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
@@ -66,10 +67,9 @@ def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_foll
         "binary and",
         "entropy",
         "val_accuracy",
+        "none:",
     ):
         assert part in done.stdout
-    # The number of edges of each operation, after each epoch.
-    assert re.search(r"(none|max_pool_3x3|avg_pool_3x3|bin_\w+):\d", done.stdout)
 
 
 def test_the_run_directory_holds_what_it_promises(directory):

@@ -61,7 +61,7 @@ def test_genotypes_are_drawn_evenly_and_within_the_budget(method):
     if method is bars:
         counted = space, (16, 16, 3), 4
         middle = bars.share_of_range(space, 0.5, (16, 16, 3), 4)
-        strategy = bars.Strategy(budget=middle, counted=counted, accepted={"biops": middle}, tolerance=0.2)
+        strategy = bars.Strategy(budget=middle, counted=counted, accepted={"biops": middle}, tolerance=0.05)
     drawn = [candidate.genotype for candidate in drawing.candidates(strategy, space, 12, seed=1)]
     assert len(drawn) == 12 and len(set(drawn)) > 10
     assert all(reachability.reaches_classifier(genotype) for genotype in drawn)
@@ -70,7 +70,7 @@ def test_genotypes_are_drawn_evenly_and_within_the_budget(method):
     assert used == set(method.OPERATIONS) - ({"none"} if method is bats else set())
     if method is bars:
         biops = [costs.count(genotype, (16, 16, 3), 4).biops for genotype in drawn]
-        assert all(abs(count / middle - 1) < 0.2 for count in biops)
+        assert all(abs(count / middle - 1) < 0.05 for count in biops)
 
 
 def test_a_random_search_writes_what_a_search_does_and_resumes(tmp_path):
