@@ -15,14 +15,14 @@ WITHOUT_ONEDNN = TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m 'onednn and not slow'
 
 .PHONY: demo demo-images test test-all clean
 
-# Search, train, convert and evaluate on the embedded digits: a .tflite in 5 to 10 minutes on two cores.
+# Search, train, convert and evaluate on the embedded digits: a .tflite in about ten minutes on two slow cores.
 demo: $(VENV)/installed
 	$(BIN)/larq_nas search --method=bnas --run_dir=runs/demo-search
 	$(BIN)/larq_nas train --genotype=runs/demo-search/genotype.json --filters=12 --run_dir=runs/demo
 	$(BIN)/larq_nas convert --run_dir=runs/demo
 	$(BIN)/larq_nas evaluate --run_dir=runs/demo
 
-# The same on a folder of images, which it draws: about twice as long.
+# The same on a folder of images, which it draws.
 demo-images: $(VENV)/installed
 	test -d runs/shapes || $(BIN)/python examples/shapes.py runs/shapes
 	$(BIN)/larq_nas search --method=bnas --dataset=folder:runs/shapes --run_dir=runs/images-search

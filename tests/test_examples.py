@@ -42,6 +42,7 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
             "methods",
             "networks",
             "options",
+            "plots",
             "layers.quantizers",
             "datasets",
             "zoo",
@@ -49,7 +50,8 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
         "converters.tflite",
     ],
 )
-def test_the_example_of_a_module_runs(name, tmp_path):
+def test_the_example_of_a_module_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"larq_nas.{name}".rstrip("."))
     (block,) = _blocks(module.__doc__)
     if "tflite" in name:

@@ -12,10 +12,7 @@ def costs(config: configs.CostsConfig) -> None:
     """Prints the costs of the network of a genotype, or of a network of the zoo, layer by layer."""
     from larq_nas import costs
 
-    network = load_network(config.genotype)
-    variant = zoo.VARIANTS.get(config.genotype)
-    shape = config.input_shape or (variant.input_shape if variant else (32, 32, 3))
-    classes = config.num_classes or (variant.num_classes if variant else 10)
+    network, (shape, classes) = load_network(config.genotype), sizes(config)
     if isinstance(network, zoo.Baseline):
         network = network.build(shape, classes)
     counts = costs.count(network, shape, classes)
@@ -30,6 +27,13 @@ def costs(config: configs.CostsConfig) -> None:
     header = ("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes")
     print(tables.table([header, *rows, total]))
     print(tables.costs(counts))
+
+
+def sizes(config: configs.CostsConfig | configs.DrawConfig) -> tuple:
+    """The shape of the images and the number of classes: as configured, or those of the model of the zoo."""
+    variant = zoo.VARIANTS.get(config.genotype)
+    shape = config.input_shape or (variant.input_shape if variant else (32, 32, 3))
+    return shape, config.num_classes or (variant.num_classes if variant else 10)
 
 
 def list_zoo(config: configs.ZooConfig) -> None:

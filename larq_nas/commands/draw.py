@@ -3,16 +3,14 @@
 import pathlib
 
 from larq_nas import configs, plots, runs, zoo
-from larq_nas.space.architecture import Architecture
+from larq_nas.commands.costs import sizes
 from larq_nas.tasks.errors import TaskError
-from larq_nas.tasks.genotypes import meant
+from larq_nas.tasks.genotypes import read
 
 
 def draw(config: configs.DrawConfig) -> None:
     """Draws the cells and the network of a genotype, and prints the paths of the files."""
-    variant = zoo.VARIANTS.get(config.genotype)
-    shape = config.input_shape or (variant.input_shape if variant else (32, 32, 3))
-    classes = config.num_classes or (variant.num_classes if variant else 10)
+    shape, classes = sizes(config)
     architecture, path = _architecture(config.genotype, shape)
     try:
         figure = plots.draw(architecture, shape, classes)
@@ -37,6 +35,4 @@ def _architecture(genotype, input_shape):
         return found, path
     if path.is_dir():
         path /= "genotype.json"
-    if not path.exists():
-        raise TaskError(f"genotype={path}: no such file, and no network of the zoo{meant(genotype)}")
-    return Architecture.load(path), path
+    return read(path), path

@@ -4,7 +4,7 @@
 from larq_nas import plots, zoo
 
 genotype = zoo.genotype("bnas_a")
-plots.save(plots.draw(genotype), path)  # all cells and the network, e.g. as an .svg file
+plots.save(plots.draw(genotype), "bnas_a.svg")  # all cells and the network
 ```
 
 `cell` and `network` draw on `Axes` of your own. This module needs matplotlib only when something is drawn.

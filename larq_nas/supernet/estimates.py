@@ -132,7 +132,7 @@ def announce(
         model, batches, batch_size, network: See `measure`.
         steps: Number of training steps in an epoch or round.
         units: Number of epochs or rounds to come. If there are none, nothing is measured.
-        then: A text that follows the estimate.
+        then: What follows after the last epoch or round, as a text.
         options: Further arguments of `Estimate.line`.
     """
     if units <= 0:
@@ -140,7 +140,7 @@ def announce(
     logger.info("compiling and timing the training step")
     expected = measure(model, batches, batch_size, network)
     named = "supernet" if network is None else "network"
-    logger.info(expected.line(steps, units=units, network=named, **options) + then)
+    logger.info(expected.line(steps, units=units, network=named, **options) + (f"; then {then}" if then else ""))
 
 
 def _variables(model):

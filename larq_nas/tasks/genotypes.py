@@ -33,9 +33,19 @@ def load_network(genotype: str | Architecture) -> Architecture | zoo.Baseline:
         )
     if genotype in zoo.VARIANTS:
         return zoo.genotype(genotype) if genotype in zoo.GENOTYPES else zoo.Baseline(genotype)
-    if not pathlib.Path(genotype).exists():
-        raise TaskError(f"genotype={genotype}: no such file, and no network of the zoo{meant(genotype)}")
-    return _decided(Architecture.load(genotype), genotype)
+    return _decided(read(genotype), genotype)
+
+
+def read(path: pathlib.Path | str) -> Architecture:
+    """Reads a genotype or a space from a file that an option `genotype` names.
+
+    # Raises
+        TaskError: If there is no such file.
+        ArchitectureError: If the file is broken.
+    """
+    if not pathlib.Path(path).exists():
+        raise TaskError(f"genotype={path}: no such file, and no network of the zoo{meant(str(path))}")
+    return Architecture.load(path)
 
 
 def _decided(architecture, name):

@@ -74,7 +74,7 @@ def announcement(genotype: Architecture, count: int, data: datasets.Images, conf
         config: The configuration of the search.
 
     # Returns
-        The end of a line of text; empty if there are not several finalists.
+        A text, which is empty if there are not several finalists.
     """
     if count < 2:
         return ""
@@ -83,12 +83,12 @@ def announcement(genotype: Architecture, count: int, data: datasets.Images, conf
     measured = estimates.measure(network, batches, config.batch_size, network)
     del network
     gc.collect()
-    steps, seconds, left, number = math.ceil(data.half_sizes[0] / config.batch_size), 0.0, count, 0
+    seconds, left, number = 0.0, count, 0
     while left > 1:
-        epochs = config.finalist_epochs << number
+        epochs, steps = _length(number, data, config)
         seconds += left * (measured.seconds_to_begin + epochs * steps * measured.seconds_per_step)
         left, number = (left + 1) // 2, number + 1
-    return f"; then {count} genotypes are trained for a short time, {estimates.duration(seconds)}"
+    return f"{count} genotypes are trained for a short time, {estimates.duration(seconds)}"
 
 
 def _rounds(run):
@@ -116,7 +116,7 @@ def _trained(genotype, name, number, data, run, config):
     weights = _path(run, name, "h5")
     if number:
         network.load_weights(weights)
-    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
+    epochs, steps = _length(number, data, config)
     guard = [callbacks.FiniteLoss()]
     network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)
     with runs.atomic(weights) as temporary:
@@ -128,9 +128,14 @@ def _trained(genotype, name, number, data, run, config):
     return accuracy
 
 
+def _length(number, data, config):
+    """The epochs of a round, and the steps of an epoch."""
+    return config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
+
+
 def _made(genotype, number, data, config):
     """The compiled network of a genotype, and the batches on which a round trains it."""
-    epochs, steps = config.finalist_epochs << number, math.ceil(data.half_sizes[0] / config.batch_size)
+    epochs, steps = _length(number, data, config)
     network = networks.build(genotype, data.image_shape, len(data.class_names))
     rate = optimizers.EpochCosine(optimizers.first_rate(config), config.final_learning_rate, epochs, steps)
     network.compile(

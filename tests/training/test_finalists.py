@@ -74,7 +74,7 @@ def test_what_the_training_of_finalists_takes_is_said(monkeypatch):
     # Two of three go on to the second round, and are trained twice as long.
     minutes = (3 * (100 + epochs * steps) + 2 * (100 + 2 * epochs * steps)) / 60
     said = finalists.announcement(GENOTYPES[0], 3, data, CONFIG)
-    assert said == f"; then 3 genotypes are trained for a short time, {minutes:.0f} min"
+    assert said == f"3 genotypes are trained for a short time, {minutes:.0f} min"
     assert finalists.announcement(GENOTYPES[0], 1, data, CONFIG) == ""
 
 
