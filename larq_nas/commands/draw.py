@@ -9,14 +9,42 @@ from larq_nas.tasks.genotypes import read
 
 
 def draw(config: configs.DrawConfig) -> None:
-    """Draws the cells and the network of a genotype, and prints the paths of the files."""
-    shape, classes = sizes(config)
-    architecture, path = _architecture(config.genotype, shape)
+    """Draws the cells and the network of a genotype, or what a search has done. Prints the paths of the files."""
+    run = runs.Run(config.genotype)
+    is_search = config.genotype not in zoo.VARIANTS and run.flags.exists() and run.is_of("search")
     try:
-        figure = plots.draw(architecture, shape, classes)
+        # A search that goes on has no genotype yet.
+        if run.genotype.exists() or not is_search:
+            _draw_genotype(config)
+        if is_search and not config.output:
+            _draw_search(run)
     except ImportError:
         raise TaskError("drawings need matplotlib; pip install matplotlib") from None
-    files = [pathlib.Path(config.output)] if config.output else [path.with_suffix(end) for end in (".svg", ".png")]
+
+
+def _draw_genotype(config):
+    shape, classes = sizes(config)
+    architecture, path = _architecture(config.genotype, shape)
+    files = [pathlib.Path(config.output)] if config.output else _beside(path)
+    _save(plots.draw(architecture, shape, classes), files)
+
+
+def _draw_search(run):
+    rows, epochs = plots.read(run)
+    if not rows:
+        raise TaskError(f"{run.path}: the search has not finished an epoch yet")
+    _save(plots.search(rows, epochs), _beside(run.path / "search"))
+    if any("edges" in choice for choices in epochs for choice in choices.values()):
+        with runs.atomic(run.path / "search.gif") as temporary:
+            plots.animation(epochs, temporary)
+        print(run.path / "search.gif")
+
+
+def _beside(path):
+    return [path.with_suffix(end) for end in (".svg", ".png")]
+
+
+def _save(figure, files):
     for file in files:
         with runs.atomic(file) as temporary:
             plots.save(figure, temporary)

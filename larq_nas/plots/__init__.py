@@ -1,4 +1,4 @@
-"""Charts of results, and drawings of cells and networks.
+"""Charts of results, and drawings of cells, networks and searches.
 
 ```python
 from larq_nas import plots, zoo
@@ -7,10 +7,12 @@ genotype = zoo.genotype("bnas_a")
 plots.save(plots.draw(genotype), "bnas_a.svg")  # all cells and the network
 ```
 
-`cell` and `network` draw on `Axes` of your own. This module needs matplotlib only when something is drawn.
+`cell` and `network` draw on `Axes` of your own. `read` reads what a search has written after each epoch, and `search`
+and `animation` draw it. This module needs matplotlib only when something is drawn.
 """
 
 from larq_nas.plots.charts import scatter, write
 from larq_nas.plots.drawings import cell, draw, network, save
+from larq_nas.plots.searches import animation, read, search
 
-__all__ = ["cell", "draw", "network", "save", "scatter", "write"]
+__all__ = ["animation", "cell", "draw", "network", "read", "save", "scatter", "search", "write"]

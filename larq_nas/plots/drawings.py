@@ -125,13 +125,14 @@ def _node(axes, node, index, inputs):
         axes.plot([left - _BEFORE, left - _BEFORE, left], [line, box, box], **style)
         axes.plot([left + _WIDTH, middle, middle], [box, box, -state], **style)
         axes.plot([left - _BEFORE], [line], "o", color=style["color"], markersize=3, zorder=3)
-        _box(axes, left, box, _WIDTH, _HEIGHT, _color(edge.operations), _label(edge.operations))
+        _box(axes, left, box, _WIDTH, _HEIGHT, color_of(edge.operations), _label(edge.operations))
     circle = {"boxstyle": "circle,pad=0.15", "facecolor": "#FFFFFF", "edgecolor": _LINE, "linewidth": 1}
     axes.text(middle, -state, "+", ha="center", va="center", fontsize=9, zorder=6, bbox=circle)
     axes.text(middle - 0.3, -state, f"node {index}", ha="right", va="center", fontsize=8)
 
 
-def _color(candidates):
+def color_of(candidates: Sequence[str]) -> str:
+    """The colour of the kind of an operation; white if there are several candidates."""
     if len(candidates) > 1:
         return "#FFFFFF"
     operation = operations.get(candidates[0])

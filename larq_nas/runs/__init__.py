@@ -104,6 +104,7 @@ class Run:
         self.dataset = self.path / "dataset.json"
         self.genotype = self.path / "genotype.json"
         self.genotypes = self.path / "genotypes"
+        self.probabilities = self.path / "probabilities"
         self.candidates = self.path / "candidates.json"
         self.finalists = self.path / "finalists.json"
         self.supernet = self.path / "supernet.h5"

@@ -43,3 +43,17 @@ def choice_shapes(architecture: Architecture) -> dict:
             if len(candidates) > 1:
                 found[name] = (len(candidates),)
     return found
+
+
+def candidates_of(architecture: Architecture, name: str) -> tuple:
+    """Returns the candidates of a choice: the names of operations, or the widths or depths of a stage.
+
+    # Arguments
+        architecture: The space.
+        name: The name of the choice, one of those of `choice_shapes`.
+    """
+    for index, stage in enumerate(architecture.stages):
+        for own, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
+            if name == own:
+                return candidates
+    return architecture.cell(name).edges[0].operations

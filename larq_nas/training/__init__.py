@@ -124,7 +124,7 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         epochs=config.epochs,
         steps_per_epoch=steps,
         validation=validation,
-        extra=[callbacks.Genotypes(run.genotypes, strategy.variants)],
+        extra=[callbacks.Genotypes(run.genotypes, strategy.variants), callbacks.Probabilities(run.probabilities)],
         describe=lambda: callbacks.operations(model.genotype(), space),
     )
     with runs.atomic(run.supernet) as temporary:

@@ -1,5 +1,6 @@
 """Keras callbacks for searches and trainings."""
 
+import json
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from rich.live import Live
 from larq_nas import runs
 from larq_nas.layers.drop_path import DropPath
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import candidates_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,31 @@ class Genotypes(tf.keras.callbacks.Callback):
         for suffix, options in self.variants.items():
             genotype = self.model.genotype(**options)
             runs.write(self.directory / self.file_name(epoch, suffix), genotype.to_json())
+
+
+class Probabilities(tf.keras.callbacks.Callback):
+    """Writes the probabilities of the choices of a `Supernet` after each epoch, for `plots.search`.
+
+    The file of an epoch has an entry for each choice, by its name: the list of `candidates`, their `probabilities` and,
+    for the choice of a cell, the `edges` to which the rows of the probabilities belong, as pairs of the number of the
+    node and that of the state that the edge reads.
+
+    # Arguments
+        directory: The directory of the files.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        space, written = self.model.space, {}
+        for name, values in self.model.probabilities().items():
+            written[name] = {"candidates": candidates_of(space, name), "probabilities": values.numpy().tolist()}
+            if values.shape.rank == 2:
+                nodes = enumerate(space.cell(name).nodes)
+                written[name]["edges"] = [(number, edge.source) for number, node in nodes for edge in node.edges]
+        runs.write(self.directory / f"epoch-{int(epoch):03}.json", json.dumps(written) + "\n")
 
 
 class LossError(FloatingPointError):

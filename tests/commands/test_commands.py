@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 
+import command_line
 import pytest
 from reference import bars_architecture
 
@@ -24,7 +25,7 @@ SMALL = ["--train_examples=128", "--layers=3", "--filters=2", "--epochs=1"]
 SEARCH = ["--samples=0", *SMALL]
 
 
-def _run(directory, *words, code=0):
+def _run_in_a_process(directory, *words, code=0):
     command = [sys.executable, "-m", "larq_nas", *words]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
@@ -40,7 +41,7 @@ def directory(tmp_path_factory):
         ["train", "--genotype=runs/search/genotype.json", *SMALL],
         ["convert"],
     ):
-        done = _run(path, *words)
+        done = _run_in_a_process(path, *words)
         artefact = done.stdout.splitlines()[-1]
         assert (path / artefact).is_file(), f"the last line {artefact!r} names the artefact"
         assert done.stderr == ""
@@ -53,7 +54,7 @@ def directory(tmp_path_factory):
 def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_follows_the_epochs(directory):
     words = [*SMALL, "--samples=3", "--finalists=2", "--run_dir=runs/other", "--seed=1"]
     words.append("--precision=mixed_bfloat16")
-    done = _run(directory, "search", *words)
+    done = command_line.run(directory, "search", *words)
     before, _, _ = done.stdout.partition("tracing the training step")
     size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
     assert re.search(size + ".*; then 2 genotypes are trained for a short time, ", before), before
@@ -84,18 +85,18 @@ def test_the_run_directory_holds_what_it_promises(directory):
 
 def test_a_finished_command_shows_its_result_again(directory):
     before = (directory / "runs/train/weights.h5").stat().st_mtime_ns
-    done = _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL)
+    done = command_line.run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL)
     assert "test accuracy" in done.stdout and "epoch" not in done.stdout
     assert (directory / "runs/train/weights.h5").stat().st_mtime_ns == before
 
 
 def test_other_flags_in_the_same_directory_are_refused_by_name(directory):
-    done = _run(directory, "search", *SEARCH, "--seed=7", code=3)
+    done = command_line.run(directory, "search", *SEARCH, "--seed=7", code=3)
     assert "differs in seed " in done.stderr and "overwrite=True" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_evaluate_measures_keras_and_file_alike(directory):
-    _run(directory, "evaluate", "--max_examples=100", "--processes=2")
+    _run_in_a_process(directory, "evaluate", "--max_examples=100", "--processes=2")
     result = json.loads((directory / "runs/train/evaluation.json").read_text())
     assert result["examples"] == 100
     assert result["agreement"] >= 0.98
@@ -126,14 +127,14 @@ def test_the_file_carries_labels_preprocessing_genotype_and_provenance(directory
 def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
     # Of a network that has learned little, 8 bits change many answers.
     learned = ["--train_examples=1000", "--filters=8", "--epochs=20", "--run_dir=runs/train8"]
-    _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, *learned)
-    done = _run(directory, "convert", "--run_dir=runs/train8", "--int8", "--round_filters=32")
+    command_line.run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, *learned)
+    done = command_line.run(directory, "convert", "--run_dir=runs/train8", "--int8", "--round_filters=32")
     report = json.loads((directory / "runs/train8/model.report.json").read_text())
     assert report["input_type"] == report["output_type"] == "int8" and report["all_packed"]
     rounded = Architecture.load(directory / "runs/train8/genotype-round32.json")
     assert [stage.widths for stage in rounded.stages] == [(32,), (64,), (128,)]
     assert "as LCE computes them" in done.stdout and "multiples of 32" in done.stdout
-    _run(directory, "evaluate", "--run_dir=runs/train8")
+    command_line.run(directory, "evaluate", "--run_dir=runs/train8")
     result = json.loads((directory / "runs/train8/evaluation.json").read_text())
     assert result["agreement"] >= 0.9
 
@@ -141,50 +142,50 @@ def test_convert_in_8_bits_and_a_genotype_of_rounded_widths(directory):
 def test_operations_are_timed_and_a_search_keeps_within_a_latency(directory):
     words = ["benchmark", "--profile_operations", "--filters=2", "--layers=3", "--input_shape=8,8,1"]
     words += ["--runs=2", "--warmup_runs=1", "--run_dir=runs/table"]
-    first = _run(directory, *words)
+    first = command_line.run(directory, *words)
     table = json.loads((directory / "runs/table/latency.json").read_text())
     assert first.stdout.splitlines()[-1] == "runs/table/latency.json"
     # Nothing is left to measure.
-    again = _run(directory, *words)
+    again = command_line.run(directory, *words)
     assert f"{len(table['operations'])} operations" in again.stdout and "Block" not in again.stdout
     assert json.loads((directory / "runs/table/latency.json").read_text()) == table
-    other = _run(directory, *words, "--threads=2", code=3)
+    other = command_line.run(directory, *words, "--threads=2", code=3)
     assert "holds times of another device or with other options" in other.stderr
     limit = ["--latency_table=runs/table/latency.json", "--run_dir=runs/fast"]
-    found = _run(directory, "search", *SEARCH, *limit, "--max_latency_ms=1000")
+    found = command_line.run(directory, "search", *SEARCH, *limit, "--max_latency_ms=1000")
     predicted = float(re.search(r"predicted to take ([\d.]+) ms on host; max_latency_ms is 1000.0", found.stdout)[1])
     assert 0 < predicted < 1000 and "expected_ms" in found.stdout
-    slow = _run(directory, "search", *SEARCH, *limit, "--max_latency_ms=0.000002", "--overwrite", code=3)
+    slow = command_line.run(directory, "search", *SEARCH, *limit, "--max_latency_ms=0.000002", "--overwrite", code=3)
     assert "the fastest network of this space is predicted to take" in slow.stderr
     assert len(slow.stderr.splitlines()) == 1
-    half = _run(directory, "search", *SEARCH, limit[0], code=1)
+    half = command_line.run(directory, "search", *SEARCH, limit[0], code=1)
     assert "each needs the other" in half.stderr
-    done = _run(directory, "convert", limit[0])
+    done = command_line.run(directory, "convert", limit[0])
     assert "estimated ms" in done.stdout and "milliseconds are estimates for host" in done.stdout
 
 
 def test_costs_of_a_genotype(directory):
     words = ["costs", "--genotype=runs/search/genotype.json", "--input_shape=8,8,1"]
-    lines = _run(directory, *words).stdout.splitlines()
+    lines = command_line.run(directory, *words).stdout.splitlines()
     assert lines[0].split() == ["layer", "kernel", "binary", "MACs", "float", "MACs", "parameters", "bytes"]
-    counts = json.loads(_run(directory, *words, "--json").stdout)
+    counts = json.loads(command_line.run(directory, *words, "--json").stdout)
     total = next(line for line in lines if line.startswith("total"))
     names = ("binary_macs", "float_macs", "params", "bytes")
     assert total.split()[1:] == [f"{counts[name]:,}" for name in names]
     assert [line.split()[0] for line in lines[1 : len(counts["layers"]) + 1]] == [x["name"] for x in counts["layers"]]
     # A search prints the same.
-    assert lines[-2] in _run(directory, "search", *SEARCH).stdout
+    assert lines[-2] in command_line.run(directory, "search", *SEARCH).stdout
 
 
 def test_costs_of_the_zoo(directory):
-    lines = _run(directory, "zoo", "--costs", "--pattern=*[a1]*").stdout.splitlines()
+    lines = command_line.run(directory, "zoo", "--costs", "--pattern=*[a1]*").stdout.splitlines()
     rows = {line.split()[0]: line.split() for line in lines}
     assert rows["bnas_a"][2:4] == ["175,852,800", "1,393,459,200"]
     assert rows["vgg11"][1:4] == ["32x32x3", "887,296", "18,874,368"]
-    counts = json.loads(_run(directory, "zoo", "--costs", "--json", "--pattern=bnas_d").stdout)
+    counts = json.loads(command_line.run(directory, "zoo", "--costs", "--json", "--pattern=bnas_d").stdout)
     assert counts["bnas_d"]["biops"] == 5_863_768_064
     # That of a model is counted at its own image size.
-    assert json.loads(_run(directory, "costs", "--json", "--genotype=bnas_d").stdout) == counts["bnas_d"]
+    assert json.loads(command_line.run(directory, "costs", "--json", "--genotype=bnas_d").stdout) == counts["bnas_d"]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_wrong_input_is_one_line_that_says_what_to_do(directory, monkeypatch, ca
     ],
 )
 def test_flags_that_do_not_fit_together_are_bad_flags(directory, words, said):
-    done = _run(directory, *words, code=1)
+    done = command_line.run(directory, *words, code=1)
     assert said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
@@ -295,7 +296,7 @@ def test_broken_weights_are_named(directory):
     content = weights.read_bytes()
     try:
         weights.write_bytes(content[: len(content) // 2])
-        done = _run(directory, "convert", code=3)
+        done = command_line.run(directory, "convert", code=3)
         assert "weights.h5: not the weights of" in done.stderr and "overwrite=True" in done.stderr
     finally:
         weights.write_bytes(content)
@@ -368,7 +369,7 @@ def test_a_search_killed_by_the_system_goes_on_with_the_same_command(tmp_path):
     process.kill()
     process.wait()
     assert not (tmp_path / "lr[1] */genotype.json").exists()
-    assert _run(tmp_path, *words).stdout.splitlines()[-1] == "lr[1] */genotype.json"
+    assert command_line.run(tmp_path, *words).stdout.splitlines()[-1] == "lr[1] */genotype.json"
     assert [line.split(",")[0] for line in rows.read_text().splitlines()] == ["epoch", "0", "1", "2"]
 
 
@@ -377,7 +378,7 @@ def test_another_genotype_under_the_same_name_is_refused(directory):
     content = genotype.read_text()
     try:
         genotype.write_text(content.replace("max_pool_3x3", "avg_pool_3x3").replace('"none"', '"max_pool_3x3"'))
-        done = _run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, code=3)
+        done = command_line.run(directory, "train", "--genotype=runs/search/genotype.json", *SMALL, code=3)
         assert "another genotype" in done.stderr and "overwrite=True" in done.stderr
     finally:
         genotype.write_text(content)
@@ -387,13 +388,13 @@ def test_a_network_is_converted_where_its_data_are_not(directory, tmp_path):
     shutil.copytree(directory / "runs/train", tmp_path / "train")
     flags = tmp_path / "train/flags.txt"
     flags.write_text(flags.read_text().replace("--dataset=digits", "--dataset=folder:/nowhere"))
-    done = _run(tmp_path, "convert", "--run_dir=train")
+    done = command_line.run(tmp_path, "convert", "--run_dir=train")
     assert "compared on random inputs only: folder:/nowhere" in done.stdout
     assert set(json.loads((tmp_path / "train/model.report.json").read_text())["differences"]) == {"random"}
 
 
 def test_a_model_of_the_zoo_is_trained_by_name(directory):
-    done = _run(directory, "train", "--genotype=bnas_a", *SMALL, "--run_dir=runs/zoo")
+    done = command_line.run(directory, "train", "--genotype=bnas_a", *SMALL, "--run_dir=runs/zoo")
     assert done.stdout.splitlines()[-1] == "runs/zoo/weights.h5"
 
 

@@ -283,7 +283,6 @@ def test_an_unknown_backbone_is_refused():
     assert math.prod(dms.base_widths(dms.space("resnet18", 4)) // dms.base_widths(dms.space("resnet18"))) == 4**12
 
 
-@pytest.mark.onednn
 def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     genotype = bars.decide(
         bars.space(8, cells_per_stage=1),

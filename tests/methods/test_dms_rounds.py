@@ -72,7 +72,6 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
     assert run.genotype.read_text() == whole.genotype.read_text()
 
 
-@pytest.mark.onednn
 def test_widths_of_a_genotype_with_cells_are_searched(tmp_path):
     data = datasets.load("digits", image_size=8, train_examples=32)
     base = dms.space(bars.space(4, cells_per_stage=1).sample(1))

@@ -16,7 +16,7 @@ OPERATIONS = bars.OPERATIONS
 def _random_weights(model, generator):
     for weight in model.weights:
         values = generator.normal(size=weight.shape)
-        # Equal magnitudes, so that the scale of a part of a kernel is that of the whole.
+        # Equal magnitudes, since a kernel of the supernet has one scale for all widths, that of the whole kernel.
         weight.assign(0.3 * np.where(values < 0, -1, 1) if weight.shape.rank > 2 else 1 + 0.5 * values)
 
 

@@ -10,8 +10,6 @@ import tensorflow as tf
 from dms_search import Fixed, width_supernet
 from test_supernet import _supernet
 
-pytestmark = pytest.mark.onednn
-
 
 def _batches(copies=1):
     """Three pairs of batches of four images, each of which stands in its batch so many times."""

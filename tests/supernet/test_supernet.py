@@ -10,8 +10,6 @@ from larq_nas.methods import bnas
 from larq_nas.methods.bnas import mixed_edges
 from larq_nas.training import optimizers
 
-pytestmark = pytest.mark.onednn
-
 
 def _supernet(seed=0, filters=2, layers=3, **options):
     tf.keras.utils.set_random_seed(seed)
@@ -69,6 +67,7 @@ def test_three_optimizer_steps_equal_those_of_an_operation_per_edge(monkeypatch)
                 np.testing.assert_allclose(twin.convolution(name, edge).get_weights()[0], kernel, atol=1e-4)
 
 
+@pytest.mark.onednn
 def test_a_step_moves_logits_and_weights():
     model = _supernet()
     logits = {name: value.numpy() for name, value in model.logits.items()}
@@ -81,6 +80,7 @@ def test_a_step_moves_logits_and_weights():
     assert 0 < history["entropy"][0] <= math.log(7) + 1e-6
 
 
+@pytest.mark.onednn
 def test_each_step_changes_only_what_it_trains(monkeypatch):
     model = _supernet()
     images, labels = tf.zeros([2, 8, 8, 1]), tf.zeros([2], tf.int64)
@@ -136,6 +136,7 @@ def _kernel_gradients(graph):
     return names
 
 
+@pytest.mark.onednn
 def test_the_architecture_step_computes_no_gradient_of_kernels():
     model = _supernet()
     assert not _kernel_gradients(_step(model, model._architecture_step))
@@ -144,6 +145,7 @@ def test_the_architecture_step_computes_no_gradient_of_kernels():
     assert len(_kernel_gradients(_step(model, model._weights_step))) == 4 * 15 + 2 * 3 + 2 + 1
 
 
+@pytest.mark.onednn
 @pytest.mark.parametrize(("step", "other"), [("_architecture_step", "kernel"), ("_weights_step", "choice")])
 def test_a_half_step_calls_the_gradients_that_it_uses(step, other):
     model = _supernet()

@@ -2,9 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,8 +17,7 @@ from larq_nas.tasks.errors import TaskError
 
 
 def run(directory, *words, code=0):
-    done = subprocess.run([sys.executable, "-m", "larq_nas", *words], cwd=directory, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
+    done = command_line.run(directory, *words, code=code)
     if code:
         assert len(done.stderr.splitlines()) == 1
     return done

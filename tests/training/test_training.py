@@ -28,7 +28,6 @@ def digits():
     return datasets.load("digits", train_examples=128)
 
 
-@pytest.mark.onednn
 def test_a_binary_network_begins_with_the_weights_of_its_float_twin(tmp_path, digits):
     data = datasets.load("digits", image_size=32, train_examples=64)
     genotype = dms.derive(dms.space("resnet18"), np.full(12, 0.3))

@@ -24,6 +24,10 @@ def space(
 ) -> Architecture:
     """The search space: the topology, depth and width of three stages, and the topology of the reductions between them.
 
+    A supernet approximates the networks of its genotypes in two ways. Each of its kernels has one scale for all widths,
+    the mean magnitude of the whole kernel, as in the authors' code, where the network of a genotype takes the mean of
+    the part that it keeps. And if the images are large, the widths do not mask the inner convolutions of the stem.
+
     # Arguments
         filters: The largest number of channels of a node in the first stage, a multiple of 4. It doubles at each
             reduction. The candidate widths are a quarter, a half, three quarters and all of these channels.

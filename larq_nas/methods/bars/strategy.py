@@ -24,6 +24,7 @@ from larq_nas.methods.bars.derivation import (
 )
 from larq_nas.methods.bars.search_space import binary_operations
 from larq_nas.space.architecture import Architecture
+from larq_nas.space.choices import candidates_of
 from larq_nas.supernet import selection, strategy
 from larq_nas.supernet.sampling import gumbel_softmax
 
@@ -183,7 +184,7 @@ class Strategy(strategy.Strategy):
             if np.ndim(values) == 1:
                 stage, _, kind = name.partition("_")
                 best = int(np.argmax(values))
-                figures[f"{stage}/{kind}"] = _candidates(space, name)[best]
+                figures[f"{stage}/{kind}"] = candidates_of(space, name)[best]
                 figures[f"{stage}/{kind}_probability"] = float(values[best])
         return figures
 
@@ -287,8 +288,3 @@ class Strategy(strategy.Strategy):
 
 # Number of attempts to find a genotype of accepted costs, and number of changes that each attempt tries.
 STARTS, CHANGES = 10, 400
-
-
-def _candidates(space, name):
-    stage = space.stages[int(name.partition("_")[0].removeprefix("stage"))]
-    return stage.widths if name.endswith("_width") else stage.depths
