@@ -2,7 +2,7 @@
 
 import pathlib
 
-from larq_nas import configs, plots, runs, zoo
+from larq_nas import configs, runs, zoo
 from larq_nas.commands.costs import sizes
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import read
@@ -23,6 +23,8 @@ def draw(config: configs.DrawConfig) -> None:
 
 
 def _draw_genotype(config):
+    from larq_nas import plots
+
     shape, classes = sizes(config)
     architecture, path = _architecture(config.genotype, shape)
     files = [pathlib.Path(config.output)] if config.output else _beside(path)
@@ -30,6 +32,8 @@ def _draw_genotype(config):
 
 
 def _draw_search(run):
+    from larq_nas import plots
+
     rows, epochs = plots.read(run)
     if not rows:
         raise TaskError(f"{run.path}: the search has not finished an epoch yet")
@@ -45,6 +49,8 @@ def _beside(path):
 
 
 def _save(figure, files):
+    from larq_nas import plots
+
     for file in files:
         with runs.atomic(file) as temporary:
             plots.save(figure, temporary)

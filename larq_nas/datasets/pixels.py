@@ -89,7 +89,7 @@ def header(path: pathlib.Path | str) -> tuple[tuple[int, int], bool]:
             if not _is_whole(path, image.format, end):
                 image.load()
             # Pillow decodes a PNG file that has no EXIF data in order to search for an orientation.
-            may_turn = image.format != "PNG" or b"eXIf" in end or any("xmp" in key.lower() for key in image.info)
+            may_turn = image.format != "PNG" or b"eXIf" in end or any("xmp" in str(key).lower() for key in image.info)
             may_turn = may_turn or "exif" in image.info
             if may_turn and image.getexif().get(0x0112, 1) in _SIDEWAYS:
                 width, height = height, width

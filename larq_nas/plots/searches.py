@@ -49,7 +49,7 @@ def read(run: runs.Run) -> tuple[list, list]:
         choices = runs.read_json(path)
         with runs.expected_form(path):
             for choice in choices.values():
-                shape = (len(choice["candidates"]),)
+                shape: tuple[int, ...] = (len(choice["candidates"]),)
                 if "edges" in choice:
                     shape = (len(choice["edges"]), *shape)
                 if np.shape(np.asarray(choice["probabilities"], float)) != shape:
