@@ -41,6 +41,15 @@ class LatencyError(ValueError):
     """A latency table cannot be used. The message says what to do."""
 
 
+def _non_negative(x, y):
+    """Returns the non-negative coefficients of the least squares of `x` times coefficients minus `y`."""
+    # The features differ by orders of magnitude. Unless their columns have the same length, some versions of SciPy stop
+    # before the minimum, or reach their maximum of iterations.
+    lengths = np.linalg.norm(x, axis=0)
+    lengths[lengths == 0] = 1
+    return nnls(x / lengths, y)[0] / lengths
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
     """A table of the milliseconds of operations on a device.
@@ -138,7 +147,7 @@ class Table:
             # The fit minimizes relative errors, since the fastest operations are the most frequent ones. The weights
             # are bounded, since a very short time may have been measured as 0.
             weights = 1 / np.maximum(ms, max(np.median(ms) / 4, 1e-4))
-            fits[kind] = nnls(x * weights[:, np.newaxis], ms * weights)[0]
+            fits[kind] = _non_negative(x * weights[:, np.newaxis], ms * weights)
         return fits
 
     def to_json(self) -> str:

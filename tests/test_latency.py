@@ -292,6 +292,20 @@ def test_operations_that_were_measured_as_nothing_do_not_spoil_the_fit():
         assert sum(map(table.fitted, true)) == pytest.approx(sum(true.values()), rel=0.1)
 
 
+def test_a_fit_reaches_its_minimum():
+    # Without scaling, SciPy 1.15 does not reach it.
+    sizes = ((1, 6, 8, 8, 3, 1), (8, 16, 4, 4, 2, 2), (16, 32, 2, 2, 2, 2))
+    measured = dict(zip([Block("float", *each) for each in sizes], (0.008959, 0.00142, 0.0), strict=True))
+    table = Table(measured, 0.0, {})
+    # Only the third feature has a positive coefficient.
+    feature = np.array([latency.features(block)[2] for block in measured])
+    times = np.array(list(measured.values()))
+    weights = 1 / np.maximum(times, np.median(times) / 4)
+    coefficient = np.dot(weights * feature, weights * times) / np.dot(weights * feature, weights * feature)
+    other = Block("float", 2, 12, 16, 16, 3)
+    assert table.ms(other) == pytest.approx(coefficient * latency.features(other)[2])
+
+
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e5])
 def test_the_limit_of_bats_can_be_as_tight_as_its_fastest_operations(factor):
     table = Table({block: ms * factor for block, ms in TABLE.measured.items()})
