@@ -95,9 +95,18 @@ def test_the_command_draws_a_search_that_goes_on_and_one_that_has_ended(tmp_path
     assert main.main(["draw", f"--genotype={run.path}"]) == 0
     genotype = [str(run.path / name) for name in ("genotype.svg", "genotype.png")]
     assert capsys.readouterr().out.split() == [*genotype, *pictures]
+    # A search without epochs, such as a random one, has a genotype only.
+    run.metrics_csv.unlink()
+    for file in run.probabilities.iterdir():
+        file.unlink()
+    assert main.main(["draw", f"--genotype={run.path}"]) == 0
+    assert capsys.readouterr().out.split() == genotype
     # A path is for the genotype alone.
     assert main.main(["draw", f"--genotype={run.path}", f"--output={tmp_path}/one.svg"]) == 0
     assert capsys.readouterr().out.split() == [f"{tmp_path}/one.svg"]
+    run.genotype.unlink()
+    assert main.main(["draw", f"--genotype={run.path}", f"--output={tmp_path}/two.svg"]) == 3
+    assert "genotype.json: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,6 @@ def test_the_command_draws_a_search_that_goes_on_and_one_that_has_ended(tmp_path
         ("probabilities/epoch-001.json", '{"a": {"candidates": ["x"], "probabilities": [1, 2]}}', "broken"),
         ("probabilities/epoch-001.json", '{"a": {"candidates": ["x"], "probabilities": [["x"]]}}', "broken"),
         ("metrics.csv", "epoch,loss\n0,x\n", "metrics.csv: broken"),
-        ("metrics.csv", "epoch,loss\n", "the search has not finished an epoch yet"),
     ],
 )
 def test_a_broken_file_of_a_search_is_named(tmp_path, capsys, name, content, said):
@@ -116,3 +124,9 @@ def test_a_broken_file_of_a_search_is_named(tmp_path, capsys, name, content, sai
     assert main.main(["draw", f"--genotype={run.path}"]) == 3
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and said in errors[0] and not list(run.path.glob("search.*"))
+
+
+def test_a_search_that_has_just_begun_has_nothing_to_draw(tmp_path, capsys):
+    runs.Run(tmp_path).start("search", {"method": "bnas"})
+    assert main.main(["draw", f"--genotype={tmp_path}"]) == 3
+    assert "the search has not finished an epoch yet" in capsys.readouterr().err

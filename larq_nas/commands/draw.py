@@ -14,10 +14,11 @@ def draw(config: configs.DrawConfig) -> None:
     is_search = config.genotype not in zoo.VARIANTS and run.flags.exists() and run.is_of("search")
     try:
         # A search that goes on has no genotype yet.
-        if run.genotype.exists() or not is_search:
+        has_genotype = run.genotype.exists() or not is_search
+        if has_genotype or config.output:
             _draw_genotype(config)
         if is_search and not config.output:
-            _draw_search(run)
+            _draw_search(run, needed=not has_genotype)
     except ImportError:
         raise TaskError("drawings need matplotlib; pip install matplotlib") from None
 
@@ -31,13 +32,18 @@ def _draw_genotype(config):
     _save(plots.draw(architecture, shape, classes), files)
 
 
-def _draw_search(run):
+def _draw_search(run, needed):
     from larq_nas import plots
 
     rows, epochs = plots.read(run)
-    if not rows:
-        raise TaskError(f"{run.path}: the search has not finished an epoch yet")
-    _save(plots.search(rows, epochs), _beside(run.path / "search"))
+    try:
+        figure = plots.search(rows, epochs)
+    except ValueError:
+        # A random search has no epochs.
+        if needed:
+            raise TaskError(f"{run.path}: the search has not finished an epoch yet") from None
+        return
+    _save(figure, _beside(run.path / "search"))
     if any("edges" in choice for choices in epochs for choice in choices.values()):
         with runs.atomic(run.path / "search.gif") as temporary:
             plots.animation(epochs, temporary)

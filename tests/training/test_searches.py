@@ -57,6 +57,9 @@ def test_a_search_leaves_the_genotypes_of_the_best_epoch_with_both_gammas(tmp_pa
         assert kept.provenance["result"] == {"epoch": best + 1, "validation_accuracy": accuracy[best]}
     assert genotype == Architecture.load(run.genotype) and genotype.decided
     assert len(list(run.genotypes.iterdir())) == 6
+    assert [path.name for path in sorted(run.probabilities.iterdir())] == [
+        f"epoch-00{epoch}.json" for epoch in range(3)
+    ]
     assert {"loss", "accuracy", "entropy", "architecture_loss", "val_loss"} <= set(run.rows()[0])
     assert list(run.logs.rglob("events.out.tfevents.*"))
 
