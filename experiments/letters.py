@@ -7,15 +7,18 @@ them, which binary networks learn much more slowly. The letters need the fonts o
 """
 
 import argparse
-import json
 import pathlib
-import subprocess
-import sys
+import shlex
 import time
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from trained import command
+
+from larq_nas import runs
+from larq_nas.networks import cells
+from larq_nas.space.architecture import Architecture
 
 CLASSES, EACH, WIDTH, HEIGHT = "ABKRS", 400, 48, 40
 METHODS = "dms", "bnas", "bats", "bars"
@@ -58,11 +61,10 @@ def draw(folder, any_polarity):
             letter(name, generator, fonts, any_polarity).save(folder / name / f"{number}.jpg", quality=90)
 
 
-def run(*words):
-    """Runs a command of larq_nas and returns how many seconds it took, and what it printed."""
+def timed(words, run_dir):
+    """Runs a command of larq_nas and returns its `Run`, and the minutes that it took."""
     begin = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "larq_nas", *words], check=True, stdout=subprocess.PIPE, text=True)
-    return time.monotonic() - begin, done.stdout
+    return command(words, None, run_dir), (time.monotonic() - begin) / 60
 
 
 def main():
@@ -73,28 +75,21 @@ def main():
     arguments = parser.parse_args()
     folder = arguments.runs / ("letters-any" if arguments.any_polarity else "letters")
     draw(folder, arguments.any_polarity)
-    data = f"--dataset=folder:{folder}", "--image_size=32"
+    data = f"{shlex.quote(f'--dataset=folder:{folder}')} --image_size=32"
     print("| method | search, min | training, min | convolutions by cell | Keras | file | agreement | all packed |")
     print("|---|---|---|---|---|---|---|---|")
     for method in arguments.methods.split(","):
-        search, train = (f"{folder}-{method}-{command}" for command in ("search", "train"))
-        searched, _ = run("search", f"--method={method}", *data, f"--run_dir={search}")
-        trained, _ = run("train", f"--genotype={search}/genotype.json", *data, f"--run_dir={train}")
-        run("convert", f"--run_dir={train}")
-        run("evaluate", f"--run_dir={train}")
-        cells = json.loads(pathlib.Path(search, "genotype.json").read_text())["cells"]
-        counts = {
-            name: sum("conv" in edge["operations"][0] for node in cell["nodes"] for edge in node["edges"])
-            for name, cell in cells.items()
-        }
-        figures = json.loads(pathlib.Path(train, "evaluation.json").read_text())
-        packed = json.loads(pathlib.Path(train, "model.report.json").read_text())["all_packed"]
-        row = [method, f"{searched / 60:.1f}", f"{trained / 60:.1f}"]
-        row.append(", ".join(f"{name} {count}" for name, count in counts.items()) or "all")
-        row += [f"{100 * figures[f'{kind}_accuracy']:.2f} %" for kind in ("keras", "tflite")]
-        print(
-            "|", " | ".join([*row, f"{100 * figures['agreement']:.2f} %", "yes" if packed else "no"]), "|", flush=True
-        )
+        search, searched = timed(f"search --method={method} {data}", f"{folder}-{method}-search")
+        genotype = shlex.quote(f"--genotype={search.genotype}")
+        train, trained = timed(f"train {genotype} {data}", f"{folder}-{method}-train")
+        for name in ("convert", "evaluate"):
+            command(name, None, train.path)
+        counts = [f"{cell.name} {cells.convolutions(cell)}" for cell in Architecture.load(search.genotype).cells]
+        figures = runs.read_json(train.path / "evaluation.json")
+        shares = [f"{100 * figures[name]:.2f} %" for name in ("keras_accuracy", "tflite_accuracy", "agreement")]
+        packed = "yes" if runs.read_json(train.report)["all_packed"] else "no"
+        row = [method, f"{searched:.1f}", f"{trained:.1f}", ", ".join(counts) or "all", *shares, packed]
+        print("|", " | ".join(row), "|", flush=True)
 
 
 if __name__ == "__main__":

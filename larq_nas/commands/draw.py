@@ -2,7 +2,7 @@
 
 import pathlib
 
-from larq_nas import configs, runs, zoo
+from larq_nas import configs, plots, runs, zoo
 from larq_nas.commands.costs import sizes
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import read
@@ -14,36 +14,29 @@ def draw(config: configs.DrawConfig) -> None:
     is_search = config.genotype not in zoo.VARIANTS and run.flags.exists() and run.is_of("search")
     try:
         # A search that goes on has no genotype yet.
-        has_genotype = run.genotype.exists() or not is_search
-        if has_genotype or config.output:
+        if run.genotype.exists() or config.output or not is_search:
             _draw_genotype(config)
         if is_search and not config.output:
-            _draw_search(run, needed=not has_genotype)
+            _draw_search(run)
     except ImportError:
         raise TaskError("drawings need matplotlib; pip install matplotlib") from None
 
 
 def _draw_genotype(config):
-    from larq_nas import plots
-
     shape, classes = sizes(config)
     architecture, path = _architecture(config.genotype, shape)
     files = [pathlib.Path(config.output)] if config.output else _beside(path)
     _save(plots.draw(architecture, shape, classes), files)
 
 
-def _draw_search(run, needed):
-    from larq_nas import plots
-
+def _draw_search(run):
     rows, epochs = plots.read(run)
-    try:
-        figure = plots.search(rows, epochs)
-    except ValueError:
+    if not rows and not epochs:
         # A random search has no epochs.
-        if needed:
-            raise TaskError(f"{run.path}: the search has not finished an epoch yet") from None
+        if not run.genotype.exists():
+            raise TaskError(f"{run.path}: the search has not finished an epoch yet")
         return
-    _save(figure, _beside(run.path / "search"))
+    _save(plots.search(rows, epochs), _beside(run.path / "search"))
     if any("edges" in choice for choices in epochs for choice in choices.values()):
         with runs.atomic(run.path / "search.gif") as temporary:
             plots.animation(epochs, temporary)
@@ -55,8 +48,6 @@ def _beside(path):
 
 
 def _save(figure, files):
-    from larq_nas import plots
-
     for file in files:
         with runs.atomic(file) as temporary:
             plots.save(figure, temporary)

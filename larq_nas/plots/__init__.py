@@ -11,8 +11,10 @@ plots.save(plots.draw(genotype), "bnas_a.svg")  # all cells and the network
 and `animation` draw it. This module needs matplotlib only when something is drawn.
 """
 
+from larq_nas import lazy
 from larq_nas.plots.charts import scatter, write
 from larq_nas.plots.drawings import cell, draw, network, save
-from larq_nas.plots.searches import animation, read, search
 
 __all__ = ["animation", "cell", "draw", "network", "read", "save", "scatter", "search", "write"]
+
+__getattr__ = lazy.attributes(__name__, dict.fromkeys(("animation", "read", "search"), "searches"))

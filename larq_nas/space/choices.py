@@ -38,10 +38,17 @@ def choice_shapes(architecture: Architecture) -> dict:
                 f"found {len(lists)} different lists"
             )
         found[cell.name] = (len(cell.edges), len(lists.pop()))
+    for name, candidates in _of_stages(architecture).items():
+        if len(candidates) > 1:
+            found[name] = (len(candidates),)
+    return found
+
+
+def _of_stages(architecture):
+    """The widths and the depths of each stage, by the name of their choice."""
+    found = {}
     for index, stage in enumerate(architecture.stages):
-        for name, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
-            if len(candidates) > 1:
-                found[name] = (len(candidates),)
+        found |= {width_name(index): stage.widths, depth_name(index): stage.depths}
     return found
 
 
@@ -52,8 +59,5 @@ def candidates_of(architecture: Architecture, name: str) -> tuple:
         architecture: The space.
         name: The name of the choice, one of those of `choice_shapes`.
     """
-    for index, stage in enumerate(architecture.stages):
-        for own, candidates in ((width_name(index), stage.widths), (depth_name(index), stage.depths)):
-            if name == own:
-                return candidates
-    return architecture.cell(name).edges[0].operations
+    sizes = _of_stages(architecture)
+    return sizes[name] if name in sizes else architecture.cell(name).edges[0].operations

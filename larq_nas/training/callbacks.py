@@ -49,7 +49,7 @@ class Genotypes(tf.keras.callbacks.Callback):
 
     @staticmethod
     def file_name(epoch: float, suffix: str) -> str:
-        """The file name of the genotype of an epoch. Epochs are counted from 0."""
+        """The name of the file of an epoch. Epochs are counted from 0."""
         return f"epoch-{int(epoch):03}{suffix}.json"
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -80,7 +80,7 @@ class Probabilities(tf.keras.callbacks.Callback):
             if values.shape.rank == 2:
                 nodes = enumerate(space.cell(name).nodes)
                 written[name]["edges"] = [(number, edge.source) for number, node in nodes for edge in node.edges]
-        runs.write(self.directory / f"epoch-{int(epoch):03}.json", json.dumps(written) + "\n")
+        runs.write(self.directory / Genotypes.file_name(epoch, ""), json.dumps(written) + "\n")
 
 
 class LossError(FloatingPointError):
