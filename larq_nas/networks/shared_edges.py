@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from larq_nas import _tensorflow
@@ -113,6 +114,18 @@ class SharedEdges(tf.keras.layers.Layer):
             A list of the outputs, and a pair: the updated moving mean and variance.
         """
         raise NotImplementedError
+
+    def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
+        """Returns the weights with which a genotype's network can begin the operation of an edge.
+
+        # Arguments
+            edge: Number of the edge.
+            operation: Name of the operation.
+
+        # Returns
+            Arrays by the name of the weight in the operation, e.g. `"conv/kernel"`. By default, there are none.
+        """
+        return {}
 
     def zeros(self, x: tf.Tensor) -> tf.Tensor:
         """Returns the output of the operation `"none"`."""

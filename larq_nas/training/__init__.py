@@ -12,7 +12,7 @@ import tensorflow as tf
 from larq_nas import datasets, networks, runs, supernet
 from larq_nas.layers import _larq, grouped, precision, quantizers
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import estimates
+from larq_nas.supernet import estimates, inheritance
 from larq_nas.supernet.strategy import Strategy
 from larq_nas.training import backups, callbacks, class_weights, finalists, optimizers, results
 from larq_nas.training.recipes import Recipe
@@ -88,8 +88,9 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     BNAS augment these images, too, and keep the genotype from before the best epoch.)
 
     If the strategy has `candidates`, they are ranked after the last epoch by their loss on this half. The best
-    `finalists` of them are trained for a short time, and the most accurate one is the result. Without finalists, the
-    result is the candidate with the lowest loss. With `permute_labels`, the result is the genotype of the last epoch.
+    `finalists` of them are trained for a short time, from the weights of the supernet, and the most accurate one is the
+    result. Without finalists, the result is the candidate with the lowest loss. With `permute_labels`, the result is
+    the genotype of the last epoch.
 
     # Arguments
         strategy: The `strategy.Strategy` of a method.
@@ -135,7 +136,8 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     if candidates:
         judged = datasets.evaluation_batches(data, data.halves[1], supernet.JUDGED)
         judge = functools.partial(model.judge, batches=judged)
-        results.of_candidates(candidates, data, run, config, provenance, judge)
+        begin = functools.partial(inheritance.inherit, supernet=model.network, space=space)
+        results.of_candidates(candidates, data, run, config, provenance, judge, begin)
     else:
         # During the warm-up, the logits keep their random initial values.
         searched = rows[-1:] if config.permute_labels else rows[strategy.warmup_epochs :]

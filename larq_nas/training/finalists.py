@@ -13,6 +13,7 @@ weights. They are judged on the half on which a search trains the architecture.
 import gc
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -25,7 +26,13 @@ from larq_nas.training import callbacks, class_weights, optimizers
 logger = logging.getLogger(__name__)
 
 
-def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
+def choose(
+    genotypes: list[Architecture],
+    data: datasets.Images,
+    run: runs.Run,
+    config: Any,
+    begin: Callable[[tf.keras.Model, Architecture], None] | None = None,
+) -> Architecture:
     """Trains genotypes in rounds of successive halving.
 
     An interrupted choice continues after the last finished training, with the genotypes with which it began.
@@ -36,6 +43,8 @@ def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, 
         run: The run directory of the search. `finalists.json` in it holds the accuracies, and `finalists/` the
             genotypes and their weights.
         config: The configuration of the search.
+        begin: A function of the network of a genotype and the genotype. It gives the network the weights with which the
+            first round begins. By default, these are random.
 
     # Returns
         The genotype that is left.
@@ -56,7 +65,7 @@ def choose(genotypes: list[Architecture], data: datasets.Images, run: runs.Run, 
         accuracy = rounds[number]["accuracy"]
         for name in left:
             if name not in accuracy:
-                accuracy[name] = _trained(finalists[name], name, number, data, run, config)
+                accuracy[name] = _trained(finalists[name], name, number, data, run, config, begin)
                 runs.write(run.finalists, rounds)
                 logger.info("round %d, finalist %s: %.2f%%", number + 1, name, 100 * accuracy[name])
         left = sorted(left, key=lambda name: -accuracy[name])[: (len(left) + 1) // 2]
@@ -109,13 +118,15 @@ def _path(run, name, kind):
     return run.path / "finalists" / f"{name}.{kind}"
 
 
-def _trained(genotype, name, number, data, run, config):
+def _trained(genotype, name, number, data, run, config, begin=None):
     """Trains a genotype in a round, from its weights after the round before, and returns its validation accuracy."""
     tf.keras.utils.set_random_seed(config.seed)
     network, batches = _made(genotype, number, data, config)
     weights = _path(run, name, "h5")
     if number:
         network.load_weights(weights)
+    elif begin:
+        begin(network, genotype)
     epochs, steps = _length(number, data, config)
     guard = [callbacks.FiniteLoss()]
     network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import tensorflow as tf
+
 from larq_nas import costs, datasets, runs
 from larq_nas.space.architecture import Architecture
 from larq_nas.training import callbacks, finalists
@@ -41,6 +43,7 @@ def of_candidates(
     config: Any,
     provenance: dict,
     judge: Callable[[dict], dict] | None = None,
+    begin: Callable[[tf.keras.Model, Architecture], None] | None = None,
 ) -> None:
     """Writes the best one of several candidates as `genotype.json`, and the figures of all in `candidates.json`.
 
@@ -54,6 +57,7 @@ def of_candidates(
             `validation_loss`. The candidates with the lowest losses, as many as `config.finalists`, are trained, and
             the best of them is chosen. If `config.finalists` is 0, the candidate with the lowest loss is chosen. If
             `judge` is `None`, all candidates are trained.
+        begin: See `finalists.choose`.
     """
     candidates = list({candidate.genotype: candidate for candidate in candidates}.values())
     for candidate in candidates:
@@ -67,7 +71,7 @@ def of_candidates(
     few = [candidate for candidate in candidates if candidate.fits] or candidates
     if judge:
         few = sorted(few, key=lambda candidate: candidate.figures["validation_loss"])[: max(config.finalists, 1)]
-    chosen = finalists.choose([candidate.genotype for candidate in few], data, run, config)
+    chosen = finalists.choose([candidate.genotype for candidate in few], data, run, config, begin)
     best = next(candidate for candidate in candidates if candidate.genotype == chosen)
     runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
     write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)

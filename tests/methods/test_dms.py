@@ -14,6 +14,7 @@ from larq_nas.methods import bars, dms
 from larq_nas.methods.dms.network import WIDTHS
 from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.space.choices import choice_shapes
+from larq_nas.supernet import inheritance
 from larq_nas.training import optimizers
 
 MEAN = np.array([1.5, 2.0, 3.25], np.float32)
@@ -158,7 +159,7 @@ def test_channels_that_no_candidate_has_do_not_matter():
 def test_the_widest_candidates_alone_compute_what_the_network_of_their_genotype_does():
     model, filters = width_supernet(None)
     network = networks.build(dms.with_widths(dms.space("vgg11"), filters[:, 2:]), (32, 32, 3), 3)
-    dms.best_effort(network, {variable.name: variable.numpy() for variable in model.network.variables})
+    inheritance.copy_weights(network, {variable.name: variable.numpy() for variable in model.network.variables})
     only = tf.constant([[0.0, 0.0, 1.0]] * 8)
     images = tf.random.stateless_normal([8, 32, 32, 3], [1, 2])
     outputs = model.network({"images": images, **model.strategy._named(only)}, training=True)
@@ -218,7 +219,7 @@ def test_best_effort_copies_the_common_part(before, after):
     for variable in old.variables:
         variable.assign(tf.random.normal(variable.shape))
     fresh = {variable.name: variable.numpy() for variable in new.variables}
-    dms.best_effort(new, {variable.name: variable.numpy() for variable in old.variables})
+    inheritance.copy_weights(new, {variable.name: variable.numpy() for variable in old.variables})
     for a, b in zip(old.variables, new.variables, strict=True):
         part = tuple(slice(min(sizes)) for sizes in zip(a.shape, b.shape, strict=True))
         np.testing.assert_array_equal(a.numpy()[part], b.numpy()[part])
@@ -236,7 +237,7 @@ def test_best_effort_keeps_the_groups_of_channels_of_cells():
     small, large = network(8), network(16)
     for variable in small.variables:
         variable.assign(tf.random.normal(variable.shape))
-    dms.best_effort(large, {variable.name: variable.numpy() for variable in small.variables}, (8, 16))
+    inheritance.copy_weights(large, {variable.name: variable.numpy() for variable in small.variables}, 8)
     widened = 0
     for old, new in zip(small.variables, large.variables, strict=True):
         # The first 8 of each group of 16, along every axis of channels.

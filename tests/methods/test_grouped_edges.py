@@ -7,6 +7,7 @@ from larq_nas.methods import bats
 from larq_nas.methods.bats import grouped_edges
 from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
+from larq_nas.supernet import inheritance
 
 pytestmark = pytest.mark.onednn
 
@@ -25,46 +26,24 @@ def _layer(filters, groups, strides, binary, size, names=OPERATIONS):
     return layer, x, choice
 
 
-def _copy_of_edge(layer, edge, place, name, taken):
+def _copy_of_edge(layer, edge, place, name):
     """The operation of an edge by itself, with that edge's part of the layer's weights."""
-    filters, groups = layer.filters, layer.groups
     form = "activations" if layer.binary else "real"
-    inputs = tf.keras.Input((*place, filters))
-    model = tf.keras.Model(
-        inputs, operations.apply(Builder(), name, inputs, filters, layer.strides, groups, form, "op")
-    )
-    rows = np.arange(EDGES * filters).reshape(groups, EDGES, -1)[:, edge].ravel()
-    operation = operations.OPERATIONS[name]
-    for part in model.layers:
-        if isinstance(part, tf.keras.layers.Conv2D):
-            if operation.kind == "skip":
-                half = int(part.name[-1])
-                mine = layer.reduce_kernel.numpy()[half].reshape(1, 1, filters, EDGES, filters // 2)[:, :, :, edge]
-            else:
-                first, count = taken
-                mine = layer.kernel.numpy()[first : first + count][:, :, rows]
-                mine = mine.reshape(operation.kernel_size, operation.kernel_size, filters // groups, filters)
-            part.set_weights([mine])
-        if isinstance(part, tf.keras.layers.PReLU):
-            if operation.kind == "skip":
-                slopes = layer.reduce_slopes.numpy()[0][edge * filters : (edge + 1) * filters]
-            else:
-                number = [n for n in OPERATIONS if "conv" in n].index(name)
-                slopes = layer.slopes.numpy()[number][rows]
-            part.set_weights([slopes[np.newaxis, np.newaxis]])
+    inputs = tf.keras.Input((*place, layer.filters))
+    options = layer.filters, layer.strides, layer.groups, form, "op"
+    model = tf.keras.Model(inputs, operations.apply(Builder(), name, inputs, *options))
+    weights = {f"op_{weight}:0": values for weight, values in layer.weights_of(edge, name).items()}
+    assert set(weights) == {variable.name for variable in model.variables if "_norm" not in variable.name}
+    inheritance.copy_weights(model, weights)
     return model
 
 
 def _reference(layer, x, choice):
-    outputs, taken, first = [], {}, 0
-    for name in layer.operations:
-        if "conv" in name:
-            count = operations.OPERATIONS[name].kernel_size ** 2
-            taken[name], first = (first, count), first + count
+    outputs = []
     for edge in range(EDGES):
         total = 0
         for index, name in enumerate(layer.operations):
-            y = _copy_of_edge(layer, edge, x.shape[1:3], name, taken.get(name))(x, training=True)
+            y = _copy_of_edge(layer, edge, x.shape[1:3], name)(x, training=True)
             if name.endswith("pool_3x3"):
                 y = convolutional.batch_normalization(affine=False)(y, training=True)
             total += choice[edge, index] * y

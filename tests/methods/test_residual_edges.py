@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import PerResidualEdge, copy_chosen
+from reference import PerResidualEdge
 
 from larq_nas import networks
 from larq_nas.methods import bars
 from larq_nas.methods.bars import residual_edges
 from larq_nas.space.choices import choice_shapes
+from larq_nas.supernet import inheritance
 
 pytestmark = pytest.mark.onednn
 
@@ -34,7 +35,7 @@ def test_a_supernet_with_one_hot_choices_computes_what_the_genotype_does(depths,
         indices[f"stage{stage}_depth"], indices[f"stage{stage}_width"] = depth, 1 + sum(depths) % 2
     genotype = bars.decide(space, indices)
     final = networks.build(genotype, (image_size, image_size, 3), 5)
-    copy_chosen(network, final, space, genotype)
+    inheritance.inherit(final, genotype, network, space)
     images = generator.normal(size=(4, image_size, image_size, 3)).astype(np.float32)
     weights = {name: tf.constant(values) for name, values in bars.one_hot(space, indices).items()}
     expected = final(images, training=True).numpy()

@@ -23,7 +23,7 @@ CONFIG = argparse.Namespace(
 def test_each_round_keeps_the_better_half_and_trains_it_twice_as_long(tmp_path, monkeypatch):
     calls, final = [], {"1": 0.5, "2": 0.7, "3": 0.6, "4": 0.9, "5": 0.1}
 
-    def trained(genotype, index, number, data, run, config):
+    def trained(genotype, index, number, data, run, config, begin):
         assert genotype == GENOTYPES[int(index) - 1]
         calls.append((number, int(index)))
         if len(calls) == 4:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from larq_nas.layers.quantizers import layer_scale, register
@@ -84,6 +85,15 @@ class ResidualEdges(SharedEdges):
         mask = width_mask(width, self.widths, self.filters) if self.widths else None
         trained = [tf.convert_to_tensor(variable) for variable in (self.kernel, self.gamma, self.beta)]
         return _residual_edges(x, choice, mask, trained, statistics, (tuple(self.operations), self.strides, training))
+
+    def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
+        if operation != "residual_bin_conv_3x3":
+            return {}
+        names = ["conv"] if self.strides == 1 else ["conv0", "conv1"]
+        kernels = self.kernel.numpy()[edge * self.strides :]
+        weights = {f"{name}/kernel": kernel for name, kernel in zip(names, kernels, strict=False)}
+        weights |= {f"norm/{name}": getattr(self, name).numpy()[edge] for name in ("gamma", "beta")}
+        return weights | {f"norm/{name}": getattr(self, name).numpy() for name in ("moving_mean", "moving_variance")}
 
     def zeros(self, x: tf.Tensor) -> tf.Tensor:
         return _shortcut(x, self.strides) * 0

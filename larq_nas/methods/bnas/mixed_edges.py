@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from larq_nas.layers import _larq, convolutional
@@ -94,6 +95,14 @@ class MixedEdges(SharedEdges):
     ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         form = Form(tuple(self.operations), self.strides, training, self.normalize)
         return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, form)
+
+    def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
+        names = [kind.name for _, kind in _kinds(self.operations)[0]]
+        if operation not in names:
+            return {}
+        taps = np.split(self.kernel.numpy(), np.cumsum(self.taps)[:-1])[names.index(operation)]
+        size = operations.OPERATIONS[operation].kernel_size
+        return {"conv/kernel": np.split(taps.reshape(size, size, *taps.shape[1:]), self.edges, axis=-1)[edge]}
 
 
 class Form(NamedTuple):

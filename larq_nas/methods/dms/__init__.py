@@ -42,6 +42,6 @@ __getattr__ = lazy.attributes(
         **dict.fromkeys(__all__, "search_space"),
         "DmsConfig": "config",
         **dict.fromkeys(("Strategy", "cluster", "log_probabilities"), "strategy"),
-        **dict.fromkeys(("Candidates", "WidthSupernet", "best_effort"), "supernet"),
+        **dict.fromkeys(("Candidates", "WidthSupernet"), "supernet"),
     },
 )

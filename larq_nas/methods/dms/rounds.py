@@ -16,9 +16,9 @@ import tensorflow as tf
 from larq_nas import datasets, runs, training
 from larq_nas.methods.dms.search_space import room, rounded
 from larq_nas.methods.dms.strategy import Strategy
-from larq_nas.methods.dms.supernet import Candidates, WidthSupernet, best_effort
+from larq_nas.methods.dms.supernet import Candidates, WidthSupernet
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import estimates
+from larq_nas.supernet import estimates, inheritance
 from larq_nas.training import backups, callbacks, finalists, results
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,11 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
     found = strategy.around(base, state["mean"], max(config.samples, 1), config.seed, shape, num_classes)
     provenance = {**run.provenance(), "examples": data.half_sizes}
-    results.of_candidates(found, data, run, config, provenance)
+
+    def begin(network, genotype):
+        _copy_weights(network, state, base)
+
+    results.of_candidates(found, data, run, config, provenance, begin=begin)
     return Architecture.load(run.genotype)
 
 
@@ -104,10 +108,14 @@ def _model(candidates, space, config, period, state, class_weights):
         for index, variable in enumerate(model.architecture_optimizer.variables):
             variable.assign(state[f"optimizer/{index}"])
         if candidates.strategy.best_effort:
-            groups = (int(state["room"][0]), int(space[0])) if candidates.base.cells else None
-            values = {name.removeprefix("weights/"): value for name, value in state.items()}
-            best_effort(model.network, values, groups)
+            _copy_weights(model.network, state, candidates.base)
     return model
+
+
+def _copy_weights(network, state, base):
+    """Copies the weights of a round's network to another network, as far as they fit."""
+    values = {name.removeprefix("weights/"): value for name, value in state.items()}
+    inheritance.copy_weights(network, values, int(state["room"][0]) if base.cells else None)
 
 
 def _fit(model, turn, data, config, epochs, steps, number, strategy):

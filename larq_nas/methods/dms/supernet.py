@@ -159,35 +159,3 @@ class WidthSupernet(supernet.Supernet):
         self.compute_metrics(images, labels, predictions, None)
         mean = self.logits["mean"]
         mean.assign(tf.maximum(mean, LEAST_RATIO))
-
-
-def best_effort(network: tf.keras.Model, values: dict, groups: tuple[int, int] | None = None) -> None:
-    """Copies the weights of an old network that fit into a new one: the first entries of each tensor along every axis.
-
-    # Arguments
-        network: The new network.
-        values: The variables of the old network, as arrays by name.
-        groups: If the channels are concatenated groups, as in networks of cells, the channels of a group in the old and
-            in the new network. Then, the first channels of each group are copied.
-
-    # References
-        - DMS, equations 9 and 10. The first of them keeps as many entries as the new tensor has.
-    """
-    for variable in network.variables:
-        if variable.name in values:
-            old, new = values[variable.name], np.array(variable)
-            places = [_common(*sizes, groups) for sizes in zip(old.shape, new.shape, strict=True)]
-            if places:
-                new[np.ix_(*(to for _, to in places))] = old[np.ix_(*(of for of, _ in places))]
-            variable.assign(new if places else old)
-
-
-def _common(old, new, groups):
-    """The indices of the copied entries along an axis, in the old tensor and in the new one."""
-    sizes = groups or (old, new)
-    if old == new or old % sizes[0] or new % sizes[1] or old // sizes[0] != new // sizes[1]:
-        sizes = old, new
-    first = np.arange(min(sizes))
-    return tuple(
-        (np.arange(0, n, size)[:, np.newaxis] + first).ravel() for n, size in zip((old, new), sizes, strict=True)
-    )

@@ -14,7 +14,7 @@ from larq_nas.methods.evolution import keys, pareto
 from larq_nas.methods.evolution.sampled_supernet import SampledSupernet
 from larq_nas.networks import reachability
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import estimates
+from larq_nas.supernet import estimates, inheritance
 from larq_nas.supernet.strategy import Strategy
 from larq_nas.training import finalists, optimizers, results
 
@@ -53,7 +53,8 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     front = population.front()
     _write_front(front, list(population.evaluated.values()), run, config)
     provenance = {**run.provenance(), "examples": data.half_sizes}
-    results.of_candidates(front, data, run, config, provenance, judge)
+    begin = functools.partial(inheritance.inherit, supernet=model.network, space=space)
+    results.of_candidates(front, data, run, config, provenance, judge, begin)
     return Architecture.load(run.genotype)
 
 
