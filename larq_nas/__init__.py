@@ -43,7 +43,11 @@ __all__ = sorted([*_NAMES, *_MODULES])
 
 def _use_keras_2():
     # Larq and Larq Compute Engine need Keras 2. TensorFlow reads this variable on the first use of `tf.keras` to choose
-    # between Keras 2 and Keras 3. The variable has no effect on TensorFlow 2.15, which has only Keras 2.
+    # between Keras 2 and Keras 3. Without the variable, `tf.keras` of TensorFlow 2.15 is Keras 2 from the package
+    # `keras`, which KerasTuner imports, too. With the variable, it would be Keras 2 from `tf_keras`. Each of the two
+    # packages takes the classes of the other for its own, so that models would not be loaded once both are imported.
+    if _tensorflow.is_2_15():
+        return
     tensorflow = sys.modules.get("tensorflow")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if tensorflow is None:

@@ -4,14 +4,23 @@ Importing this module does not import TensorFlow.
 """
 
 import types
+from importlib import metadata
 
 
 def uses_keras_2(tensorflow: types.ModuleType) -> bool:
     """Whether `import tensorflow.keras` gives Keras 2, which the import of TensorFlow decides and says nowhere else.
 
-    TensorFlow 2.15 has only Keras 2, and no such attribute.
+    This function is for versions after 2.15, which have Keras 3, too.
     """
-    return getattr(tensorflow, "_tf_uses_legacy_keras", True) or tensorflow.__version__.startswith("2.15.")
+    return getattr(tensorflow, "_tf_uses_legacy_keras", True)
+
+
+def is_2_15() -> bool:
+    """Whether the installed TensorFlow is 2.15, which is not imported."""
+    try:
+        return metadata.version("tensorflow").startswith("2.15.")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def not_inlined() -> dict:

@@ -59,6 +59,17 @@ def test_tensorflow_before_larq_nas_works_or_says_what_to_do():
     assert result.stdout == "sequential\n" or refused, result.stderr
 
 
+def test_models_are_loaded_beside_keras_tuner():
+    code = (
+        "import larq_nas, keras_tuner, tensorflow as tf; "
+        "layer = tf.keras.layers.Dense(2, kernel_constraint='non_neg'); "
+        "copy = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer)); "
+        "print(type(copy) is type(layer), type(copy.kernel_constraint) is type(layer.kernel_constraint))"
+    )
+    result = python(code)
+    assert result.stdout == "True True\n", result.stderr
+
+
 @pytest.mark.skipif(importlib.metadata.version("tensorflow").startswith("2.15."), reason="has no Keras 3")
 def test_keras_3_in_the_process_gives_one_line_that_says_what_to_do():
     result = python("import tensorflow as tf; tf.keras.layers.Dense; import larq_nas")

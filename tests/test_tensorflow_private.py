@@ -16,9 +16,12 @@ from larq_nas import _tensorflow
 from larq_nas.layers import quantizers
 
 layers = tf.keras.layers
+only_after_2_15 = pytest.mark.skipif(
+    importlib.metadata.version("tensorflow").startswith("2.15."), reason="has no Keras 3"
+)
 
 
-@pytest.mark.skipif(importlib.metadata.version("tensorflow").startswith("2.15."), reason="has no Keras 3")
+@only_after_2_15
 @pytest.mark.parametrize(("given", "library"), [({}, "keras"), ({"TF_USE_LEGACY_KERAS": "1"}, "tf_keras")])
 def test_tensorflow_says_which_keras_its_import_has_chosen(given, library):
     code = "import tensorflow; print(tensorflow._tf_uses_legacy_keras); import tensorflow.keras.layers as layers; "
@@ -30,6 +33,7 @@ def test_tensorflow_says_which_keras_its_import_has_chosen(given, library):
     )
 
 
+@only_after_2_15
 def test_keras_2_is_recognised():
     assert _tensorflow.uses_keras_2(tf)
 
