@@ -16,7 +16,7 @@ def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.
 
     Each layer takes the weights of the layer at the same place in the supernet, and each edge those of its operation.
     If the genotype has fewer channels, the first channels are copied: those that the supernet does not mask. Weights
-    without a counterpart in the supernet do not change.
+    without a counterpart in the supernet do not change, e.g. those of operations that a supernet computes one by one.
 
     # Arguments
         network: The network of the genotype.
@@ -33,7 +33,7 @@ def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.
             if number not in places:
                 continue
             new = f"cell{places[number]:02}_{layer.name[found.end() :]}"
-        if isinstance(layer, SharedEdges):
+        if found and isinstance(layer, SharedEdges):
             name = names[places[number]]
             values |= _of_edges(layer, new, space.cell(name), genotype.cell(name))
         else:
