@@ -43,10 +43,11 @@ __all__ = sorted([*_NAMES, *_MODULES])
 
 def _use_keras_2():
     # Larq and Larq Compute Engine need Keras 2. TensorFlow reads this variable on the first use of `tf.keras` to choose
-    # between Keras 2 and Keras 3. Without the variable, `tf.keras` of TensorFlow 2.15 is Keras 2 from the package
-    # `keras`, which KerasTuner imports, too. With the variable, it would be Keras 2 from `tf_keras`. Each of the two
-    # packages takes the classes of the other for its own, so that models would not be loaded once both are imported.
-    if _tensorflow.is_2_15():
+    # between Keras 2 and Keras 3. TensorFlow 2.15 chooses between two packages of Keras 2: `tf_keras` with the variable
+    # and, without it, `keras`, which KerasTuner imports, too. If both are imported, each of them takes the classes of
+    # the other for its own, and saved models cannot be loaded.
+    if _tensorflow.has_keras_2():
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
         return
     tensorflow = sys.modules.get("tensorflow")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"

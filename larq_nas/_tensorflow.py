@@ -10,15 +10,15 @@ from importlib import metadata
 def uses_keras_2(tensorflow: types.ModuleType) -> bool:
     """Whether `import tensorflow.keras` gives Keras 2, which the import of TensorFlow decides and says nowhere else.
 
-    This function is for versions after 2.15, which have Keras 3, too.
+    This function is for versions with Keras 3.
     """
     return getattr(tensorflow, "_tf_uses_legacy_keras", True)
 
 
-def is_2_15() -> bool:
-    """Whether the installed TensorFlow is 2.15, which is not imported."""
+def has_keras_2() -> bool:
+    """Whether the package `keras` is Keras 2, as with TensorFlow 2.15. This function imports neither of the two."""
     try:
-        return metadata.version("tensorflow").startswith("2.15.")
+        return metadata.version("tensorflow").startswith("2.15.") and metadata.version("keras").startswith("2.")
     except metadata.PackageNotFoundError:
         return False
 

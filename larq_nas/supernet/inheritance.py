@@ -5,6 +5,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from larq_nas.layers.grouped import ScaledConv2D
 from larq_nas.networks.cells import rows_of
 from larq_nas.networks.shared_edges import SharedEdges
 from larq_nas.space.architecture import Architecture, Cell
@@ -14,9 +15,9 @@ from larq_nas.space.stages import sequence
 def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.Model, space: Architecture) -> None:
     """Copies the weights of a supernet to the network of a genotype.
 
-    Each layer takes the weights of the layer at the same place in the supernet, and each edge those of its operation.
-    If the genotype has fewer channels, the first channels are copied: those that the supernet does not mask. Weights
-    without a counterpart in the supernet do not change, e.g. those of operations that a supernet computes one by one.
+    Each layer takes the weights of the layer at the same place in the supernet, and each edge takes those of its
+    operation. If the genotype has fewer channels, the first channels of each group are copied, since the supernet masks
+    the others. Weights without a counterpart in the supernet do not change.
 
     # Arguments
         network: The network of the genotype.
@@ -24,29 +25,28 @@ def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.
         supernet: The network of the space, e.g. `Supernet.network`.
         space: The space.
     """
-    values, places = {}, _places(space, genotype)
-    names = [name for _, name, _ in sequence(genotype)]
+    names, places, values = [name for _, name, _ in sequence(genotype)], _places(space, genotype), {}
     for layer in supernet.layers:
-        new, found = layer.name, re.match(r"cell(\d+)_", layer.name)
-        if found:
-            number = int(found[1])
-            if number not in places:
-                continue
-            new = f"cell{places[number]:02}_{layer.name[found.end() :]}"
-        if found and isinstance(layer, SharedEdges):
-            name = names[places[number]]
-            values |= _of_edges(layer, new, space.cell(name), genotype.cell(name))
-        else:
-            values |= {new + weight.name.removeprefix(layer.name): weight.numpy() for weight in layer.weights}
-    copy_weights(network, values, max(space.stages[0].widths))
+        found = re.fullmatch(r"cell(\d+)_(.+)", layer.name)
+        if not found:
+            values |= _values(layer, layer.name)
+        elif int(found[1]) in places:
+            place = places[int(found[1])]
+            edges = _edges(space.cell(names[place]), genotype.cell(names[place]))
+            values |= _in_cell(layer, f"cell{place:0{len(found[1])}}", found[2], edges)
+    copy_weights(network, values, max(space.stages[0].widths) if space.cells else None)
+    for layer in network.layers:
+        # Where the supernet has a float kernel, the network has a binary one.
+        if isinstance(layer, ScaledConv2D) and f"{layer.name}/kernel:0" in values:
+            layer.binarize()
 
 
 def copy_weights(network: tf.keras.Model, values: dict, group: int | None = None) -> None:
-    """Copies weights to a network: along each axis of a tensor, as many entries as both tensors have, the first ones.
+    """Copies weights to a network: the first entries along each axis, as many as both tensors have.
 
     # Arguments
         network: The network.
-        values: Weights as arrays, by the name of the variable of the network. Others are left out.
+        values: Weights as arrays, by the name of the variable. Names that the network does not have are ignored.
         group: If the channels of the tensors are concatenated groups, as in networks of cells, the channels of a group
             in `values`. The first channels of each group are then copied.
 
@@ -81,17 +81,56 @@ def _places(space, genotype):
     return places
 
 
-def _of_edges(shared: SharedEdges, new: str, cell: Cell, chosen: Cell) -> dict:
-    """The weights of the edges that leave a state, by the names that they have in the network of the genotype."""
-    source, values = int(new.rpartition("_state")[2]), {}
-    nodes = [_targets(cell)[row] for row in rows_of(cell, source)]
-    for row in rows_of(chosen, source):
-        edge = nodes.index(_targets(chosen)[row])
-        weights = shared.weights_of(edge, chosen.edges[row].operations[0])
-        values |= {f"{new}_edge{row}_{name}:0": weight for name, weight in weights.items()}
-    return values
+def _edges(cell: Cell, chosen: Cell) -> dict:
+    """The edges that a genotype keeps.
+
+    # Arguments
+        cell: A cell of the space.
+        chosen: The same cell of the genotype.
+
+    # Returns
+        A dictionary of pairs: for the state and the number of an edge among those that leave the state in the space,
+        its index and its operation in the genotype.
+    """
+    edges, (all_nodes, nodes) = {}, map(_targets, (cell, chosen))
+    for source in {edge.source for edge in chosen.edges}:
+        numbers = {all_nodes[row]: number for number, row in enumerate(rows_of(cell, source))}
+        for row in rows_of(chosen, source):
+            edges[source, numbers[nodes[row]]] = row, chosen.edges[row].operations[0]
+    return edges
 
 
 def _targets(cell):
     """The index of the node to which each edge leads."""
     return [index for index, node in enumerate(cell.nodes) for _ in node.edges]
+
+
+def _in_cell(layer, cell, rest, edges):
+    """The weights of a layer of a cell, by the names that they have in the network of the genotype.
+
+    # Arguments
+        layer: A layer of the supernet.
+        cell: The name of the cell in the network of the genotype.
+        rest: The name of the layer without the name of the cell.
+        edges: The edges that the genotype keeps; see `_edges`.
+    """
+    state = re.fullmatch(r"state(\d+)(?:_edge(\d+)_(.+))?", rest)
+    if not state:
+        return _values(layer, f"{cell}_{rest}")
+    source, values = int(state[1]), {}
+    if state[2]:
+        # The supernet computes the operations of this edge one by one.
+        row, operation = edges.get((source, int(state[2])), (None, ""))
+        if state[3].startswith(f"{operation}_") and row is not None:
+            values = _values(layer, f"{cell}_state{source}_edge{row}_{state[3].removeprefix(operation)[1:]}")
+    elif isinstance(layer, SharedEdges):
+        for (leaves, number), (row, operation) in edges.items():
+            if leaves == source and number < layer.edges:
+                weights = layer.weights_of(number, operation).items()
+                values |= {f"{cell}_state{source}_edge{row}_{name}:0": weight for name, weight in weights}
+    return values
+
+
+def _values(layer, name):
+    """The weights of a layer by their names in a layer of another name."""
+    return {name + weight.name.removeprefix(layer.name): weight.numpy() for weight in layer.weights}

@@ -118,7 +118,7 @@ def _path(run, name, kind):
     return run.path / "finalists" / f"{name}.{kind}"
 
 
-def _trained(genotype, name, number, data, run, config, begin=None):
+def _trained(genotype, name, number, data, run, config, begin):
     """Trains a genotype in a round, from its weights after the round before, and returns its validation accuracy."""
     tf.keras.utils.set_random_seed(config.seed)
     network, batches = _made(genotype, number, data, config)

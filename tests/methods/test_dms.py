@@ -228,6 +228,18 @@ def test_best_effort_copies_the_common_part(before, after):
         np.testing.assert_array_equal(b.numpy()[rest], fresh[b.name][rest])
 
 
+def test_finalists_with_cells_inherit_the_kernels_of_their_edges():
+    base = dms.space(bars.space(8, cells_per_stage=1).sample(1))
+    model = dms.WidthSupernet(dms.Candidates(dms.Strategy(), base, (16, 16, 3), 3), [8] * 3)
+    genotype = dms.with_widths(base, [(4,), (8,), (16,)])
+    network = networks.build(genotype, (16, 16, 3), 3)
+    before = {variable.name: variable.numpy() for variable in network.variables}
+    inheritance.inherit(network, genotype, model.network, model.space)
+    kernels = [variable for variable in network.variables if variable.shape.rank == 4]
+    assert sum("_edge" in variable.name for variable in kernels) > 3
+    assert not any(np.array_equal(variable.numpy(), before[variable.name]) for variable in kernels)
+
+
 def test_best_effort_keeps_the_groups_of_channels_of_cells():
     base = dms.space(bars.space(8, cells_per_stage=1).sample(1))
 

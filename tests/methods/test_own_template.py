@@ -16,7 +16,7 @@ from larq_nas.methods.bnas.mixed_edges import MixedEdges
 from larq_nas.networks import blocks, cells, counting, operations, reachability
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
-from larq_nas.supernet import estimates
+from larq_nas.supernet import estimates, inheritance, selection
 from larq_nas.training import optimizers
 
 
@@ -48,6 +48,17 @@ def space(_registered):
     names = registry.templates()["toy"].operations
     nodes = Node((Edge(0, names),), 1), Node((Edge(0, names), Edge(1, names)), 2)
     return Architecture("toy", (Cell("normal", nodes),), (Stage("normal", (8,), (1,)), Stage("normal", (8,), (1,))))
+
+
+def test_a_network_inherits_the_operations_that_its_supernet_computes_one_by_one(space):
+    # The genotype with the most weights.
+    genotype = max((space.sample(seed) for seed in range(20)), key=lambda found: cells.convolutions(found.cells[0]))
+    made, final = (networks.build(architecture, (8, 8, 3), 3) for architecture in (space, genotype))
+    inheritance.inherit(final, genotype, made, space)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    choices = {name: tf.constant(values) for name, values in selection.one_hot(space, genotype).items()}
+    expected = made({"images": images, **choices}, training=True)
+    np.testing.assert_allclose(final(images, training=True), expected, rtol=1e-4, atol=1e-6)
 
 
 class Strategy:

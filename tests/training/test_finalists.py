@@ -57,7 +57,9 @@ def test_a_table_of_another_form_is_one_clear_error(content, tmp_path):
 
 def test_finalists_learn_and_go_on_from_their_weights(tmp_path):
     data, run = datasets.load("digits", image_size=8, train_examples=400), runs.Run(tmp_path)
-    chosen = finalists.choose(GENOTYPES[:3], data, run, CONFIG)
+    begun = []
+    chosen = finalists.choose(GENOTYPES[:3], data, run, CONFIG, lambda network, genotype: begun.append(genotype))
+    assert begun == GENOTYPES[:3]  # Not in the second round.
     first, second = (row["accuracy"] for row in json.loads(run.finalists.read_text()))
     assert len(first) == 3 and len(second) == 2
     assert chosen == GENOTYPES[int(max(second, key=second.get)) - 1]

@@ -10,7 +10,7 @@ from kill import Killed, kill_in
 from larq_nas import costs, datasets, runs, supernet, training
 from larq_nas.methods import bars, bnas
 from larq_nas.space.architecture import Architecture
-from larq_nas.supernet import strategy
+from larq_nas.supernet import inheritance, strategy
 from larq_nas.training import results
 
 SEARCH = argparse.Namespace(
@@ -125,8 +125,15 @@ def test_a_candidate_that_costs_what_was_asked_for_wins_over_better_ones_that_do
     assert [c["chosen"] for c in json.loads(run.candidates.read_text())] == [index == chosen for index in range(3)]
 
 
-def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
-    run = runs.Run(tmp_path)
+def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits, monkeypatch):
+    run, begun, inherit = runs.Run(tmp_path), [], inheritance.inherit
+
+    def recorded(network, genotype, supernet, space):
+        before = network.get_weights()
+        inherit(network, genotype, supernet, space)
+        begun.append((genotype, not all(map(np.array_equal, before, network.get_weights()))))
+
+    monkeypatch.setattr(inheritance, "inherit", recorded)
     settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 1, "finalists": 2})
     genotype = training.search(bnas.Strategy(samples=5), SPACE, digits, run, settings)
     candidates = json.loads(run.candidates.read_text())
@@ -138,6 +145,7 @@ def test_a_search_chooses_among_finalists_that_it_trains(tmp_path, digits):
     accuracy = json.loads(run.finalists.read_text())[-1]["accuracy"]
     assert place in "12" and accuracy[place] == max(accuracy.values())
     assert genotype == Architecture.load(run.genotype) == Architecture.load(tmp_path / f"finalists/{place}.json")
+    assert begun == [(Architecture.load(tmp_path / f"finalists/{number}.json"), True) for number in (1, 2)]
 
 
 def test_a_control_chooses_nothing_by_true_labels(tmp_path, digits, monkeypatch):

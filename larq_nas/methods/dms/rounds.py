@@ -4,6 +4,7 @@ The network is rebuilt if the candidates of the next round need more room, or mu
 `backup/`, from which an interrupted search continues. The file of the round before is kept, too.
 """
 
+import functools
 import gc
 import logging
 import math
@@ -87,10 +88,11 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
         logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
     found = strategy.around(base, state["mean"], max(config.samples, 1), config.seed, shape, num_classes)
     provenance = {**run.provenance(), "examples": data.half_sizes}
-
-    def begin(network, genotype):
-        _copy_weights(network, state, base)
-
+    if model is None:
+        # The search was interrupted after its last round.
+        model = WidthSupernet(candidates, map(int, state["room"]))
+        _copy_weights(model.network, state, base)
+    begin = functools.partial(inheritance.inherit, supernet=model.network, space=model.space)
     results.of_candidates(found, data, run, config, provenance, begin=begin)
     return Architecture.load(run.genotype)
 
