@@ -471,7 +471,7 @@ def test_the_recipe_follows_from_method_and_images(command, method, dataset, rec
 @pytest.mark.parametrize(
     ("words", "steps"),
     [
-        ([], 320),
+        ([], 180),
         (["--epochs=3"], None),
         (["--epochs=3", "--steps=50"], 50),
         (["--flagfile=images", "--epochs=3"], None),
