@@ -123,8 +123,7 @@ class Edges:
         # Returns
             A list of features, one for each state.
         """
-        states, terms = list(inputs), [[] for _ in self.cell.nodes]
-        targets = [index for index, node in enumerate(self.cell.nodes) for _ in node.edges]
+        states, terms, targets = list(inputs), [[] for _ in self.cell.nodes], targets_of(self.cell)
         for source in range(len(inputs) + len(self.cell.nodes)):
             if source >= len(inputs):
                 node = self.v.add(terms[source - len(inputs)], name=f"{name}_node{source}")
@@ -181,3 +180,8 @@ def convolutions(cell: Cell) -> int:
 def rows_of(cell: Cell, source: int) -> list[int]:
     """Returns the indices of the edges that leave the state `source`."""
     return [row for row, edge in enumerate(cell.edges) if edge.source == source]
+
+
+def targets_of(cell: Cell) -> list[int]:
+    """Returns the index of the node to which each edge leads."""
+    return [index for index, node in enumerate(cell.nodes) for _ in node.edges]

@@ -14,6 +14,7 @@ import tensorflow as tf
 from larq_nas import _tensorflow
 from larq_nas.layers import convolutional
 from larq_nas.layers.quantizers import register
+from larq_nas.networks import operations
 
 # Without inlining, TensorFlow optimizes a function once instead of at each of its calls.
 traced = functools.partial(tf.function, autograph=False, experimental_attributes=_tensorflow.not_inlined())
@@ -156,6 +157,24 @@ class PackedKernels(tf.keras.initializers.Initializer):
         size = inputs, filters // self.edges
         rows = [[self.initializer()((1, taps, *size), dtype)[0] for _ in range(self.edges)] for taps in self.taps]
         return tf.concat([tf.concat(row, axis=-1) for row in rows], axis=0) if rows else tf.zeros(shape, dtype)
+
+
+def unpacked(kernel: np.ndarray, convolutions: Iterable[operations.Operation]) -> dict[str, np.ndarray]:
+    """Takes kernels apart that are concatenated in one weight, as by `PackedKernels`.
+
+    # Arguments
+        kernel: The values of the weight.
+        convolutions: The operations to which the kernels belong, in their order.
+
+    # Returns
+        The kernels of all edges, of shape `(height, width, inputs, filters)`, by the names of the operations.
+    """
+    kernels, first = {}, 0
+    for operation in convolutions:
+        size = operation.kernel_size
+        kernels[operation.name] = kernel[first : first + size**2].reshape(size, size, *kernel.shape[1:])
+        first += size**2
+    return kernels
 
 
 def input_gradient(

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.layers.grouped import ScaledConv2D
-from larq_nas.networks.cells import rows_of
+from larq_nas.networks.cells import rows_of, targets_of
 from larq_nas.networks.shared_edges import SharedEdges
 from larq_nas.space.architecture import Architecture, Cell
 from larq_nas.space.stages import sequence
@@ -25,15 +25,15 @@ def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.
         supernet: The network of the space, e.g. `Supernet.network`.
         space: The space.
     """
-    names, places, values = [name for _, name, _ in sequence(genotype)], _places(space, genotype), {}
+    places, values = _places(space, genotype), {}
+    edges = [_edges(space.cell(name), genotype.cell(name)) for _, name, _ in sequence(genotype)] if space.cells else []
     for layer in supernet.layers:
         found = re.fullmatch(r"cell(\d+)_(.+)", layer.name)
         if not found:
             values |= _values(layer, layer.name)
         elif int(found[1]) in places:
             place = places[int(found[1])]
-            edges = _edges(space.cell(names[place]), genotype.cell(names[place]))
-            values |= _in_cell(layer, f"cell{place:0{len(found[1])}}", found[2], edges)
+            values |= _in_cell(layer, f"cell{place:0{len(found[1])}}", found[2], edges[place])
     copy_weights(network, values, max(space.stages[0].widths) if space.cells else None)
     for layer in network.layers:
         # Where the supernet has a float kernel, the network has a binary one.
@@ -92,17 +92,12 @@ def _edges(cell: Cell, chosen: Cell) -> dict:
         A dictionary of pairs: for the state and the number of an edge among those that leave the state in the space,
         its index and its operation in the genotype.
     """
-    edges, (all_nodes, nodes) = {}, map(_targets, (cell, chosen))
+    edges, all_nodes, nodes = {}, targets_of(cell), targets_of(chosen)
     for source in {edge.source for edge in chosen.edges}:
         numbers = {all_nodes[row]: number for number, row in enumerate(rows_of(cell, source))}
         for row in rows_of(chosen, source):
             edges[source, numbers[nodes[row]]] = row, chosen.edges[row].operations[0]
     return edges
-
-
-def _targets(cell):
-    """The index of the node to which each edge leads."""
-    return [index for index, node in enumerate(cell.nodes) for _ in node.edges]
 
 
 def _in_cell(layer, cell, rest, edges):
@@ -120,9 +115,9 @@ def _in_cell(layer, cell, rest, edges):
     source, values = int(state[1]), {}
     if state[2]:
         # The supernet computes the operations of this edge one by one.
-        row, operation = edges.get((source, int(state[2])), (None, ""))
-        if state[3].startswith(f"{operation}_") and row is not None:
-            values = _values(layer, f"{cell}_state{source}_edge{row}_{state[3].removeprefix(operation)[1:]}")
+        kept = edges.get((source, int(state[2])))
+        if kept and state[3].startswith(f"{kept[1]}_"):
+            values = _values(layer, f"{cell}_state{source}_edge{kept[0]}_{state[3].removeprefix(f'{kept[1]}_')}")
     elif isinstance(layer, SharedEdges):
         for (leaves, number), (row, operation) in edges.items():
             if leaves == source and number < layer.edges:

@@ -19,7 +19,15 @@ from larq_nas.layers import _larq, convolutional, grouped
 from larq_nas.layers.quantizers import register
 from larq_nas.methods.bats.blocks import SHUFFLE
 from larq_nas.networks import blocks, operations
-from larq_nas.networks.shared_edges import PackedKernels, SharedEdges, channel_sum, combine, normalize, traced
+from larq_nas.networks.shared_edges import (
+    PackedKernels,
+    SharedEdges,
+    channel_sum,
+    combine,
+    normalize,
+    traced,
+    unpacked,
+)
 
 
 @register
@@ -101,23 +109,19 @@ class GroupedEdges(SharedEdges):
 
     def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
         reduced, _, convolutions = _kinds(self.operations, self.strides)
-        names = [kind.name for _, kind in convolutions]
-        if operation in names:
-            number, kind = names.index(operation), convolutions[names.index(operation)][1]
-            first = sum(kind.kernel_size**2 for _, kind in convolutions[:number])
-            taps = self._of_edge(self.kernel[first : first + kind.kernel_size**2], edge, self.groups)
-            kernel = taps.reshape(kind.kernel_size, kind.kernel_size, *taps.shape[1:])
-            slopes = self._of_edge(self.slopes[number : number + 1], edge, self.groups)
-            return {"conv/kernel": kernel, "prelu/alpha": slopes[np.newaxis]}
-        if reduced and operation == reduced[0][1].name:
-            halves = self._of_edge(self.reduce_kernel, edge)[:, np.newaxis, np.newaxis]
-            slopes = self._of_edge(self.reduce_slopes, edge)[np.newaxis]
+        kernels = unpacked(self.kernel.numpy(), [kind for _, kind in convolutions])
+        if operation in kernels:
+            kernel = self._of_edge(kernels[operation], edge, self.groups)
+            slopes = self._of_edge(self.slopes.numpy()[list(kernels).index(operation)], edge, self.groups)
+            return {"conv/kernel": kernel, "prelu/alpha": slopes[np.newaxis, np.newaxis]}
+        if operation in [kind.name for _, kind in reduced]:
+            halves = self._of_edge(np.array(self.reduce_kernel), edge)[:, np.newaxis, np.newaxis]
+            slopes = self._of_edge(np.array(self.reduce_slopes), edge)[np.newaxis]
             return {"conv0/kernel": halves[0], "conv1/kernel": halves[1], "prelu/alpha": slopes}
         return {}
 
-    def _of_edge(self, weight, edge, groups=1):
+    def _of_edge(self, values, edge, groups=1):
         """Returns the filters of an edge. Filters are ordered by group, then by edge."""
-        values = weight.numpy()
         parts = values.reshape(*values.shape[:-1], groups, self.edges, -1)
         return parts[..., edge, :].reshape(*values.shape[:-1], -1)
 

@@ -28,6 +28,7 @@ from larq_nas.networks.shared_edges import (
     kernel_gradient,
     normalize,
     traced,
+    unpacked,
     wide,
 )
 
@@ -97,12 +98,10 @@ class MixedEdges(SharedEdges):
         return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, form)
 
     def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
-        names = [kind.name for _, kind in _kinds(self.operations)[0]]
-        if operation not in names:
+        kernels = unpacked(self.kernel.numpy(), [kind for _, kind in _kinds(self.operations)[0]])
+        if operation not in kernels:
             return {}
-        taps = np.split(self.kernel.numpy(), np.cumsum(self.taps)[:-1])[names.index(operation)]
-        size = operations.OPERATIONS[operation].kernel_size
-        return {"conv/kernel": np.split(taps.reshape(size, size, *taps.shape[1:]), self.edges, axis=-1)[edge]}
+        return {"conv/kernel": np.split(kernels[operation], self.edges, axis=-1)[edge]}
 
 
 class Form(NamedTuple):
