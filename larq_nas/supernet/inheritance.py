@@ -36,8 +36,9 @@ def inherit(network: tf.keras.Model, genotype: Architecture, supernet: tf.keras.
             values |= _in_cell(layer, f"cell{place:0{len(found[1])}}", found[2], edges[place])
     copy_weights(network, values, max(space.stages[0].widths) if space.cells else None)
     for layer in network.layers:
-        # Where the supernet has a float kernel, the network has a binary one.
-        if isinstance(layer, ScaledConv2D) and f"{layer.name}/kernel:0" in values:
+        # The convolutions of the supernet have no such scale if their kernels are float.
+        has_kernel, has_scale = (f"{layer.name}/{weight}:0" in values for weight in ("kernel", "scale"))
+        if isinstance(layer, ScaledConv2D) and has_kernel and not has_scale:
             layer.binarize()
 
 

@@ -29,6 +29,20 @@ def test_a_network_that_inherits_computes_what_the_supernet_does(seed):
     np.testing.assert_allclose(network(images, training=True), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_scales_that_the_supernet_has_are_copied_as_they_are():
+    # A genotype as its own space, whose kernels are binary already.
+    genotype = bats.space(3, 8, 4).sample(0)
+    supernet, network = (networks.build(genotype, (16, 16, 3), 4) for _ in range(2))
+    scales = [(v, w) for v, w in zip(supernet.variables, network.variables, strict=True) if "process" in v.name]
+    scales = [(v, w) for v, w in scales if v.name.endswith("/scale:0")]
+    for variable, _ in scales:
+        variable.assign(tf.random.uniform(variable.shape, 2, 3))
+    inheritance.inherit(network, genotype, supernet, genotype)
+    assert len(scales) > 3
+    for variable, copy in scales:
+        np.testing.assert_array_equal(variable, copy)
+
+
 def _without_pools(space):
     def remaining(edge):
         return dataclasses.replace(edge, operations=tuple(name for name in edge.operations if "pool" not in name))
