@@ -48,6 +48,7 @@ class Estimate:
         units: int = 1,
         network: str = "supernet",
         rebuilt: float = 0.0,
+        then: "Afterwards | None" = None,
     ) -> str:
         """The estimate as a line of text for the user.
 
@@ -58,6 +59,7 @@ class Estimate:
             units: Number of units to come. If there are several, the text also says how long all of them take.
             network: What the network is called.
             rebuilt: The share of the units that begin with a new network, whose first step takes longer.
+            then: What follows after the last unit.
 
         # Returns
             A text.
@@ -68,7 +70,33 @@ class Estimate:
         needed = f"{self.bytes / 1e9:.1f} GB of {memory} and " if self.bytes else ""
         time_needed = f"{seconds:,.{0 if seconds > 10 else 1}f} s per {unit} of {steps:,} steps"
         in_all = f", {duration(units * seconds + more)} for {units:,} {unit}s" if units > 1 else ""
-        return f"{network} of {self.parameters:,} parameters: about {needed}{time_needed}{in_all}"
+        text = then.line(VALIDATION * self.seconds_per_step) if then else ""
+        after = f"; then {text}" if text else ""
+        return f"{network} of {self.parameters:,} parameters: about {needed}{time_needed}{in_all}{after}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Afterwards:
+    """What a search does after its last epoch.
+
+    # Arguments
+        finalists: Number of genotypes that are trained for a short time; fewer than 2 if none is trained.
+        seconds: The time of these trainings.
+        candidates: Number of genotypes that are evaluated with shared weights before.
+        batches: Number of validation batches on which each of them is evaluated.
+    """
+
+    finalists: int = 0
+    seconds: float = 0.0
+    candidates: int = 0
+    batches: int = 0
+
+    def line(self, seconds_per_batch: float = 0.0) -> str:
+        """A text for the user; empty if nothing is done. `seconds_per_batch` is the time of a validation batch."""
+        counts = {"evaluated with shared weights": self.candidates, "trained for a short time": self.finalists}
+        parts = [f"{count} genotypes are {what}" for what, count in counts.items() if count > 1]
+        seconds = self.seconds + self.candidates * self.batches * seconds_per_batch
+        return " and ".join(parts) + f", {duration(seconds)}" if parts else ""
 
 
 def duration(seconds: float) -> str:
@@ -123,7 +151,6 @@ def announce(
     units: int,
     *,
     network: tf.keras.Model | None = None,
-    then: str = "",
     **options: Any,
 ) -> None:
     """Measures the steps of a compiled model, and logs what the rest of the search or the training will take.
@@ -132,7 +159,6 @@ def announce(
         model, batches, batch_size, network: See `measure`.
         steps: Number of training steps in an epoch or round.
         units: Number of epochs or rounds to come. If there are none, nothing is measured.
-        then: What follows after the last epoch or round, as a text.
         options: Further arguments of `Estimate.line`.
     """
     if units <= 0:
@@ -140,7 +166,7 @@ def announce(
     logger.info("compiling and timing the training step")
     expected = measure(model, batches, batch_size, network)
     named = "supernet" if network is None else "network"
-    logger.info(expected.line(steps, units=units, network=named, **options) + (f"; then {then}" if then else ""))
+    logger.info(expected.line(steps, units=units, network=named, **options))
 
 
 def _variables(model):

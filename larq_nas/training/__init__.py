@@ -103,7 +103,7 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         The genotype.
     """
     left = config.epochs - resume_epoch(run)
-    then = _finalists(strategy, space, data, config) if left > 0 else ""
+    then = _afterwards(strategy, space, data, config) if left > 0 else None
     tf.keras.utils.set_random_seed(config.seed)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)
     model = _supernet(strategy, space, data, config, steps)
@@ -145,11 +145,11 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
     return Architecture.load(run.genotype)
 
 
-def _finalists(strategy, space, data, config):
-    """What a search does after its last epoch, as a text."""
+def _afterwards(strategy, space, data, config):
+    """What a search does after its last epoch."""
     if config.permute_labels or not strategy.samples:
-        return ""
-    return finalists.announcement(space.sample(config.seed), config.finalists, data, config)
+        return None
+    return finalists.expected(space.sample(config.seed), config.finalists, data, config, strategy.samples)
 
 
 def _supernet(strategy, space, data, config, steps):

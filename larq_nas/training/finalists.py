@@ -73,23 +73,27 @@ def choose(
     return finalists[left[0]]
 
 
-def announcement(genotype: Architecture, count: int, data: datasets.Images, config: Any) -> str:
-    """Says how long `choose` will take, which it measures with one genotype.
+def expected(
+    genotype: Architecture, count: int, data: datasets.Images, config: Any, candidates: int = 0
+) -> estimates.Afterwards:
+    """How long `choose` will take, which this function measures with one genotype.
 
     # Arguments
         genotype: A genotype that is like the finalists.
         count: Number of finalists.
         data: The data set.
         config: The configuration of the search.
+        candidates: Number of genotypes that are evaluated with shared weights before.
 
     # Returns
-        A text, which is empty if there are not several finalists.
+        An `estimates.Afterwards`.
     """
+    batches = math.ceil(data.half_sizes[1] / config.batch_size)
     if count < 2:
-        return ""
+        return estimates.Afterwards(candidates=candidates, batches=batches)
     logger.info("timing the training of a genotype")
-    network, batches = _made(genotype, 0, data, config)
-    measured = estimates.measure(network, batches, config.batch_size, network)
+    network, training = _made(genotype, 0, data, config)
+    measured = estimates.measure(network, training, config.batch_size, network)
     del network
     gc.collect()
     seconds, left, number = 0.0, count, 0
@@ -97,7 +101,7 @@ def announcement(genotype: Architecture, count: int, data: datasets.Images, conf
         epochs, steps = _length(number, data, config)
         seconds += left * (measured.seconds_to_begin + epochs * steps * measured.seconds_per_step)
         left, number = (left + 1) // 2, number + 1
-    return f"{count} genotypes are trained for a short time, {estimates.duration(seconds)}"
+    return estimates.Afterwards(count, seconds, candidates, batches)
 
 
 def _rounds(run):

@@ -72,5 +72,10 @@ def test_the_line_counts_the_steps_of_an_epoch_and_its_validation():
     assert estimate.line(10, unit="round").endswith("5.0 s per round of 10 steps")
     slow = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5, seconds_to_begin=10.0)
     assert slow.line(10, units=6, unit="round", rebuilt=0.5).endswith("5.0 s per round of 10 steps, 60 s for 6 rounds")
+    then = estimates.Afterwards(finalists=2, seconds=50.0, candidates=10, batches=10)
+    # A validation batch takes a fifth of the time of a step.
+    after = "10 genotypes are evaluated with shared weights and 2 genotypes are trained for a short time, 60 s"
+    assert estimate.line(10, then=then).endswith(f" of 10 steps; then {after}")
+    assert estimate.line(10, then=estimates.Afterwards()).endswith(" of 10 steps")
     unknown = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=0.5)
     assert unknown.line(1) == "supernet of 1 parameters: about 0.5 s per epoch of 1 steps"

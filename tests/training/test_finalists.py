@@ -74,10 +74,16 @@ def test_what_the_training_of_finalists_takes_is_said(monkeypatch):
     monkeypatch.setattr(estimates, "measure", lambda *arguments: measured)
     steps, epochs = math.ceil(data.half_sizes[0] / CONFIG.batch_size), CONFIG.finalist_epochs
     # Two of three go on to the second round, and are trained twice as long.
-    minutes = (3 * (100 + epochs * steps) + 2 * (100 + 2 * epochs * steps)) / 60
-    said = finalists.announcement(GENOTYPES[0], 3, data, CONFIG)
-    assert said == f"3 genotypes are trained for a short time, {minutes:.0f} min"
-    assert finalists.announcement(GENOTYPES[0], 1, data, CONFIG) == ""
+    seconds = 3 * (100 + epochs * steps) + 2 * (100 + 2 * epochs * steps)
+    said = finalists.expected(GENOTYPES[0], 3, data, CONFIG).line()
+    assert said == f"3 genotypes are trained for a short time, {seconds / 60:.0f} min"
+    assert finalists.expected(GENOTYPES[0], 1, data, CONFIG).line() == ""
+    batches = math.ceil(data.half_sizes[1] / CONFIG.batch_size)
+    evaluated = "10 genotypes are evaluated with shared weights"
+    assert finalists.expected(GENOTYPES[0], 1, data, CONFIG, 10).line(20.0) == f"{evaluated}, {200 * batches / 60:.0f} min"
+    said = finalists.expected(GENOTYPES[0], 3, data, CONFIG, 10).line(20.0)
+    minutes = (200 * batches + seconds) / 60
+    assert said == f"{evaluated} and 3 genotypes are trained for a short time, {minutes:.0f} min"
 
 
 @pytest.mark.parametrize("method", [bnas, bats])

@@ -47,10 +47,10 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     state = _load(run, base) or {"round": 0}
     begun = int(state["round"])
     run.drop_rows(begun)
-    then = ""
+    then = None
     if begun < strategy.rounds:
         example = strategy.around(base, np.full(len(base.stages), strategy.ratio, np.float32), 1, 0, shape, num_classes)
-        then = finalists.announcement(example[0].genotype, config.samples, data, config)
+        then = finalists.expected(example[0].genotype, config.samples, data, config)
     model, candidates = None, Candidates(strategy, base, shape, num_classes)
     for number in range(begun, strategy.rounds):
         scale = strategy.scale_at(number)

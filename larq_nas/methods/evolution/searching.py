@@ -60,9 +60,10 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
 
 def _trained_supernet(strategy, space, data, run, config):
     epochs = config.epochs * config.epochs_factor
-    left, then = epochs - training.resume_epoch(run), ""
+    left, then = epochs - training.resume_epoch(run), None
     if left > 0:
-        then = finalists.announcement(space.sample(config.seed), config.finalists, data, config)
+        evaluated = config.samples * (config.generations + 1)
+        then = finalists.expected(space.sample(config.seed), config.finalists, data, config, evaluated)
     tf.keras.utils.set_random_seed(config.seed)
     model = SampledSupernet(strategy, space, data.image_shape, len(data.class_names), config.seed, config.distill)
     steps = math.ceil(data.half_sizes[0] / config.batch_size)

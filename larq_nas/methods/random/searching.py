@@ -28,6 +28,6 @@ def search(strategy: Any, space: Architecture, data: datasets.Images, run: runs.
     sizes = config.counted_images(data.image_shape, len(data.class_names))
     drawn = config.draw(space, strategy, config.samples, *sizes)
     if len(drawn) > 1 and not run.finalists.exists():
-        logger.info(finalists.announcement(drawn[0].genotype, len(drawn), data, config))
+        logger.info(finalists.expected(drawn[0].genotype, len(drawn), data, config).line())
     results.of_candidates(drawn, data, run, config, provenance)
     return Architecture.load(run.genotype)
