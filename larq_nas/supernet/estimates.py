@@ -77,12 +77,12 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Afterwards:
-    """What a search does after its last epoch.
+    """What a search does at its end.
 
     # Arguments
         finalists: Number of genotypes that are trained for a short time; fewer than 2 if none is trained.
         seconds: The time of these trainings.
-        candidates: Number of genotypes that are evaluated with shared weights before.
+        candidates: Number of genotypes that are evaluated with shared weights before these trainings.
         batches: Number of validation batches on which each of them is evaluated.
     """
 

@@ -83,7 +83,7 @@ def expected(
         count: Number of finalists.
         data: The data set.
         config: The configuration of the search.
-        candidates: Number of genotypes that are evaluated with shared weights before.
+        candidates: Number of genotypes that are evaluated with shared weights before these trainings.
 
     # Returns
         An `estimates.Afterwards`.

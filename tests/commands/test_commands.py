@@ -57,7 +57,10 @@ def test_search_says_what_it_will_take_draws_the_genotype_and_its_costs_and_foll
     done = command_line.run(directory, "search", *words)
     before, _, _ = done.stdout.partition("tracing the training step")
     size = r"supernet of [\d,]+ parameters: about \d+\.\d GB of memory and [\d.,]+ s per epoch of 2 steps"
-    assert re.search(size + ".*; then 3 genotypes are evaluated with shared weights and 2 genotypes are trained for a short time, ", before), before
+    assert re.search(
+        size + ".*; then 3 genotypes are evaluated with shared weights and 2 genotypes are trained for a short time, ",
+        before,
+    ), before
     assert "precision=mixed_bfloat16" in (directory / "runs/other/flags.txt").read_text(encoding="utf-8")
     for part in (
         "candidate: loss",

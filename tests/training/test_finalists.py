@@ -80,7 +80,9 @@ def test_what_the_training_of_finalists_takes_is_said(monkeypatch):
     assert finalists.expected(GENOTYPES[0], 1, data, CONFIG).line() == ""
     batches = math.ceil(data.half_sizes[1] / CONFIG.batch_size)
     evaluated = "10 genotypes are evaluated with shared weights"
-    assert finalists.expected(GENOTYPES[0], 1, data, CONFIG, 10).line(20.0) == f"{evaluated}, {200 * batches / 60:.0f} min"
+    assert (
+        finalists.expected(GENOTYPES[0], 1, data, CONFIG, 10).line(20.0) == f"{evaluated}, {200 * batches / 60:.0f} min"
+    )
     said = finalists.expected(GENOTYPES[0], 3, data, CONFIG, 10).line(20.0)
     minutes = (200 * batches + seconds) / 60
     assert said == f"{evaluated} and 3 genotypes are trained for a short time, {minutes:.0f} min"
