@@ -193,7 +193,7 @@ def test_objectives_are_checked():
     with pytest.raises(options.OptionError, match="samples=1"):
         flags.configure("search", method="evolution_bnas", samples=1)
     recipe = flags.configure("search", method="evolution_bats", dataset="folder:x")
-    assert recipe.learning_rate == 0.003 and recipe.epochs_factor == 8
+    assert recipe.learning_rate == 0.006 and recipe.epochs_factor == 8
     # A length that is asked for is not multiplied.
     asked = [flags.configure("search", method="evolution_bats", **length) for length in ({"epochs": 3}, {"steps": 9})]
     assert [config.epochs_factor for config in asked] == [1, 1]

@@ -28,12 +28,12 @@ def test_a_random_search_has_the_recipe_of_its_method():
     drawn, searched = (
         flags.configure("search", method=f"{prefix}bats", dataset="folder:x") for prefix in ("random_", "")
     )
-    assert (drawn.filters, drawn.layers, drawn.learning_rate) == (12, 3, 0.003)
+    assert (drawn.filters, drawn.layers, drawn.learning_rate) == (8, 3, 0.006)
     assert drawn.replace(samples=searched.samples, run_dir=searched.run_dir).space() == searched.space()
     # The method of a recipe does not replace that of the command line, wherever it stands.
     for words in (["--method=random_bats", "--flagfile=images"], ["--flagfile=bats_images", "--method", "random_bats"]):
         config = flags.parse("search", [*words, "--dataset=folder:x"]).config
-        assert config.method == "random_bats" and config.filters == 12
+        assert config.method == "random_bats" and config.filters == 8
     with pytest.raises(flags.Error, match="temperature is no flag of --method=bats, but of bars"):
         flags.parse("search", ["--method=bats", "--flagfile=bats_images", "--temperature=1"])
 
@@ -43,7 +43,7 @@ def test_a_way_and_a_space_are_two_flags():
         words = ["--method", way, "--space=bats", "--dataset=folder:x"]
         for each in (words, words[2:] + words[:2]):
             config = flags.parse("search", each).config
-            assert config.method == f"{way}_bats" and config.filters == 12
+            assert config.method == f"{way}_bats" and config.filters == 8
         assert flags.configure("search", method=way, space="bars").method == f"{way}_bars"
         with pytest.raises(flags.Error, match=f"--method={way}: needs --space, .* one of bnas, bars, bats"):
             flags.parse("search", [f"--method={way}"])
