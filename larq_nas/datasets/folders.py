@@ -31,6 +31,9 @@ _SPLIT = re.compile("|".join((*_TRAIN, *_TEST, "eval", "evaluation", "fold", "sp
 _ENDING = re.compile(r"(?<=.)[-_ ]?(set|split|data|images)?[-_ ]?\d*$")
 # Bytes at the beginning, in the middle and at the end of a file from which its checksum is computed.
 _CHECKED = 4096
+# In such a file, changed pixels change neither the size nor the end. So the checksum is that of the whole file, up to a
+# size.
+_UNCOMPRESSED, _WHOLE = (".bmp", ".pgm", ".ppm", ".tif", ".tiff"), 1 << 24
 _PARTS = ("first", "second", "test")
 
 
@@ -71,18 +74,22 @@ def source(folder: str, channels: int | None = None, size: int | None = None, cr
     root = pathlib.Path(folder).expanduser()
     if not folder or not root.is_dir():
         raise DatasetError(f"folder:{folder}: there is no such folder")
+    if not _is_text(str(root)):
+        raise DatasetError(f"folder:{str(root)!r}: the path is no text in UTF-8; rename the folder")
     left_out = collections.Counter()
     parts, class_names, notes = _parts(root, left_out)
     files = [file for part in parts for file in part]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         headers = list(pool.map(lambda file: pixels.header(file.path), files))
-    shapes = {shape for shape, _ in headers}
+    shapes = {header.shape for header in headers}
     height, width = (None, None) if crop or len(shapes) > 1 else shapes.pop()
     if size is not None and not crop:
         height = width = size
     notes += [f"left out {', '.join(f'{count} {kind}' for kind, count in left_out.most_common())}"] * bool(left_out)
-    if channels is None and all(gray for _, gray in headers):
+    if channels is None and all(header.gray for header in headers):
         notes.append("all images are gray; use channels=1 to read one channel")
+    deep = sum(header.deep for header in headers)
+    notes += [f"{deep:,} images of 16 bits, of which 0 to 65,535 is scaled to 0 to 255"] * bool(deep)
     channels = channels or 3
     colours = "gray" if channels == 1 else "RGB"
     notes = [f"{len(files):,} images of {len(class_names)} classes, read as {colours}", *notes]
@@ -117,6 +124,9 @@ def _contents(files):
 def _content(path):
     with open(path, "rb") as file:
         size = file.seek(0, 2)
+        if path.suffix.lower() in _UNCOMPRESSED and size <= _WHOLE:
+            file.seek(0)
+            return [size, zlib.crc32(file.read())]
         checksum = 0
         for place in (0, size // 2, max(size - _CHECKED, 0)):
             file.seek(place)
@@ -174,13 +184,36 @@ def _split_folders(root):
     return train, held_out
 
 
+def _is_text(name):
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_split(name):
+    return bool(_SPLIT.fullmatch(_ENDING.sub("", name.lower())))
+
+
+def _is_training(name):
+    return _ENDING.sub("", name.lower()) in _TRAIN
+
+
 def _refuse_splits(root):
-    """Refuses folders that seem to be splits with the same classes in each of them, under names that are not known."""
+    """Refuses folders that seem to be splits with the same classes in each of them, under names that are not known, and
+    classes that are split each.
+    """
     folders = [path for path in _visible(root) if path.is_dir()]
     inner = [sorted(path.name for path in _visible(folder)) for folder in folders]
     alike = len(folders) > 1 and all(names == inner[0] for names in inner) and len(inner[0]) > 1
-    alike = alike and all(_SPLIT.fullmatch(_ENDING.sub("", folder.name.lower())) for folder in folders)
-    if alike and all(path.is_dir() for folder in folders for path in _visible(folder)):
+    only_folders = alike and all(path.is_dir() for folder in folders for path in _visible(folder))
+    if only_folders and all(map(_is_split, inner[0])) and any(map(_is_training, inner[0])):
+        raise DatasetError(
+            f"folder:{root}: each of its classes is split into {', '.join(inner[0])}; put the classes into the folders "
+            "train and test, e.g. train/cats and test/cats"
+        )
+    names = [folder.name for folder in folders]
+    if only_folders and (all(map(_is_split, names)) or any(map(_is_training, names))):
         raise DatasetError(
             f"folder:{root}: its folders {', '.join(path.name for path in folders)} have the same sub-folders "
             f"{', '.join(inner[0][:3])}{', …' * (len(inner[0]) > 3)}; if these are the classes, name the folders "

@@ -1,6 +1,7 @@
 """Converts images of files and data sets to `uint8` pixels from 0 to 255."""
 
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -67,14 +68,28 @@ def _range(parts):
     return found[:, 0].min(), found[:, 1].max()
 
 
-def header(path: pathlib.Path | str) -> tuple[tuple[int, int], bool]:
+class Header(NamedTuple):
+    """What the beginning of an image file says.
+
+    # Arguments
+        shape: Height and width of the upright image.
+        gray: Whether the image is gray.
+        deep: Whether the image is gray with 16 bits.
+    """
+
+    shape: tuple[int, int]
+    gray: bool
+    deep: bool
+
+
+def header(path: pathlib.Path | str) -> Header:
     """Reads size and colours of an image file without decoding the image, if possible.
 
     # Arguments
         path: Path of the file.
 
     # Returns
-        A pair: the height and width of the upright image, and whether the image is gray.
+        A `Header`.
 
     # Raises
         DatasetError: If the file is not an image, or is cut off.
@@ -93,7 +108,8 @@ def header(path: pathlib.Path | str) -> tuple[tuple[int, int], bool]:
             may_turn = may_turn or "exif" in image.info
             if may_turn and image.getexif().get(0x0112, 1) in _SIDEWAYS:
                 width, height = height, width
-            return (height, width), image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
+            deep = image.mode in ("I;16", "I;16B", "I")
+            return Header((height, width), deep or image.mode in ("1", "L", "LA"), deep)
     except Exception as error:
         raise _broken(path, error) from None
 
@@ -141,7 +157,9 @@ def _plain(image, mode):
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("pixels of more than 16 bits")
+        opaque = pixels != image.info.get("transparency", -1)
         image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+        image = Image.merge("LA", (image, Image.fromarray(np.uint8(255) * opaque)))
     if "a" in image.mode.lower() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -6,8 +6,6 @@ import pathlib
 
 from larq_nas import runs
 
-TRAINED = ("first", "second")
-
 
 class FingerprintError(ValueError):
     """The data set of a run has changed, or its description is broken."""
@@ -75,19 +73,14 @@ def difference(then: dict, now: dict) -> str:
     if old is None or old == new:
         return ", ".join(found)
     if "files" in old and "files" in new:
-        before, after = (
-            {key: (part, _content(file)) for part, files in origin["files"].items() for key, file in files.items()}
-            for origin in (old, new)
-        )
-        both = before.keys() & after.keys()
+        before, after = _contents(old), _contents(new)
+        added, removed = after.keys() - before.keys(), before.keys() - after.keys()
+        moved = sum((not is_test, key) in added for is_test, key in removed)
         counts = {
-            "added": len(after.keys() - both),
-            "removed": len(before.keys() - both),
-            # Earlier versions recorded no checksums.
-            "changed": sum(any(map(operator.ne, before[key][1], after[key][1])) for key in both),
-            "moved between training and test": sum(
-                (before[key][0] == "test") != (after[key][0] == "test") for key in both
-            ),
+            "added": len(added) - moved,
+            "removed": len(removed) - moved,
+            "changed": sum(_differ(before[key], after[key]) for key in before.keys() & after.keys()),
+            "moved between training and test": moved,
         }
         found += [f"{count:,} file{'s' * (count > 1)} {what}" for what, count in counts.items() if count]
     else:
@@ -95,12 +88,27 @@ def difference(then: dict, now: dict) -> str:
     return ", ".join(found)
 
 
+def _contents(origin):
+    """The content of each file, by whether it is in the test split and its key.
+
+    In a folder with own folders for training and test, two files may have the same key.
+    """
+    parts = origin.get("files", {}).items()
+    return {(part == "test", key): _content(file) for part, files in parts for key, file in files.items()}
+
+
 def _content(recorded):
     """The size and, if it was recorded, the checksum of a file."""
     return recorded if isinstance(recorded, list) else [recorded]
 
 
+def _differ(before, after):
+    # Earlier versions recorded no checksums.
+    return any(map(operator.ne, before, after))
+
+
 def trained_on(then: dict, now: dict) -> int:
     """Counts the files that are in the test split now and were in the training split of the run."""
-    old, new = (description.get("origin", {}).get("files", {}) for description in (then, now))
-    return len(new.get("test", {}).keys() & {key for part in TRAINED for key in old.get(part, {})})
+    old, new = (_contents(description.get("origin", {})) for description in (then, now))
+    tested = {key: content for (is_test, key), content in new.items() if is_test}
+    return sum((False, key) in old and not _differ(old[False, key], content) for key, content in tested.items())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,17 @@ logger = logging.getLogger(__name__)
 
 def load_images(config: DataConfig) -> "datasets.Images":
     """Loads the data set of a search or a training, a `datasets.Images`."""
+    _check_apart(config)
     names = ("dataset", "image_size", "channels", "augmentation")
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
+
+
+def _check_apart(config):
+    """Checks that the run directory is not in the folder of the images, where it would be taken for a class."""
+    kind, _, folder = config.dataset.partition(":")
+    images, run = (pathlib.Path(path).expanduser().resolve() for path in (folder, config.run_dir))
+    if kind == "folder" and folder and run.is_relative_to(images):
+        raise TaskError(f"run_dir={config.run_dir}: is in the folder of the images, {config.dataset}; choose another")
 
 
 def with_validation(data: "datasets.Images", config: Any) -> "datasets.Images":

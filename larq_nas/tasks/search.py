@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_nas import costs, runs, tables
+from larq_nas import costs, options, runs, tables
 from larq_nas.configs import SearchConfig
 from larq_nas.networks import cells
 from larq_nas.runs import locks
@@ -54,6 +54,7 @@ def _search(config):
         config = fitted(config, data.half_sizes[0])
         data = start_run(run, "search", whole, data)
         _keep_latency_table(run, config)
+        _keep_genotypes(run, config)
         shape, classes = config.counted_images(data.image_shape, len(data.class_names))
         strategy = config.strategy(space, shape, classes)
     except ValueError as error:
@@ -143,6 +144,21 @@ def _check_latency_table(config):
         from larq_nas import latency
 
         latency.Table.load(config.latency_table)
+
+
+def _keep_genotypes(run, config):
+    """Copies the genotypes that options name to the run directory, so that the search cannot go on with others."""
+    for name in options.options(config):
+        value = getattr(config, name)
+        if not isinstance(value, Architecture):
+            continue
+        kept = run.path / f"{name}.json"
+        if kept.exists() and Architecture.load(kept) != value:
+            raise TaskError(
+                f"{name}: is another genotype than when this search began; choose another run_dir, or start again with "
+                "overwrite=True"
+            )
+        runs.write(kept, value.to_json())
 
 
 def _keep_latency_table(run, config):

@@ -336,6 +336,28 @@ def test_classes_may_be_called_train_and_test(tmp_path):
     assert datasets.load(f"folder:{tmp_path}").class_names == ("test", "train")
 
 
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["cats/train", "cats/test", "dogs/train", "dogs/test"], "each of its classes is split into test, train; put"),
+        (["train/cats", "train/dogs", "holdout/cats", "holdout/dogs"], "its folders holdout, train have the same"),
+    ],
+)
+def test_a_split_in_an_unusual_place_or_of_an_unusual_name_is_refused(tmp_path, paths, said):
+    for path in paths:
+        for value in range(4):
+            picture(tmp_path / path / f"{value}.png", value)
+    with pytest.raises(datasets.DatasetError, match=said):
+        datasets.load(f"folder:{tmp_path}")
+
+
+def test_a_folder_whose_path_is_no_text_is_refused(tmp_path):
+    for value in range(8):
+        picture(tmp_path / os.fsdecode(b"caf\xe9") / "ab"[value % 2] / f"{value}.png", value)
+    with pytest.raises(datasets.DatasetError, match="udce9.*: the path is no text in UTF-8; rename the folder"):
+        datasets.load(f"folder:{tmp_path / os.fsdecode(b'caf' + bytes([0xE9]))}")
+
+
 def test_a_class_that_is_only_tested_is_refused(tmp_path):
     for part, classes in (("train", "ab"), ("test", "abc")):
         for value in range(9):
@@ -376,7 +398,7 @@ def test_whole_images_are_not_decoded_to_find_their_size(suffix, tmp_path, monke
     Image.new("RGB", (40, 30), "red").save(path)
     # Pillow reads the transparency of a WebP file only when it decodes the file.
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
-    assert pixels.header(path) == ((30, 40), False)
+    assert pixels.header(path) == ((30, 40), False, False)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -440,6 +462,15 @@ def test_large_photographs_are_read_small(tmp_path):
     assert np.abs(read(image_size=8) - expected).mean() < 4
     # Whole images for random crops are small, too.
     assert read(image_size=8, central_crop=True).shape == (16, 21, 3)
+
+
+def test_images_of_16_bits_are_counted_and_their_transparent_parts_become_white(tmp_path):
+    pixels_of_16_bits = np.full((4, 4), 20_000, np.uint16)
+    pixels_of_16_bits[:2] = 7
+    image = Image.fromarray(pixels_of_16_bits)
+    read = classes_of(tmp_path, image, transparency=7)
+    assert "6 images of 16 bits" in datasets.load(f"folder:{tmp_path}").note
+    assert read()[:, 0, 0].tolist() == [255, 255, 78, 78]
 
 
 def test_a_folder_of_gray_images_says_so(tmp_path):

@@ -10,9 +10,10 @@ from PIL import Image
 
 from larq_nas import datasets, runs
 from larq_nas.configs import TrainConfig
-from larq_nas.methods import bnas
+from larq_nas.methods import bars, bnas
+from larq_nas.methods.dms import DmsConfig
 from larq_nas.runs import fingerprints
-from larq_nas.tasks import data
+from larq_nas.tasks import data, search
 from larq_nas.tasks.errors import TaskError
 
 
@@ -184,3 +185,56 @@ def test_an_image_whose_middle_is_broken_is_named_in_one_line(tmp_path):
     message = run(tmp_path, *TRAIN, code=3).stderr
     assert message.startswith("larq_nas: train: insects/ants/")
     assert ".png: not readable as an image (" in message and message.endswith("mend or remove it\n")
+
+
+def test_files_of_the_same_name_in_training_and_test_are_told_apart(tmp_path, caplog):
+    for value in range(12):
+        for part in ("train", "test"):
+            image(tmp_path / "split" / part / "ab"[value % 2] / f"{value}.png", value + 100 * (part == "test"))
+    run = runs.Run(tmp_path / "run")
+    config = TrainConfig(genotype="bnas_a", dataset=f"folder:{tmp_path / 'split'}", run_dir=str(run.path))
+
+    def start():
+        return data.start_run(run, "train", config, data.load_images(config))
+
+    start()
+    image(tmp_path / "split/train/a/0.png", 77)
+    with pytest.raises(TaskError, match="1 file changed"):
+        start()
+    image(tmp_path / "split/train/a/0.png", 0)
+    start()
+    image(tmp_path / "split/test/a/more.png", 300)
+    (tmp_path / "split/train/b/1.png").rename(tmp_path / "split/test/b/moved.png")
+    caplog.clear()
+    data.load_same_classes(run, None)
+    assert "2 files added, 1 file removed" in caplog.text and "were trained on" not in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png", "ppm"])
+def test_pixels_that_change_in_the_middle_of_a_large_file_are_seen(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    for value in range(8):
+        path = tmp_path / "data" / "ab"[value % 2] / f"{value}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    before = datasets.load(f"folder:{tmp_path / 'data'}").describe()
+    pixels[30:45] = 0
+    Image.fromarray(pixels).save(path)
+    after = datasets.load(f"folder:{tmp_path / 'data'}").describe()
+    assert fingerprints.difference(before, after) == "1 file changed"
+
+
+def test_a_run_directory_in_the_folder_of_the_images_is_refused(tmp_path):
+    folder = insects(tmp_path / "insects")
+    done = command_line.run(folder, "train", "--genotype=bnas_a", "--dataset=folder:.", code=3)
+    assert "run_dir=runs/train: is in the folder of the images, folder:.; choose another" in done.stderr
+    assert not (folder / "runs").exists()
+
+
+def test_a_search_of_the_widths_of_a_genotype_does_not_go_on_with_another_one(tmp_path):
+    first, second = (bars.space(filters, cells_per_stage=1).sample(0) for filters in (8, 16))
+    run_directory = runs.Run(tmp_path)
+    for backbone in (first, first):
+        search._keep_genotypes(run_directory, DmsConfig(backbone=backbone, dataset="digits"))
+    with pytest.raises(TaskError, match="backbone: is another genotype than when this search began"):
+        search._keep_genotypes(run_directory, DmsConfig(backbone=second, dataset="digits"))
