@@ -10,6 +10,7 @@ from larq_nas.converters import copies
 from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.layers import precision
+from larq_nas.messages import first_line
 
 _ACCEPTED = "accepted is a functional or sequential model of tf.keras"
 
@@ -42,7 +43,7 @@ def accepted(model: Any) -> tf.keras.Model:
         return precision.float32(model)
     except (KeyError, NotImplementedError, TypeError, ValueError) as error:
         raise ConversionError(
-            f"the model is of mixed precision and cannot be copied in 32 bits ({str(error).splitlines()[0]}); build it "
+            f"the model is of mixed precision and cannot be copied in 32 bits ({first_line(error)}); build it "
             "under the policy float32 and give it the weights"
         ) from None
 

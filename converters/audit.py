@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -93,19 +94,32 @@ def _with_binary_kernels(model):
 
 
 def _that_read_signs(model, candidates):
-    """Returns the `id`s of the candidates (layers without an input quantizer) whose inputs are all -1 or 1."""
-    wanted = set(map(id, candidates))
-    tensors = {
-        id(node.layer): tf.nest.flatten(node.input_tensors)[0]
-        for node in _keras.nodes(model)
-        if id(node.layer) in wanted
-    }
-    if not tensors:
+    """Returns the `id`s of the candidates (layers without an input quantizer) whose inputs are all -1 or 1.
+
+    The model is run on an image, since a candidate may be a layer of a model that is a layer itself.
+    """
+    if not candidates:
         return set()
-    image = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:]))
-    values = tf.keras.Model(model.inputs, list(tensors.values()))(tf.constant(image, model.inputs[0].dtype))
-    found = zip(tensors, tf.nest.flatten(values), strict=True)
-    return {layer for layer, value in found if (np.abs(value) == 1).all()}
+    are_signs = {}
+
+    def watched(layer, call):
+        @functools.wraps(call)
+        def watch(inputs, *arguments, **options):
+            signs = bool((np.abs(np.asarray(tf.nest.flatten(inputs)[0])) == 1).all())
+            are_signs[id(layer)] = signs and are_signs.get(id(layer), True)
+            return call(inputs, *arguments, **options)
+
+        return watch
+
+    for layer in candidates:
+        layer.call = watched(layer, layer.call)
+    try:
+        image = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:]))
+        model(tf.constant(image, model.inputs[0].dtype))
+    finally:
+        for layer in candidates:
+            del layer.call
+    return {layer for layer, signs in are_signs.items() if signs}
 
 
 def _keys(kernel, groups):

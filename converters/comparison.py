@@ -66,7 +66,7 @@ def of_keras(model: tf.keras.Model, images: np.ndarray) -> list:
     missing = -len(images) % batch if model.inputs[0].shape[0] else 0
     outputs = model.predict(np.concatenate([images, images[:1].repeat(missing, 0)]), batch, verbose=0)
     outputs = list(outputs.values()) if isinstance(outputs, dict) else tf.nest.flatten(outputs)
-    return [output[: len(images)] for output in outputs]
+    return [_numbers(output[: len(images)]) for output in outputs]
 
 
 def of_file(content: bytes, images: np.ndarray, names: list[str], order: list[str]) -> list:
@@ -84,13 +84,17 @@ def of_file(content: bytes, images: np.ndarray, names: list[str], order: list[st
     # Raises
         ConversionError: If the file lacks one of the outputs.
     """
-    outputs = tf.nest.flatten(interpreter.predict(content, images, processes=1))
+    outputs = list(map(_numbers, tf.nest.flatten(interpreter.predict(content, images, processes=1))))
     if len(names) == 1:
         return outputs
     missing = [name for name in names if name not in order]
     if missing:
         raise ConversionError(f"some outputs of the model equal other outputs: {', '.join(missing)}; leave them out")
     return [outputs[order.index(name)] for name in names]
+
+
+def _numbers(output):
+    return output.astype(np.float32) if output.dtype == bool else output
 
 
 def shifted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+import struct
 
 import numpy as np
 from flatbuffers import flexbuffers
@@ -62,6 +63,19 @@ class File:
         return dict(collections.Counter(operator.name for operator in self.operators).most_common())
 
 
+def is_whole(content: bytes) -> bool:
+    """Whether all tables and vectors of a `.tflite` file can be read."""
+    try:
+        _model(content)
+    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError, struct.error):
+        return False
+    return True
+
+
+def _model(content):
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+
+
 def read(content: bytes) -> File:
     """Reads a `.tflite` file that holds one graph.
 
@@ -71,7 +85,7 @@ def read(content: bytes) -> File:
     # Returns
         A `File`.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    model = _model(content)
     builtin = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     names = []
     for code in model.operatorCodes:

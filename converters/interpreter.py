@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from larq_nas import quiet
+from larq_nas.messages import first_line
 
 
 class ConversionError(RuntimeError):
@@ -118,11 +119,12 @@ def probe(content: bytes) -> None:
 def _probe(content):
     with quiet.stderr():
         loaded = load(content)
-        loaded.predict(np.zeros((1, *loaded.input_shapes[0][1:]), loaded.input_types[0]))
+        _predict(loaded, np.zeros((1, *loaded.input_shapes[0][1:]), loaded.input_types[0]))
 
 
 _TFLITE = r"tensorflow\.lite\.python\.interpreter"
 _AGAIN = "it is cut off or garbled, so convert or copy it again"
+_NOT_WHOLE = f"LCE cannot run this file: it is no whole .tflite; {_AGAIN}"
 
 
 def verify(content: bytes) -> None:
@@ -141,11 +143,16 @@ def verify(content: bytes) -> None:
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning, _TFLITE)
         import tensorflow as tf
 
+        from larq_nas.converters import flatbuffer
+
+        # TensorFlow 2.15 and LCE read a file without a check, so that a file that is cut off ends the process.
+        if not flatbuffer.is_whole(content):
+            raise ConversionError(_NOT_WHOLE)
         try:
-            # TensorFlow Lite's constructor verifies tables and vectors. LCE's constructor does not.
+            # Newer versions of TensorFlow verify the file here.
             tf.lite.Interpreter(model_content=content)
         except (RuntimeError, ValueError):
-            raise ConversionError(f"LCE cannot run this file: it is no whole .tflite; {_AGAIN}") from None
+            raise ConversionError(_NOT_WHOLE) from None
 
 
 def load(content: bytes) -> Any:
@@ -194,9 +201,22 @@ def _start(content, options):
     verify(content)
     try:
         with quiet.stderr():  # LCE prints about a bad file before it raises.
-            _loaded = lce.testing.Interpreter(content, **options), content
+            interpreter = lce.testing.Interpreter(content, **options)
     except (RuntimeError, ValueError) as error:
-        raise ConversionError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
+        raise ConversionError(f"LCE cannot run this file: {first_line(error)}") from None
+    shapes = [tuple(shape) for shape in interpreter.input_shapes]
+    if len(shapes) != 1 or len(shapes[0]) < 2 or shapes[0][0] != 1:
+        raise ConversionError(
+            f"the file has {len(shapes)} input(s) of the shapes {shapes}; accepted is one input, a batch of one image"
+        )
+    _loaded = interpreter, content
+
+
+def _predict(interpreter, images):
+    try:
+        return interpreter.predict(images)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(f"LCE cannot run this file: {first_line(error)}") from None
 
 
 def _run(images):
@@ -208,7 +228,7 @@ def _run(images):
     # LCE does not recognise the dtype of an array from another process, nor the dtype of its copies.
     own = np.empty(images.shape, interpreter.input_types[0])
     own[...] = _numbers(images, own.dtype, interpreter.input_scales[0], interpreter.input_zero_points[0])
-    outputs = interpreter.predict(own)
+    outputs = _predict(interpreter, own)
     if not isinstance(outputs, list):
         return _floats(outputs, interpreter, 0)
     return [_floats(output, interpreter, place) for place, output in enumerate(outputs)]

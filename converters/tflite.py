@@ -31,6 +31,7 @@ from larq_nas.converters.accepted import accepted
 from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.layers import _keras, _larq, bitwidths, precision
+from larq_nas.messages import first_line
 from larq_nas.networks.counting import WORD
 
 TARGETS = ("arm", "xcore")
@@ -305,7 +306,7 @@ def to_flatbuffer(
             raise
         raise ConversionError(
             f"the model takes batches of {batch} images and cannot take a single one, as a file does "
-            f"({str(error).splitlines()[0]}); build it without a fixed batch size"
+            f"({first_line(error)}); build it without a fixed batch size"
         ) from None
     types = tf.float32 if calibration is None else tf.int8
     with tempfile.TemporaryDirectory() as directory:
@@ -314,7 +315,7 @@ def to_flatbuffer(
             options = {"inference_input_type": types, "inference_output_type": types, "target": target}
             return lce.convert_saved_model(directory, **options)
         except Exception as error:
-            raise ConversionError(f"LCE cannot convert the model: {str(error).splitlines()[0]}") from error
+            raise ConversionError(f"LCE cannot convert the model: {first_line(error)}") from error
 
 
 def _rewritten(model, split_all, calibration):

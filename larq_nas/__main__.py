@@ -17,6 +17,7 @@ from typing import NoReturn
 from absl import logging as absl_logging
 
 from larq_nas import configs, flags, quiet, versions, zoo
+from larq_nas.messages import first_line
 from larq_nas.options import OptionError
 
 COMMANDS = {
@@ -124,7 +125,7 @@ def _with_errors_of_flags(command, function):
     try:
         return function()
     except (flags.Error, OptionError, UnicodeDecodeError) as error:
-        _say(f"{command}: {str(error).splitlines()[0]}; see larq_nas {command} --help")
+        _say(f"{command}: {first_line(error)}; see larq_nas {command} --help")
         return EXIT_BAD_FLAGS
 
 

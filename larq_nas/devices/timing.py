@@ -27,6 +27,7 @@ import numpy as np
 from larq_nas import devices, quiet
 from larq_nas.converters import interpreter
 from larq_nas.devices.benchmark_program import PROGRAM, BenchmarkError, check_program, complaint, parse, read_program
+from larq_nas.messages import first_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +162,7 @@ def _load(content, options, indirect):
         with quiet.stderr():  # LCE prints about a bad file before it raises.
             loaded = lce.testing.Interpreter(content, options.threads, False, indirect, options.use_xnnpack)
     except (RuntimeError, ValueError) as error:
-        raise BenchmarkError(f"LCE cannot run this file: {str(error).splitlines()[0]}") from None
+        raise BenchmarkError(f"LCE cannot run this file: {first_line(error)}") from None
     shape = (1, *loaded.input_shapes[0][1:])
     image = np.random.default_rng(0).normal(size=shape).astype(loaded.input_types[0])
     return lambda: loaded.predict(image)

@@ -192,3 +192,20 @@ def test_a_binary_dense_layer_is_a_row_that_says_what_it_costs():
 def test_a_sign_of_a_layer_of_its_own_makes_inputs_binary():
     with pytest.raises(tflite.ConversionError, match="does not recognise its input"):
         tflite.convert(_sequential(lq.quantizers.SteSign(), layers.MaxPooling2D(), _conv(input_quantizer=None)))
+
+
+def test_binary_layers_inside_of_layers_are_found_if_their_sign_is_a_layer_of_its_own():
+    packed, grouped = (
+        lq.layers.QuantConv2D(32, 3, groups=groups, kernel_quantizer="ste_sign", use_bias=False) for groups in (1, 4)
+    )
+    inner = _sequential(lq.quantizers.SteSign(), packed, shape=(8, 8, 32))
+    report = tflite.convert(_sequential(inner, layers.Flatten(), layers.Dense(3), shape=(8, 8, 32))).report
+    assert [row.name for row in report.binary_convolutions] == [packed.name] and report.all_packed
+    inner = _sequential(lq.quantizers.SteSign(), grouped, shape=(8, 8, 32))
+    with pytest.raises(tflite.ConversionError, match=f"{grouped.name}: .*no multiple of 32"):
+        tflite.convert(_sequential(inner, layers.Flatten(), layers.Dense(3), shape=(8, 8, 32)))
+
+
+def test_a_model_with_an_output_of_truth_values_is_converted():
+    outputs = layers.Lambda(lambda x: x > 0)(layers.Dense(3)(layers.Flatten()(images := layers.Input((4, 4, 1)))))
+    assert tflite.convert(tf.keras.Model(images, outputs)).report.differences["random"][0] == 0

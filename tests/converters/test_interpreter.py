@@ -67,6 +67,24 @@ def test_a_cut_or_garbled_file_is_one_line(converted):
         interpreter.probe(content[: len(content) // 2])
 
 
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+@pytest.mark.parametrize(
+    ("shapes", "function", "said"),
+    [
+        ([(8, 4)], lambda x: x + 1, r"1 input\(s\) of the shapes \[\(8, 4\)\]; accepted is one input, a batch of one"),
+        ([(1, 4), (1, 4)], lambda x, y: x + y, r"2 input\(s\)"),
+        ([(4,)], lambda x: x + 1, r"1 input\(s\) of the shapes \[\(4,\)\]"),
+        ([(1, 4)], tf.reduce_sum, "cannot run this file: zero-dimensional"),
+    ],
+)
+def test_files_of_other_programs_are_one_line(shapes, function, said):
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+    graph = tf.function(function).get_concrete_function(*signature)
+    content = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
+    with pytest.raises(interpreter.ConversionError, match=said):
+        interpreter._probe(content)
+
+
 SCRIPT = """
 import pathlib
 import numpy as np
