@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -35,7 +36,8 @@ def from_json(text: str) -> dict:
     if len(text) > MAX_JSON_BYTES:
         raise ArchitectureError(f"the text has {len(text):,} characters; at most {MAX_JSON_BYTES:,}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse, parse_float=_finite)
+        _check_depth(value)
     except ArchitectureError:
         raise
     except (ValueError, RecursionError) as error:
@@ -78,8 +80,20 @@ def _unique_keys(pairs):
     return value
 
 
-def _refuse_constant(name):
+def _refuse(name):
     raise ArchitectureError(f"JSON: {name} is not a number that an architecture may hold")
+
+
+def _finite(text):
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
+
+
+def _check_depth(value, most=32):
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if parts and not most:
+        raise ArchitectureError("JSON: is nested too deeply")
+    for part in parts:
+        _check_depth(part, most - 1)
 
 
 def _fields(value, where: str, required, optional=()):

@@ -1,7 +1,9 @@
 """Measuring the accuracy of a trained network and of its `.tflite` file: `larq_nas evaluate`."""
 
+import io
 import logging
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -34,7 +36,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     data = load_same_classes(run, config.data_dir)
     content = file.read_bytes() if file.is_file() else None
     if content is not None:
-        _check(file, content)
+        _check(file, content, data.class_names)
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
     for images, labels in _chunks(test_batches(data, config.batch_size, config.max_examples)):
@@ -57,13 +59,28 @@ def evaluate(config: EvaluateConfig) -> dict:
     return result
 
 
-def _check(file, content):
+def _check(file, content, class_names):
     from larq_nas.converters import interpreter
 
     try:
         interpreter.probe(content)
     except interpreter.ConversionError as error:
         raise TaskError(f"{file}: {error}") from None
+    labels = _labels(content)
+    if labels and labels != list(class_names):
+        raise TaskError(
+            f"{file}: was made for the classes {', '.join(labels[:5])}{', …' * (len(labels) > 5)}, and the run has the "
+            f"classes {', '.join(class_names[:5])}{', …' * (len(class_names) > 5)}"
+        )
+
+
+def _labels(content):
+    """The names of the classes that a file carries; an empty list if it carries none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as attached:
+            return attached.read("labels.txt").decode().removesuffix("\n").split("\n")
+    except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):
+        return []
 
 
 def _classes(outputs, model, file):

@@ -1,9 +1,11 @@
 """Loading the trained network of a run directory."""
 
 import os
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 from larq_nas import runs, zoo
+from larq_nas.messages import first_line
 from larq_nas.runs import fingerprints
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks.errors import TaskError
@@ -11,6 +13,10 @@ from larq_nas.tasks.genotypes import check_reachable, kept_genotype
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+# What broken files raise.
+_UNREADABLE = (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 def load_trained(run: runs.Run) -> "tuple[tf.keras.Model, dict]":
@@ -57,9 +63,12 @@ def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
     from larq_nas.networks import builder  # noqa: F401
 
     try:
-        return tf.keras.models.load_model(path, **options)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise TaskError(f"{path}: holds no Keras model that can be loaded ({str(error).splitlines()[0]})") from None
+        model = tf.keras.models.load_model(path, **options)
+    except (*_UNREADABLE, tf.errors.OpError) as error:
+        raise TaskError(f"{path}: holds no Keras model that can be loaded ({first_line(error)})") from None
+    if not isinstance(model, tf.keras.Model):
+        raise TaskError(f"{path}: holds a {type(model).__name__} and no Keras model; save one by model.save")
+    return model
 
 
 def trained_network(run: runs.Run) -> Architecture | zoo.Baseline:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from reference import bars_architecture
 
+import larq_nas
 from larq_nas import networks, zoo
 from larq_nas.methods import bats, bnas
 
@@ -64,3 +65,16 @@ def test_a_network_is_loaded_in_another_process(tmp_path):
     assert "nothing.h5: holds no Keras model that can be loaded (" in run.stdout, run.stderr
     for file, name in files.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), models[name](images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_keras_model_or_is_broken_is_one_clear_error(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
+    with pytest.raises(ValueError, match="module: holds a .* and no Keras model; save one by model.save"):
+        larq_nas.load_model(tmp_path / "module")
+    path = tmp_path / "broken.keras"
+    NETWORKS["bnas"]().save(path)
+    content = bytearray(path.read_bytes())
+    content[2000:2400] = bytes(400)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="broken.keras: holds no Keras model that can be loaded"):
+        larq_nas.load_model(path)

@@ -446,6 +446,14 @@ def test_not_finite_number_is_refused(value):
     refused(SPACE.to_json().replace('"keep": 2', f'"keep": {value}', 1), f"JSON: {value} is not a number")
 
 
+@pytest.mark.parametrize(
+    ("provenance", "said"),
+    [('{"a": 1e999}', "JSON: 1e999 is not a number"), ("[" * 400 + "]" * 400, "JSON: is nested too deeply")],
+)
+def test_a_provenance_that_could_not_be_written_again_is_refused(provenance, said):
+    refused(SPACE.to_json().replace('"schema"', f'"provenance": {provenance}, "schema"', 1), said)
+
+
 # Python reads the first as infinity, and neither reads nor prints integers as long as the last.
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 4000, "9" * 5000], ids=lambda text: text[:6])
 @pytest.mark.parametrize("key", ["schema", "keep", "source"])

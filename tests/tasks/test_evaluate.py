@@ -17,3 +17,13 @@ def test_a_file_of_two_outputs_or_of_other_classes_is_refused():
         outputs = interpreter.predict(tflite.convert(other).bytes, np.zeros((2, 8, 8, 1), np.float32), 1)
         with pytest.raises(TaskError, match=f"^model.tflite: .*{said}"):
             evaluate._classes(outputs, model, "model.tflite")
+
+
+def test_a_file_that_carries_other_classes_is_refused():
+    images = tf.keras.layers.Input((8, 8, 1))
+    model = tf.keras.Model(images, tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(images)))
+    labelled = tflite.convert(model, files={"labels.txt": "ants\nbees\ncats\n"}).bytes
+    evaluate._check("model.tflite", labelled, ("ants", "bees", "cats"))
+    evaluate._check("model.tflite", tflite.convert(model).bytes, ("bees", "cats", "zoo"))
+    with pytest.raises(TaskError, match="was made for the classes ants, bees, cats, and the run has .*bees, cats, zoo"):
+        evaluate._check("model.tflite", labelled, ("bees", "cats", "zoo"))
