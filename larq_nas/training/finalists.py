@@ -13,6 +13,7 @@ weights. They are judged on the half on which a search trains the architecture.
 import gc
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -92,14 +93,16 @@ def expected(
     if count < 2:
         return estimates.Afterwards(candidates=candidates, batches=batches)
     logger.info("timing the training of a genotype")
+    begin = time.perf_counter()
     network, training = _made(genotype, 0, data, config)
+    building = time.perf_counter() - begin
     measured = estimates.measure(network, training, config.batch_size, network)
     del network
     gc.collect()
     seconds, left, number = 0.0, count, 0
     while left > 1:
         epochs, steps = _length(number, data, config)
-        seconds += left * (measured.seconds_to_begin + epochs * steps * measured.seconds_per_step)
+        seconds += left * (building + measured.seconds_to_begin + epochs * steps * measured.seconds_per_step)
         left, number = (left + 1) // 2, number + 1
     return estimates.Afterwards(count, seconds, candidates, batches)
 
