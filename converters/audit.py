@@ -105,12 +105,15 @@ def _that_read_signs(model, candidates):
     def watched(layer, call):
         @functools.wraps(call)
         def watch(inputs, *arguments, **options):
-            signs = bool((np.abs(np.asarray(tf.nest.flatten(inputs)[0])) == 1).all())
-            are_signs[id(layer)] = signs and are_signs.get(id(layer), True)
+            # A layer that runs in a graph has no values here.
+            if tf.executing_eagerly():
+                signs = bool((np.abs(np.asarray(tf.nest.flatten(inputs)[0])) == 1).all())
+                are_signs[id(layer)] = signs and are_signs.get(id(layer), True)
             return call(inputs, *arguments, **options)
 
         return watch
 
+    own = {id(layer): vars(layer).get("call") for layer in candidates}
     for layer in candidates:
         layer.call = watched(layer, layer.call)
     try:
@@ -119,6 +122,8 @@ def _that_read_signs(model, candidates):
     finally:
         for layer in candidates:
             del layer.call
+            if own[id(layer)] is not None:
+                layer.call = own[id(layer)]
     return {layer for layer, signs in are_signs.items() if signs}
 
 

@@ -10,6 +10,7 @@ from absl import flags as absl_flags
 
 from larq_nas import configs, methods, options, runs
 from larq_nas.flags import definitions, recipe_files
+from larq_nas.messages import first_line
 from larq_nas.space.architecture import Architecture
 
 CONFIGS = {
@@ -175,7 +176,7 @@ def configure(command: str, **values: Any) -> options.Config:
         config = parse(command, words, genotypes).config
     except Error as error:
         # On the command line, the names of options begin with dashes.
-        text = re.sub(r"(?<![\w./-])--(?=[a-z_])", "", str(error).splitlines()[0])
+        text = re.sub(r"(?<![\w./-])--(?=[a-z_])", "", first_line(error))
         raise options.OptionError(re.sub(r"\bflag\b", "option", text)) from None
     unknown = [name for name in others if name not in options.options(config)]
     if unknown:
@@ -200,7 +201,7 @@ def searched(run_dir: str) -> configs.SearchConfig:
     try:
         values(["", *words])
     except Error as error:
-        raise options.OptionError(f"{run.flags}: {str(error).splitlines()[0]}") from None
+        raise options.OptionError(f"{run.flags}: {first_line(error)}") from None
     return config(**definitions.read(config, values))
 
 

@@ -31,8 +31,8 @@ _SPLIT = re.compile("|".join((*_TRAIN, *_TEST, "eval", "evaluation", "fold", "sp
 _ENDING = re.compile(r"(?<=.)[-_ ]?(set|split|data|images)?[-_ ]?\d*$")
 # Bytes at the beginning, in the middle and at the end of a file from which its checksum is computed.
 _CHECKED = 4096
-# In such a file, changed pixels change neither the size nor the end. So the checksum is that of the whole file, up to a
-# size.
+# In such a file, changed pixels change neither the size nor the end. So there is a second checksum, of the whole file,
+# up to this size.
 _UNCOMPRESSED, _WHOLE = (".bmp", ".pgm", ".ppm", ".tif", ".tiff"), 1 << 24
 _PARTS = ("first", "second", "test")
 
@@ -89,7 +89,7 @@ def source(folder: str, channels: int | None = None, size: int | None = None, cr
     if channels is None and all(header.gray for header in headers):
         notes.append("all images are gray; use channels=1 to read one channel")
     deep = sum(header.deep for header in headers)
-    notes += [f"{deep:,} images of 16 bits, of which 0 to 65,535 is scaled to 0 to 255"] * bool(deep)
+    notes += [f"16-bit images: {deep:,}; their values from 0 to 65,535 become 0 to 255"] * bool(deep)
     channels = channels or 3
     colours = "gray" if channels == 1 else "RGB"
     notes = [f"{len(files):,} images of {len(class_names)} classes, read as {colours}", *notes]
@@ -124,14 +124,14 @@ def _contents(files):
 def _content(path):
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        if path.suffix.lower() in _UNCOMPRESSED and size <= _WHOLE:
-            file.seek(0)
-            return [size, zlib.crc32(file.read())]
         checksum = 0
         for place in (0, size // 2, max(size - _CHECKED, 0)):
             file.seek(place)
             checksum = zlib.crc32(file.read(_CHECKED), checksum)
-    return [size, checksum]
+        if path.suffix.lower() not in _UNCOMPRESSED or size > _WHOLE:
+            return [size, checksum]
+        file.seek(0)
+        return [size, checksum, zlib.crc32(file.read())]
 
 
 # --- what is in a folder -------------------------------------------------------------------------------------
@@ -200,25 +200,53 @@ def _is_training(name):
 
 
 def _refuse_splits(root):
-    """Refuses folders that seem to be splits with the same classes in each of them, under names that are not known, and
-    classes that are split each.
+    """Refuses classes that are split each, and folders that seem to be splits with the same classes in each of them,
+    under names that are not known.
     """
     folders = [path for path in _visible(root) if path.is_dir()]
-    inner = [sorted(path.name for path in _visible(folder)) for folder in folders]
-    alike = len(folders) > 1 and all(names == inner[0] for names in inner) and len(inner[0]) > 1
-    only_folders = alike and all(path.is_dir() for folder in folders for path in _visible(folder))
-    if only_folders and all(map(_is_split, inner[0])) and any(map(_is_training, inner[0])):
+    inner = {folder.name: _sub_folders(folder) for folder in folders}
+    for name, splits in inner.items():
+        if len(splits) > 1 and all(map(_is_split, splits)) and any(map(_is_training, splits)):
+            raise DatasetError(
+                f"folder:{root / name}: is split into {', '.join(splits)}; put the classes into the folders train and "
+                f"test, as in train/{name} and test/{name}"
+            )
+    first = next(iter(inner.values()), ())
+    alike = len(inner) > 1 and len(first) > 1 and all(names == first for names in inner.values())
+    if alike and (all(map(_is_split, inner)) or len(inner) <= 3 and any(map(_is_training, inner))):
         raise DatasetError(
-            f"folder:{root}: each of its classes is split into {', '.join(inner[0])}; put the classes into the folders "
-            "train and test, e.g. train/cats and test/cats"
+            f"folder:{root}: its folders {', '.join(inner)} have the same sub-folders {', '.join(first[:3])}"
+            f"{', …' * (len(first) > 3)}; if these are the classes, name the folders train and test, or give one of "
+            f"them; if {', '.join(inner)} are the classes, rename them"
         )
-    names = [folder.name for folder in folders]
-    if only_folders and (all(map(_is_split, names)) or any(map(_is_training, names))):
-        raise DatasetError(
-            f"folder:{root}: its folders {', '.join(path.name for path in folders)} have the same sub-folders "
-            f"{', '.join(inner[0][:3])}{', …' * (len(inner[0]) > 3)}; if these are the classes, name the folders "
-            "train and test, or give one of them"
-        )
+
+
+def _sub_folders(folder):
+    """The names of the folders in a folder; none if there are images beside them."""
+    found = _visible(folder)
+    if any(path.suffix.lower() in SUFFIXES and path.is_file() for path in found):
+        return []
+    return [path.name for path in found if path.is_dir()]
+
+
+def would_read(folder: pathlib.Path | str, path: pathlib.Path | str) -> bool:
+    """Whether images in a path would be read as images of a folder.
+
+    # Arguments
+        folder: Path of the folder, as for `source`.
+        path: Path of a file or a folder, which need not exist.
+
+    # Returns
+        `True` if they would be read.
+    """
+    root, path = (pathlib.Path(each).expanduser().resolve() for each in (folder, path))
+    if not root.is_dir() or not path.is_relative_to(root):
+        return False
+    parts = path.relative_to(root).parts
+    if any(part.startswith(".") or part.lower() in _SYSTEM for part in parts):
+        return False
+    train, held_out = _split_folders(root)
+    return train is None or not parts or parts[0] in {split.name for split in (train, *held_out)}
 
 
 def _check_classes(root, folder, classes, least):

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from larq_nas.messages import first_line
+
 # The largest values that 1, 8, 10, 12, 14 and 16 bits can hold.
 _INTEGER_RANGES = (1, 255, 1023, 4095, 16383, 65535)
 _SIDEWAYS = (5, 6, 7, 8)
@@ -157,9 +159,10 @@ def _plain(image, mode):
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("pixels of more than 16 bits")
-        opaque = pixels != image.info.get("transparency", -1)
+        transparent = image.info.get("transparency")
         image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
-        image = Image.merge("LA", (image, Image.fromarray(np.uint8(255) * opaque)))
+        if transparent is not None:
+            image = Image.merge("LA", (image, Image.fromarray(np.uint8(255) * (pixels != transparent))))
     if "a" in image.mode.lower() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -188,5 +191,5 @@ def _broken(path, error):
     if isinstance(error, Image.UnidentifiedImageError) or not str(error):
         reason = "no image, or broken"
     else:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
     return DatasetError(f"{path}: not readable as an image ({reason}); mend or remove it")

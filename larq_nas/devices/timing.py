@@ -139,6 +139,7 @@ class _Host:
         if device["machine"] not in ("arm64", "aarch64"):
             warnings.append("host: LCE only has portable kernels for this machine; their times say nothing about ARM")
         end = time.perf_counter() + options.timeout
+        interpreter.verify(content)
         indirect = options.use_indirect_bgemm
         if indirect is None:
             indirect = _faster_kernel(content, options)
@@ -157,7 +158,6 @@ def _load(content, options, indirect):
     """Loads a file and returns a function that runs it once, on a random image."""
     with quiet.stderr():  # TensorFlow prints on import.
         lce = interpreter.require_lce()
-    interpreter.verify(content)
     try:
         with quiet.stderr():  # LCE prints about a bad file before it raises.
             loaded = lce.testing.Interpreter(content, options.threads, False, indirect, options.use_xnnpack)

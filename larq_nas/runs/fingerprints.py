@@ -108,7 +108,7 @@ def _differ(before, after):
 
 
 def trained_on(then: dict, now: dict) -> int:
-    """Counts the files that are in the test split now and were in the training split of the run."""
+    """Counts the files in the test split that were in the training split of the run, with the same content."""
     old, new = (_contents(description.get("origin", {})) for description in (then, now))
     tested = {key: content for (is_test, key), content in new.items() if is_test}
     return sum((False, key) in old and not _differ(old[False, key], content) for key, content in tested.items())

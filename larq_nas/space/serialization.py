@@ -10,7 +10,7 @@ from larq_nas.space.checks import ArchitectureError, require, show
 from larq_nas.space.parts import Cell, Edge, Node, Stage
 
 SCHEMA = 2
-MAX_JSON_BYTES = 1 << 20
+MAX_JSON_BYTES, MAX_LEVELS = 1 << 20, 32
 
 
 def to_json(architecture: Any) -> str:
@@ -81,19 +81,19 @@ def _unique_keys(pairs):
 
 
 def _refuse(name):
-    raise ArchitectureError(f"JSON: {name} is not a number that an architecture may hold")
+    raise ArchitectureError(f"JSON: {name[:20]} is not a number that an architecture may hold")
 
 
 def _finite(text):
     return float(text) if math.isfinite(float(text)) else _refuse(text)
 
 
-def _check_depth(value, most=32):
+def _check_depth(value, levels=MAX_LEVELS):
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if parts and not most:
-        raise ArchitectureError("JSON: is nested too deeply")
+    if parts and not levels:
+        raise ArchitectureError(f"JSON: is nested deeper than {MAX_LEVELS} levels")
     for part in parts:
-        _check_depth(part, most - 1)
+        _check_depth(part, levels - 1)
 
 
 def _fields(value, where: str, required, optional=()):

@@ -17,7 +17,7 @@ from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, processes
-from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.data import check_apart, load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network, meant
 from larq_nas.tasks.train import accuracy_of, checked_network, count, name_of
@@ -52,6 +52,7 @@ def _compare(config):
     # All networks are checked before the first training, since a training may take long.
     networks = {name: checked_network(training) for name, training in trainings.items()}
     _check_differ(networks)
+    check_apart(config)
     data = load_images(config)
     costs = {name: count(network, data, name_of(trainings[name])) for name, network in networks.items()}
     start_run(run, "compare", config, data)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,22 @@ logger = logging.getLogger(__name__)
 
 def load_images(config: DataConfig) -> "datasets.Images":
     """Loads the data set of a search or a training, a `datasets.Images`."""
-    _check_apart(config)
     names = ("dataset", "image_size", "channels", "augmentation")
     return _load({name: getattr(config, name) for name in names}, config.data_dir, config.train_examples)
 
 
-def _check_apart(config):
-    """Checks that the run directory is not in the folder of the images, where it would be taken for a class."""
+def check_apart(config: Any) -> None:
+    """Checks that the run directory is not in the folder of the images, where it would be taken for a class.
+
+    # Raises
+        TaskError: If it is.
+    """
     kind, _, folder = config.dataset.partition(":")
-    images, run = (pathlib.Path(path).expanduser().resolve() for path in (folder, config.run_dir))
-    if kind == "folder" and folder and run.is_relative_to(images):
+    if kind != "folder" or not folder:
+        return
+    from larq_nas.datasets import folders
+
+    if folders.would_read(folder, config.run_dir):
         raise TaskError(f"run_dir={config.run_dir}: is in the folder of the images, {config.dataset}; choose another")
 
 

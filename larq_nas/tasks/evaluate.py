@@ -4,11 +4,13 @@ import io
 import logging
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 
 from larq_nas import runs
 from larq_nas.configs import EvaluateConfig
+from larq_nas.runs import fingerprints
 from larq_nas.tasks.data import load_same_classes, test_batches
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.trained import load_trained
@@ -68,18 +70,20 @@ def _check(file, content, class_names):
         raise TaskError(f"{file}: {error}") from None
     labels = _labels(content)
     if labels and labels != list(class_names):
+        then, now = ({"class_names": names, "image_shape": ()} for names in (labels, class_names))
         raise TaskError(
-            f"{file}: was made for the classes {', '.join(labels[:5])}{', …' * (len(labels) > 5)}, and the run has the "
-            f"classes {', '.join(class_names[:5])}{', …' * (len(class_names) > 5)}"
+            f"{file}: was made for other classes than the run has ({fingerprints.class_difference(then, now)[:200]}); "
+            "convert the run again, or name its own file"
         )
 
 
 def _labels(content):
-    """The names of the classes that a file carries; an empty list if it carries none."""
+    """The names of the classes for which `convert` has made a file; an empty list for files of other programs."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as attached:
+            attached.getinfo("provenance.json")
             return attached.read("labels.txt").decode().removesuffix("\n").split("\n")
-    except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):
+    except (EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
         return []
 
 

@@ -14,7 +14,7 @@ from larq_nas.runs import locks
 from larq_nas.space import stages
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
-from larq_nas.tasks.data import load_images, start_run, with_validation
+from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
 from larq_nas.tasks.lengths import fitted
@@ -50,6 +50,7 @@ def _search(config):
         space = config.space()
         check_precision(space, config)
         _check_latency_table(config)
+        check_apart(config)
         data = with_validation(load_images(config), config)
         config = fitted(config, data.half_sizes[0])
         data = start_run(run, "search", whole, data)

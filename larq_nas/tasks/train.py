@@ -11,7 +11,7 @@ from larq_nas.configs import SearchConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks.data import load_images, start_run, with_validation
+from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
 from larq_nas.tasks.lengths import fitted
@@ -47,6 +47,7 @@ def _train(config):
     whole, name = config, name_of(config)
     network, staged = checked_network(config), _is_staged(config)
     run = runs.Run(config.run_dir)
+    check_apart(config)
     data = with_validation(load_images(config), config)
     # The images may be too small for the network. This must be found before anything is written.
     counts = count(network, data, name)

@@ -12,7 +12,7 @@ from larq_nas.configs import TuneConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, compare, processes
-from larq_nas.tasks.data import load_images, start_run
+from larq_nas.tasks.data import check_apart, load_images, start_run
 from larq_nas.tasks.genotypes import load_network
 from larq_nas.tasks.lengths import fitted
 from larq_nas.tuning import ranges, spaces, tuners, workers
@@ -54,6 +54,7 @@ def tune(config: TuneConfig, recipe: configs.RecipeConfig | None = None) -> dict
 
 def _tune(config, recipe, is_worker):
     processes.share_gpus()
+    check_apart(config)
     run, data = runs.Run(config.run_dir), load_images(config)
     # What is wrong must be found before anything is written.
     limits, (make, example, recipe) = _limits(config), _subject(config, recipe, data)

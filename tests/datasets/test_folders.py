@@ -339,7 +339,7 @@ def test_classes_may_be_called_train_and_test(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        (["cats/train", "cats/test", "dogs/train", "dogs/test"], "each of its classes is split into test, train; put"),
+        (["cats/train", "cats/test", "dogs"], "cats: is split into test, train; put the classes into"),
         (["train/cats", "train/dogs", "holdout/cats", "holdout/dogs"], "its folders holdout, train have the same"),
     ],
 )
@@ -349,6 +349,14 @@ def test_a_split_in_an_unusual_place_or_of_an_unusual_name_is_refused(tmp_path, 
             picture(tmp_path / path / f"{value}.png", value)
     with pytest.raises(datasets.DatasetError, match=said):
         datasets.load(f"folder:{tmp_path}")
+
+
+def test_classes_with_the_same_sub_folders_may_be_called_train(tmp_path):
+    for name in ("bus", "car", "plane", "train"):
+        for side in ("front", "side"):
+            for value in range(2):
+                picture(tmp_path / name / side / f"{value}.png", value)
+    assert datasets.load(f"folder:{tmp_path}").class_names == ("bus", "car", "plane", "train")
 
 
 def test_a_folder_whose_path_is_no_text_is_refused(tmp_path):
@@ -469,7 +477,7 @@ def test_images_of_16_bits_are_counted_and_their_transparent_parts_become_white(
     pixels_of_16_bits[:2] = 7
     image = Image.fromarray(pixels_of_16_bits)
     read = classes_of(tmp_path, image, transparency=7)
-    assert "6 images of 16 bits" in datasets.load(f"folder:{tmp_path}").note
+    assert "16-bit images: 6;" in datasets.load(f"folder:{tmp_path}").note
     assert read()[:, 0, 0].tolist() == [255, 255, 78, 78]
 
 

@@ -448,7 +448,7 @@ def test_not_finite_number_is_refused(value):
 
 @pytest.mark.parametrize(
     ("provenance", "said"),
-    [('{"a": 1e999}', "JSON: 1e999 is not a number"), ("[" * 400 + "]" * 400, "JSON: is nested too deeply")],
+    [('{"a": 1e999}', "JSON: 1e999 is not a number"), ("[" * 400 + "]" * 400, "JSON: is nested deeper than 32 levels")],
 )
 def test_a_provenance_that_could_not_be_written_again_is_refused(provenance, said):
     refused(SPACE.to_json().replace('"schema"', f'"provenance": {provenance}, "schema"', 1), said)

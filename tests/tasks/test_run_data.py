@@ -10,6 +10,7 @@ from PIL import Image
 
 from larq_nas import datasets, runs
 from larq_nas.configs import TrainConfig
+from larq_nas.datasets import folders
 from larq_nas.methods import bars, bnas
 from larq_nas.methods.dms import DmsConfig
 from larq_nas.runs import fingerprints
@@ -204,10 +205,10 @@ def test_files_of_the_same_name_in_training_and_test_are_told_apart(tmp_path, ca
     image(tmp_path / "split/train/a/0.png", 0)
     start()
     image(tmp_path / "split/test/a/more.png", 300)
-    (tmp_path / "split/train/b/1.png").rename(tmp_path / "split/test/b/moved.png")
+    (tmp_path / "split/train/b/1.png").unlink()
     caplog.clear()
     data.load_same_classes(run, None)
-    assert "2 files added, 1 file removed" in caplog.text and "were trained on" not in caplog.text
+    assert "1 file added, 1 file removed" in caplog.text and "were trained on" not in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "png", "ppm"])
@@ -222,6 +223,11 @@ def test_pixels_that_change_in_the_middle_of_a_large_file_are_seen(tmp_path, suf
     Image.fromarray(pixels).save(path)
     after = datasets.load(f"folder:{tmp_path / 'data'}").describe()
     assert fingerprints.difference(before, after) == "1 file changed"
+    # Earlier versions recorded a single checksum.
+    for files in before["origin"]["files"].values():
+        files.update({key: content[:2] for key, content in files.items()})
+    changed = "1 file changed" if suffix == "png" else ""
+    assert fingerprints.difference(before, after) == changed
 
 
 def test_a_run_directory_in_the_folder_of_the_images_is_refused(tmp_path):
@@ -229,6 +235,13 @@ def test_a_run_directory_in_the_folder_of_the_images_is_refused(tmp_path):
     done = command_line.run(folder, "train", "--genotype=bnas_a", "--dataset=folder:.", code=3)
     assert "run_dir=runs/train: is in the folder of the images, folder:.; choose another" in done.stderr
     assert not (folder / "runs").exists()
+    # Hidden folders, and folders beside those of a split, are not read.
+    assert not folders.would_read(folder, folder / ".runs/a")
+    assert folders.would_read(folder, folder) and not folders.would_read(folder, tmp_path)
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "split" / part)
+    assert not folders.would_read(tmp_path / "split", tmp_path / "split/runs/a")
+    assert folders.would_read(tmp_path / "split", tmp_path / "split/train/runs")
 
 
 def test_a_search_of_the_widths_of_a_genotype_does_not_go_on_with_another_one(tmp_path):
