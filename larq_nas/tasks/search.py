@@ -1,5 +1,6 @@
 """Searching a space: `larq_nas search`."""
 
+import dataclasses
 import logging
 import pathlib
 import shutil
@@ -148,28 +149,21 @@ def _check_latency_table(config):
 
 
 def _keep_genotypes(run, config):
-    """Copies the genotypes that options name to the run directory, so that the search cannot go on with others."""
     for name in options.options(config):
         value = getattr(config, name)
-        if not isinstance(value, Architecture):
-            continue
-        kept = run.path / f"{name}.json"
-        if kept.exists() and Architecture.load(kept) != value:
-            raise TaskError(
-                f"{name}: is another genotype than when this search began; choose another run_dir, or start again with "
-                "overwrite=True"
-            )
-        runs.write(kept, value.to_json())
+        if isinstance(value, Architecture):
+            text = dataclasses.replace(value, provenance=None).to_json()
+            _keep(run.path / f"{name}.json", text, f"{name}: is another genotype than when this search began")
 
 
 def _keep_latency_table(run, config):
-    """Copies the latency table to the run directory, so that the search cannot continue with another one."""
-    if config.latency_table is None:
-        return
-    text, kept = pathlib.Path(config.latency_table).read_text(encoding="utf-8"), run.path / "latency.json"
-    if kept.exists() and kept.read_text(encoding="utf-8") != text:
-        raise TaskError(
-            f"{config.latency_table}: has changed since this search began; choose another run_dir, or start again "
-            "with overwrite=True"
-        )
-    runs.write(kept, text)
+    if config.latency_table is not None:
+        text = pathlib.Path(config.latency_table).read_text(encoding="utf-8")
+        _keep(run.path / "latency.json", text, f"{config.latency_table}: has changed since this search began")
+
+
+def _keep(file, text, otherwise):
+    """Copies an input to the run directory, so that the search cannot continue with another one."""
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise TaskError(f"{otherwise}; choose another run_dir, or start again with overwrite=True")
+    runs.write(file, text)
