@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from larq_nas.space.architecture import Architecture
 
 
-def search(config: configs.SearchConfig | None = None, **values: Any) -> "Architecture":
+def search(
+    config: configs.SearchConfig | None = None, *, strategy: "tf.distribute.Strategy | None" = None, **values: Any
+) -> "Architecture":
     """Searches the space of a method and writes `genotype.json` to the run directory.
 
     # Arguments
         config: The configuration of a method, e.g. a `methods.bnas.BnasConfig`.
+        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute`.
         values: Values of options of `larq_nas search`, by name, instead of a configuration.
 
     # Returns
@@ -45,14 +48,17 @@ def search(config: configs.SearchConfig | None = None, **values: Any) -> "Archit
     """
     from larq_nas.tasks import search
 
-    return search.search(_configured("search", config, values))
+    return search.search(_configured("search", config, values), strategy)
 
 
-def train(config: configs.TrainConfig | None = None, **values: Any) -> "tf.keras.Model":
+def train(
+    config: configs.TrainConfig | None = None, *, strategy: "tf.distribute.Strategy | None" = None, **values: Any
+) -> "tf.keras.Model":
     """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
         config: The configuration.
+        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute`.
         values: Values of options of `larq_nas train`, by name, instead of a configuration. The value of `genotype` may
             also be an `Architecture`.
 
@@ -65,7 +71,7 @@ def train(config: configs.TrainConfig | None = None, **values: Any) -> "tf.keras
     """
     from larq_nas.tasks import train
 
-    return train.train(_configured("train", config, values))
+    return train.train(_configured("train", config, values), strategy)
 
 
 def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
@@ -199,11 +205,15 @@ def convert(config: configs.ConvertConfig | None = None, **values: Any) -> "Conv
     return convert.convert(_configured("convert", config, values))
 
 
-def evaluate(config: configs.EvaluateConfig | None = None, **values: Any) -> dict:
+def evaluate(
+    config: configs.EvaluateConfig | None = None, *, strategy: "tf.distribute.Strategy | None" = None, **values: Any
+) -> dict:
     """Measures the test accuracy of a trained network and of its `.tflite` file, and writes `evaluation.json`.
 
     # Arguments
         config: The configuration.
+        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute` for
+            the Keras network.
         values: Values of options of `larq_nas evaluate`, by name, instead of a configuration.
 
     # Returns
@@ -217,7 +227,7 @@ def evaluate(config: configs.EvaluateConfig | None = None, **values: Any) -> dic
     """
     from larq_nas.tasks import evaluate
 
-    return evaluate.evaluate(_configured("evaluate", config, values))
+    return evaluate.evaluate(_configured("evaluate", config, values), strategy)
 
 
 def benchmark(config: configs.BenchmarkConfig | configs.ProfileConfig | None = None, **values: Any) -> "dict | Table":

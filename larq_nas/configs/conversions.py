@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 
+from larq_nas.configs.shared import DistributedConfig
 from larq_nas.options import Config, option
 
 
@@ -39,7 +40,7 @@ class ConvertConfig(TrainedRunConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(TrainedRunConfig):
+class EvaluateConfig(DistributedConfig, TrainedRunConfig):
     """The configuration of an evaluation."""
 
     heading: typing.ClassVar[str] = "evaluation"
@@ -49,4 +50,4 @@ class EvaluateConfig(TrainedRunConfig):
     )
     max_examples: int | None = option(None, "evaluate only this many test examples", least=1)
     processes: int | None = option(None, "processes that run the .tflite file; one per CPU by default", least=1)
-    batch_size: int = option(256, "examples per step of the Keras network", least=1)
+    batch_size: int = option(256, "examples per step of the Keras network, on all devices together", least=1)

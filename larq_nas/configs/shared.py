@@ -5,7 +5,7 @@ import math
 import typing
 from collections.abc import Sequence
 
-from larq_nas.names import AUGMENTATIONS, OPTIMIZERS, PRECISIONS
+from larq_nas.names import AUGMENTATIONS, DISTRIBUTIONS, OPTIMIZERS, PRECISIONS
 from larq_nas.options import Config, option
 
 _FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
@@ -89,12 +89,26 @@ class SeedConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FitConfig(Config):
+class DistributedConfig(Config):
+    """The option of the devices on which a network is searched, trained or evaluated."""
+
+    heading: typing.ClassVar[str] = "devices"
+
+    distribute: str = option(
+        "none",
+        "none: one device; mirrored: divide each batch between all GPUs of this machine, which hold copies of the "
+        "network",
+        choices=DISTRIBUTIONS,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig(DistributedConfig):
     """The options of the training of weights."""
 
     heading: typing.ClassVar[str] = "training"
 
-    batch_size: int = option(64, "examples per step", least=1)
+    batch_size: int = option(64, "examples per step, on all devices together", least=1)
     epochs: int = option(50, "passes over the training examples", least=1)
     steps: int | None = option(
         None, "scale epochs, and the other options in epochs, to about this many steps, but at least 6 epochs", least=1

@@ -63,6 +63,8 @@ class Images:
         class_weights: One weight per class in the loss, or `None` for equal weights.
         validation: The validation split, if there is one, see `validation.hold_out`.
         validation_size: Number of examples in the validation split.
+        replicas: Number of replicas between which batches are divided. With more than one, all training batches have
+            the same size: the last one of an epoch is filled up with the first examples.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Images:
     class_weights: tuple | None = None
     validation: tf.data.Dataset | None = None
     validation_size: int = 0
+    replicas: int = 1
 
     @property
     def train(self) -> tf.data.Dataset:
@@ -219,23 +222,45 @@ def normalize(images: Images, pixels: tf.Tensor) -> tf.Tensor:
     return tf.cast(pixels, tf.float32) * scale - np.array(images.mean, np.float32) / images.std
 
 
-def evaluation_batches(images: Images, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(
+    images: Images, examples: tf.data.Dataset, batch_size: int, size: int | None = None
+) -> tf.data.Dataset:
     """Makes normalized batches of all examples in their order, without augmentation.
 
     # Arguments
         images: The data set, for its normalization.
         examples: The `tf.data.Dataset` to read, e.g. `images.test`.
         batch_size: Examples per batch; the last batch may be smaller.
+        size: Number of examples. If it is given and there are several replicas, the last batch is filled up, so that
+            no replica gets an empty part.
 
     # Returns
-        A `tf.data.Dataset` of batches of `(image, label)`.
+        A `tf.data.Dataset` of batches of `(image, label)`. With `size` and several replicas, the batches are
+        `(image, label, weight)`: the last one is filled up with examples of weight 0.
     """
 
     def prepare(image, label):
         return augmentations.fit(image, images.image_shape, images.central_crop), label
 
-    batches = examples.map(prepare, tf.data.AUTOTUNE).batch(batch_size)
-    return batches.map(lambda x, y: (normalize(images, x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    prepared = examples.map(prepare, tf.data.AUTOTUNE)
+    if size and images.replicas > 1:
+        prepared = _filled_up(prepared, size, batch_size)
+    batches = prepared.batch(batch_size)
+    return batches.map(lambda x, *rest: (normalize(images, x), *rest), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _filled_up(examples, size, batch_size):
+    """Adds examples of weight 0 until all batches are full.
+
+    The other examples have a weight above 1, so that the mean loss, which Keras divides by the number of all examples,
+    is that of the real examples.
+    """
+    full = size + -size % batch_size
+
+    def weighted(index, example):
+        return *example, tf.where(index < size, full / size, 0.0)
+
+    return examples.repeat().take(full).enumerate().map(weighted, tf.data.AUTOTUNE)
 
 
 def training_batches(
@@ -259,7 +284,7 @@ def training_batches(
         images: The data set, for its normalization.
         examples: The `tf.data.Dataset` to read, e.g. `images.train`.
         size: Number of examples in `examples`.
-        batch_size: Examples per batch; the last batch of an epoch may be smaller.
+        batch_size: Examples per batch; the last batch of an epoch may be smaller, see `Images.replicas`.
         epochs: The number of the last epoch, counted from 1.
         first_epoch: Number of the first epoch.
         seed: Any integer.
@@ -282,6 +307,8 @@ def training_batches(
         tf.compat.v1.set_random_seed(1)
         epoch_seed = seed * 1_000_003 + epoch
         shuffled = examples.shuffle(buffer, epoch_seed, reshuffle_each_iteration=False)
+        if images.replicas > 1:
+            shuffled = shuffled.concatenate(examples.repeat().take(-size % batch_size))
 
         def prepare(index, example):
             image, label = example

@@ -42,4 +42,4 @@ class DropPath(layers.Layer):
         return inputs * tf.cast(kept, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": float(self._rate())}
+        return {**super().get_config(), "rate": float(self._rate().numpy())}

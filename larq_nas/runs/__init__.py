@@ -21,8 +21,9 @@ PACKAGES = ("larq_nas", "tensorflow", "tf-keras", "larq", "larq-compute-engine",
 
 
 # Flags that earlier versions did not have, and that had no effect with these values.
-_BEFORE = {
+ADDED = {
     "--distill=False",
+    "--distribute=none",
     "--permute_labels=False",
     "--skip=True",
     "--validation_fraction=0.0",
@@ -169,7 +170,7 @@ class Run:
     def _check_same(self, lines):
         old = self._flag_lines()
         # --data_dir may differ, since data may move.
-        differing = (set(old) ^ set(lines)) - _BEFORE
+        differing = (set(old) ^ set(lines)) - ADDED
         changed = sorted({line.split("=")[0] for line in differing} - {"--data_dir"})
         if not changed:
             return

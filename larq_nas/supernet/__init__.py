@@ -30,6 +30,7 @@ import tensorflow as tf
 from larq_nas import networks
 from larq_nas.layers import precision
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet.sampling import Draws
 
 if TYPE_CHECKING:
     from larq_nas.supernet.strategy import Strategy
@@ -76,7 +77,7 @@ class Supernet(tf.keras.Model):
         # Backups of searches whose supernets were computed otherwise do not have this variable, so they are refused.
         self.form_2 = tf.Variable(0, trainable=False, name="form_2")
         # A backup contains its state, so that an interrupted search draws the same numbers as it would have drawn.
-        self.random = tf.random.Generator.from_seed(np.random.randint(2**31))
+        self.random = Draws(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
 
     def make_logits(self, shapes: dict) -> dict:
@@ -153,18 +154,24 @@ class Supernet(tf.keras.Model):
         # Returns
             A dictionary with the mean `validation_loss` and the `validation_accuracy`.
         """
-        loss, accuracy = tf.keras.metrics.Mean(), tf.keras.metrics.SparseCategoricalAccuracy()
+        losses, right = [], []
         choice_weights = {name: tf.constant(weights, tf.float32) for name, weights in choice_weights.items()}
         for images, labels in batches:
             predictions = self._predictions(images, choice_weights)
-            loss.update_state(self.loss.call(labels, predictions))
-            accuracy.update_state(labels, predictions)
-        return {"validation_loss": float(loss.result()), "validation_accuracy": float(accuracy.result())}
+            losses.append(self.loss.call(labels, predictions))
+            right.append(np.argmax(predictions, axis=-1) == labels)
+        loss, accuracy = (float(np.concatenate(values).mean()) for values in (losses, right))
+        return {"validation_loss": loss, "validation_accuracy": accuracy}
 
     @tf.function
     def _predictions(self, images, choice_weights):
-        # Moving averages would be those of mixtures.
-        return self.network({"images": images, **choice_weights}, training=True)
+        def predictions(images, choice_weights):
+            # Moving averages would be those of mixtures.
+            return self.network({"images": images, **choice_weights}, training=True)
+
+        # Each replica computes the whole batch, whose statistics normalize the features.
+        found = self.distribute_strategy.run(predictions, (images, choice_weights))
+        return self.distribute_strategy.experimental_local_results(found)[0]
 
     def training_weights(self) -> dict:
         """The weights of the candidates in a training step."""
@@ -261,5 +268,6 @@ def build_training_state(model: tf.keras.Model, network: tf.keras.Model) -> None
         model.compiled_metrics.update_state(labels, probabilities)
 
     # Each replica has variables of its own. Metrics are summed over replicas only when they are read.
-    model.distribute_strategy.run(update_metrics)
+    replicated = model.distribute_strategy.num_replicas_in_sync > 1
+    model.distribute_strategy.run(tf.function(update_metrics) if replicated else update_metrics)
     model.reset_metrics()

@@ -127,7 +127,9 @@ def measure(
         if network is None:
             # In the warm-up, a step does not train the architecture, and would be too fast.
             model.epoch.assign(model.strategy.warmup_epochs)
-        random = iter(_random(batches.element_spec, batch_size))
+        random = iter(
+            model.distribute_strategy.experimental_distribute_dataset(_random(batches.element_spec, batch_size))
+        )
         begin = time.perf_counter()
         tf.nest.map_structure(np.array, step(random))
         first, times = time.perf_counter() - begin, []

@@ -57,7 +57,7 @@ def copy_weights(network: tf.keras.Model, values: dict, group: int | None = None
     """
     for variable in network.variables:
         if variable.name in values:
-            old, new = values[variable.name], np.array(variable)
+            old, new = values[variable.name], np.array(variable.numpy())
             places = [_common(*sizes, group) for sizes in zip(old.shape, new.shape, strict=True)]
             new[np.ix_(*(to for _, to in places))] = old[np.ix_(*(of for of, _ in places))]
             variable.assign(new)

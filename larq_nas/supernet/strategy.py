@@ -64,7 +64,8 @@ class Strategy(Protocol):
         # Arguments
             logits: The logits of the choices, by name.
             epoch: The number of the epoch, counted from 0.
-            random: The source of random numbers, `tf.random` or a `tf.random.Generator`.
+            random: The source of random numbers: `tf.random` or, in a search, a `sampling.Draws`. Both have the method
+                `uniform(shape, minval)`.
 
         # Returns
             The weights by the name of the choice. By default, they are the softmax of the logits.

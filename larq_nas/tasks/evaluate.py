@@ -5,24 +5,30 @@ import logging
 import pathlib
 import zipfile
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from larq_nas import runs
 from larq_nas.configs import EvaluateConfig
 from larq_nas.runs import fingerprints
+from larq_nas.tasks import distribution
 from larq_nas.tasks.data import load_same_classes, test_batches
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.trained import load_trained
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 logger = logging.getLogger(__name__)
 
 
-def evaluate(config: EvaluateConfig) -> dict:
+def evaluate(config: EvaluateConfig, strategy: "tf.distribute.Strategy | None" = None) -> dict:
     """Measures the test accuracy of a trained network and of its `.tflite` file, and writes `evaluation.json`.
 
     # Arguments
         config: The configuration.
+        strategy: A strategy that overrides the option `distribute` for the Keras network.
 
     # Returns
         A dictionary with the number of `examples` and the `keras_accuracy`. If there is a `.tflite` file, it also has
@@ -34,7 +40,9 @@ def evaluate(config: EvaluateConfig) -> dict:
     file = pathlib.Path(config.tflite) if config.tflite else run.tflite
     if config.tflite and not file.is_file():
         raise TaskError(f"tflite={file}: no such file")
-    model, _ = load_trained(run)
+    with distribution.scope(config, strategy):
+        replicas = distribution.replicas(config)
+        model, _ = load_trained(run)
     data = load_same_classes(run, config.data_dir)
     content = file.read_bytes() if file.is_file() else None
     if content is not None:
@@ -42,7 +50,10 @@ def evaluate(config: EvaluateConfig) -> dict:
     right = {"keras": 0, "tflite": 0, "both": 0}
     examples = 0
     for images, labels in _chunks(test_batches(data, config.batch_size, config.max_examples)):
-        classes = model.predict(images, config.batch_size, verbose=0).argmax(axis=-1)
+        # Each replica needs an image of the last batch.
+        missing = -len(images) % config.batch_size if replicas > 1 else 0
+        filled_up = np.concatenate([images, *[images[:1]] * missing]) if missing else images
+        classes = model.predict(filled_up, config.batch_size, verbose=0)[: len(images)].argmax(axis=-1)
         right["keras"] += np.sum(classes == labels)
         examples += len(labels)
         if content is not None:

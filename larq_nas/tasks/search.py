@@ -15,6 +15,7 @@ from larq_nas.runs import locks
 from larq_nas.space import stages
 from larq_nas.space.architecture import Architecture
 from larq_nas.space.choices import choice_shapes
+from larq_nas.tasks import distribution
 from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
@@ -22,6 +23,8 @@ from larq_nas.tasks.lengths import fitted
 from larq_nas.tasks.precisions import check_precision
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from larq_nas import datasets
 
 logger = logging.getLogger(__name__)
@@ -30,16 +33,17 @@ logger = logging.getLogger(__name__)
 UNDECIDED = 0.9
 
 
-def search(config: SearchConfig) -> Architecture:
+def search(config: SearchConfig, strategy: "tf.distribute.Strategy | None" = None) -> Architecture:
     """Searches the space of a method and writes `genotype.json` to the run directory.
 
     # Arguments
         config: The configuration of the method.
+        strategy: A strategy that overrides the option `distribute`.
 
     # Returns
         The genotype.
     """
-    with locks.hold(config.run_dir):
+    with locks.hold(config.run_dir), distribution.scope(config, strategy):
         return _search(config)
 
 
@@ -52,7 +56,7 @@ def _search(config):
         check_precision(space, config)
         _check_latency_table(config)
         check_apart(config)
-        data = with_validation(load_images(config), config)
+        data = distribution.divided(with_validation(load_images(config), config), config)
         config = fitted(config, data.half_sizes[0])
         data = start_run(run, "search", whole, data)
         _keep_latency_table(run, config)

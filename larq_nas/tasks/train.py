@@ -11,6 +11,7 @@ from larq_nas.configs import SearchConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space import registry
 from larq_nas.space.architecture import Architecture
+from larq_nas.tasks import distribution
 from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
@@ -27,16 +28,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig) -> "tf.keras.Model":
+def train(config: TrainConfig, strategy: "tf.distribute.Strategy | None" = None) -> "tf.keras.Model":
     """Trains the network of a genotype, or a network of the zoo, and writes `weights.h5` to the run directory.
 
     # Arguments
         config: The configuration.
+        strategy: A strategy that overrides the option `distribute`.
 
     # Returns
         The trained network, a Keras model.
     """
-    with locks.hold(config.run_dir):
+    with locks.hold(config.run_dir), distribution.scope(config, strategy):
         return _train(config)
 
 
@@ -48,7 +50,7 @@ def _train(config):
     network, staged = checked_network(config), _is_staged(config)
     run = runs.Run(config.run_dir)
     check_apart(config)
-    data = with_validation(load_images(config), config)
+    data = distribution.divided(with_validation(load_images(config), config), config)
     # The images may be too small for the network. This must be found before anything is written.
     counts = count(network, data, name)
     config = fitted(config, data.train_size)
@@ -107,6 +109,7 @@ def checked_network(config: TrainConfig) -> Architecture | zoo.Baseline:
     """
     network = _scaled(load_network(config.genotype), config)
     check_precision(network, config)
+    distribution.check_devices(config)
     check_reachable(network, f"genotype={name_of(config)}")
     real = isinstance(network, Architecture) and not network.binary
     if _is_staged(config) and (config.full_precision or real):

@@ -117,7 +117,7 @@ def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: 
         validation_steps=validation_steps,
         then=then,
     )
-    validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
+    validation = datasets.evaluation_batches(data, data.halves[1], config.batch_size, data.half_sizes[1])
     rows = fit(
         model,
         lambda first_epoch: _search_batches(data, config, steps, first_epoch),
@@ -179,7 +179,7 @@ def compile_supernet(
             l2=config.architecture_weight_decay,
         ),
         loss=class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), weights_of_classes),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
     )
 
 
@@ -247,11 +247,14 @@ class TrainedModel(tf.keras.Model):
                 loss += self.auxiliary_weight * tf.cast(second, loss.dtype)
         variables = self.trainable_variables
         gradients = precision.gradients(tape, loss, variables, self.optimizer)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            # The norm is that of the gradients of the whole batch.
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self.clip_norm:
             rewritten = zip(gradients, variables, strict=True)
             norm = tf.linalg.global_norm([_before_rewriting(gradient, variable) for gradient, variable in rewritten])
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, norm)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
         return self.compute_metrics(images, labels, predictions, None)
 
 
@@ -367,7 +370,7 @@ def _train(network, architecture, data, run, recipe, config):
             options["auxiliary"] = architecture.kind.auxiliary(network, architecture, num_classes)
         model = TrainedModel(network.input, network.output, **options)
     loss = class_weights.weighted(recipe.loss(num_classes), data.class_weights)
-    model.compile(recipe.make_optimizer(), loss, metrics=["accuracy"])
+    model.compile(recipe.make_optimizer(), loss, weighted_metrics=["accuracy"])
     supernet.build_training_state(model, model)
 
     def batches(first_epoch):
@@ -385,16 +388,18 @@ def _train(network, architecture, data, run, recipe, config):
     extra = [callbacks.LinearDropPath(config.drop_path, recipe.epochs)] if config.drop_path else []
     left = recipe.epochs - resume_epoch(run)
     estimates.announce(model, batches(0), config.batch_size, recipe.steps_per_epoch, left, network=network)
+    batch = config.batch_size
+    validation = data.validation and datasets.evaluation_batches(data, data.validation, batch, data.validation_size)
     rows = fit(
         model,
         batches,
         run,
         epochs=recipe.epochs,
         steps_per_epoch=recipe.steps_per_epoch,
-        validation=data.validation and datasets.evaluation_batches(data, data.validation, config.batch_size),
+        validation=validation,
         extra=extra,
     )
-    test = datasets.evaluation_batches(data, data.test, config.batch_size)
+    test = datasets.evaluation_batches(data, data.test, batch, data.test_size)
     _, accuracy = model.evaluate(test, verbose=0)
     runs.write(run.metrics, {"test_accuracy": accuracy, "test_examples": data.test_size, **rows[-1]})
     # `weights.h5` is written last, so its presence means that the training has finished.

@@ -89,7 +89,8 @@ def expected(
     # Returns
         An `estimates.Afterwards`.
     """
-    batches = math.ceil(data.half_sizes[1] / config.batch_size)
+    # Each replica evaluates all images.
+    batches = math.ceil(data.half_sizes[1] * data.replicas / config.batch_size)
     if count < 2:
         return estimates.Afterwards(candidates=candidates, batches=batches)
     logger.info("timing the training of a genotype")
@@ -139,7 +140,7 @@ def _trained(genotype, name, number, data, run, config, begin):
     network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)
     with runs.atomic(weights) as temporary:
         network.save_weights(temporary)
-    judged = datasets.evaluation_batches(data, data.halves[1], config.batch_size)
+    judged = datasets.evaluation_batches(data, data.halves[1], config.batch_size, data.half_sizes[1])
     accuracy = network.evaluate(judged, verbose=0)[1]
     del network
     gc.collect()
@@ -159,7 +160,7 @@ def _made(genotype, number, data, config):
     network.compile(
         optimizers.for_weights(config, rate),
         class_weights.weighted(tf.keras.losses.SparseCategoricalCrossentropy(), data.class_weights),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
     )
     options = {"epochs": epochs, "seed": config.seed + number, "augmentation": config.augmentation}
     return network, datasets.training_batches(data, data.halves[0], data.half_sizes[0], config.batch_size, **options)

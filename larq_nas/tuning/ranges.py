@@ -7,12 +7,13 @@ import keras_tuner
 from larq_nas import options
 from larq_nas.options import OptionError
 
-# Options that say where files are, what is trained on, and how a trial is judged.
+# Options that say where files are, what is trained on and on which devices, and how a trial is judged.
 _FIXED = {
     "run_dir",
     "overwrite",
     "data_dir",
     "dataset",
+    "distribute",
     "image_size",
     "channels",
     "train_examples",

@@ -98,7 +98,10 @@ def _limits(config):
 
 def _check_same(run, file, text):
     """Refuses to continue a tuning whose genotypes were trained by another recipe."""
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+    if not file.exists():
+        return
+    before = file.read_text(encoding="utf-8").splitlines()
+    if (set(before) ^ set(text.splitlines())) - runs.ADDED:
         raise TuningError(
             f"{run.path}: holds a tuning whose genotypes were trained by another recipe, see {file}; choose another "
             "run_dir, or start again with overwrite=True"

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import os
 import socket
@@ -132,6 +133,16 @@ def test_an_epoch_has_ceil_of_size_over_batch_size_batches(count, batch_size):
     assert [sum(sizes[start : start + steps]) for start in range(0, 3 * steps, steps)] == [count] * 3
 
 
+@pytest.mark.parametrize("count, batch_size", [(50, 8), (48, 8), (5, 8)])
+def test_replicas_get_whole_batches_which_begin_with_each_example_once(count, batch_size):
+    data = dataclasses.replace(in_memory(noise(count)), replicas=2)
+    steps = math.ceil(count / batch_size)
+    labels = np.stack([y for _, y in training(data, batch_size, epochs=2).as_numpy_iterator()])
+    assert labels.shape == (2 * steps, batch_size)
+    for epoch in labels.reshape(2, -1):
+        np.testing.assert_array_equal(np.sort(epoch[:count]), np.arange(count))
+
+
 @pytest.mark.parametrize("memory", [1 << 30, 1])
 def test_every_epoch_holds_each_example_once(monkeypatch, memory):
     # A data set larger than the shuffle buffer must not lose or repeat anything either.
@@ -249,6 +260,23 @@ def test_evaluation_sees_each_example_once_in_order(batch_size):
     images, labels = unbatched(datasets.evaluation_batches(data, data.test, batch_size))
     np.testing.assert_array_equal(labels, np.arange(20))
     np.testing.assert_array_equal(images, pixels)
+
+
+@pytest.mark.parametrize("count, batch_size", [(20, 8), (16, 8), (5, 8)])
+def test_the_evaluation_of_replicas_has_whole_batches_and_the_same_figures(count, batch_size):
+    data = in_memory(noise(count))
+    classes = np.random.default_rng(0).integers(0, 3, size=count)
+    examples = data.test.map(lambda image, number: (image, tf.gather(tf.constant(classes), number)))
+    replicated = dataclasses.replace(data, replicas=2)
+    shape = data.image_shape
+    model = tf.keras.Sequential([tf.keras.layers.Flatten(input_shape=shape), tf.keras.layers.Dense(3, "softmax")])
+    model.compile(loss=tf.keras.losses.SparseCategoricalCrossentropy(), weighted_metrics=["accuracy"])
+    expected = model.evaluate(datasets.evaluation_batches(data, examples, batch_size, count), verbose=0)
+    batches = datasets.evaluation_batches(replicated, examples, batch_size, count)
+    assert {len(part) for batch in batches for part in batch} == {batch_size}
+    np.testing.assert_allclose(model.evaluate(batches, verbose=0), expected, rtol=1e-5)
+    # Without the number of examples, batches have no weights.
+    assert all(len(batch) == 2 for batch in datasets.evaluation_batches(replicated, examples, batch_size))
 
 
 def test_evaluation_normalizes():

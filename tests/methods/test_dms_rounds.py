@@ -91,7 +91,7 @@ BROKEN = {"empty": b"", "cut": b"PK\x03\x04 broken", "text": b"garbage"}
 def test_a_broken_backup_gives_way_to_the_round_before_or_is_named(tmp_path, caplog, content):
     run, base = runs.Run(tmp_path / "lr[1]"), dms.space("vgg11")
     for number in range(1, 5):
-        rounds._save(run, {"round": number, "base": base.to_json()})
+        rounds._save(run, {"round": number, "base": base.to_json(), "draws": [0, 0]})
     newest, older = rounds._files(run)
     assert (newest.name, older.name) == ("round-0004.npz", "round-0003.npz")
     assert rounds._load(run, base)["round"] == 4
@@ -100,6 +100,13 @@ def test_a_broken_backup_gives_way_to_the_round_before_or_is_named(tmp_path, cap
     assert "round-0004.npz: broken; going on after round 3" in caplog.text
     older.write_bytes(content)
     with pytest.raises(runs.RunError, match="round-0004.npz: broken.*overwrite=True"):
+        rounds._load(run, base)
+
+
+def test_a_search_of_an_earlier_version_is_refused(tmp_path):
+    run, base = runs.Run(tmp_path), dms.space("vgg11")
+    rounds._save(run, {"round": 1, "base": base.to_json(), "random": [0, 0, 0]})
+    with pytest.raises(runs.RunError, match="an earlier version of larq_nas has begun; choose another run_dir"):
         rounds._load(run, base)
 
 

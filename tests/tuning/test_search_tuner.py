@@ -74,6 +74,9 @@ def test_a_tuning_continues_with_the_recipe_that_it_began_with_only(calls, tmp_p
         config = _config(command, given_to)
         assert (config.dataset, config.image_size, config.validation_fraction) == ("digits", None, 0.2)
     assert _config("train", calls[1][2]).epochs == 3
+    kept = tmp_path / "run/train.flags"
+    # As an earlier version, without this flag, has written the file.
+    kept.write_text(kept.read_text().replace("--distribute=none\n", ""))
     assert larq_nas.tune(**given, train_flagfile=str(recipe)) == result and len(calls) == 6
     recipe.write_text("--epochs=4\n")
     with pytest.raises(tuning.TuningError, match="were trained by another recipe, see .*train.flags; choose another"):

@@ -106,7 +106,7 @@ def _model(candidates, space, config, period, state, class_weights):
     training.compile_supernet(model, rate, config, class_weights)
     if "mean" in state:
         model.logits["mean"].assign(state["mean"])
-        model.random.state.assign(state["random"])
+        model.random.state.assign(state["draws"])
         for index, variable in enumerate(model.architecture_optimizer.variables):
             variable.assign(state[f"optimizer/{index}"])
         if candidates.strategy.best_effort:
@@ -151,8 +151,8 @@ def _batches(turn, data, config, epochs, steps, number, strategy):
 def _values(model):
     """The state of a model that the next round or process needs, as arrays by name."""
     values = {f"weights/{variable.name}": variable.numpy() for variable in model.network.variables}
-    values |= {f"optimizer/{i}": np.array(v) for i, v in enumerate(model.architecture_optimizer.variables)}
-    return {"mean": model.logits["mean"].numpy(), "random": model.random.state.numpy(), **values}
+    values |= {f"optimizer/{i}": v.numpy() for i, v in enumerate(model.architecture_optimizer.variables)}
+    return {"mean": model.logits["mean"].numpy(), "draws": model.random.state.numpy(), **values}
 
 
 def _save(run, state):
@@ -177,6 +177,11 @@ def _load(run, base):
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             errors[file] = error
             continue
+        if "draws" not in state:
+            raise runs.RunError(
+                f"{run.path}: holds a search that an earlier version of larq_nas has begun; choose another run_dir, or "
+                "start again with overwrite=True"
+            )
         if not same:
             raise runs.RunError(
                 f"{run.path}: holds a search of another backbone; choose another run_dir, or start again with "

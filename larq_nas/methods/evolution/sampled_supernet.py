@@ -76,7 +76,7 @@ class SampledSupernet(supernet.Supernet):
             return loss
         weights = self.training_weights()
         targets = tf.stop_gradient(self.network({"images": images, **weights, **self.largest}, training=True))
-        distilled = tf.reduce_mean(tf.keras.losses.categorical_crossentropy(targets, predictions))
+        distilled = tf.nn.compute_average_loss(tf.keras.losses.categorical_crossentropy(targets, predictions))
         is_largest = tf.reduce_all([tf.reduce_all(weights[name] == values) for name, values in self.largest.items()])
         return tf.where(is_largest, loss, tf.cast(distilled, loss.dtype))
 
