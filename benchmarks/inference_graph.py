@@ -39,11 +39,11 @@ def main(_):
 
 def networks(name):
     """Prints what the files of a network hold and how long they take."""
-    from larq_nas.converters import inference, tflite
+    from larq_nas.converters import rewriting, tflite
 
     model = getattr(larq_nas.zoo, name)()
     settle(model)
-    with mock.patch.object(inference, "_simpler", lambda model: {}):
+    with mock.patch.object(rewriting, "_simpler", lambda model: {}):
         plain = tflite.convert(model)
     files = plain, tflite.convert(model)
     counts = [file.report.operators for file in files]

@@ -85,10 +85,10 @@ def supernet(method, cells, channels, image_size, form="shared"):
 def _width_supernet(dms, base, shape):
     import numpy as np
 
-    strategy = dms.Strategy()
-    candidates = dms.Candidates(strategy, base, shape, 10)
-    filters = candidates.begin(np.full(len(base.stages), strategy.ratio, np.float32), strategy.scale)
-    return dms.WidthSupernet(candidates, dms.room(base, filters))
+    distributions = dms.Distributions()
+    strategy = dms.Strategy(distributions, base, shape, 10)
+    filters = strategy.begin(np.full(len(base.stages), distributions.ratio, np.float32), distributions.scale)
+    return dms.WidthSupernet(strategy, dms.room(base, filters))
 
 
 def search_step(model, batch, image_size):

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.converters import copies
-from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.converters.rewriting import is_constant
 from larq_nas.layers import precision
 from larq_nas.messages import first_line
 

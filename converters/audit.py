@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_nas.converters import flatbuffer
-from larq_nas.converters.inference import is_constant
 from larq_nas.converters.interpreter import ConversionError
+from larq_nas.converters.rewriting import is_constant
 from larq_nas.layers import _keras, _larq, bitwidths
 from larq_nas.layers.convolutional import Zeroise
 from larq_nas.networks.counting import WORD

@@ -7,7 +7,7 @@ tensor that enters or leaves an 8-bit layer: the range of the tensor's values on
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.converters.inference import Links, is_plain_norm, merges, scale_and_offset
+from larq_nas.converters.rewriting import Links, is_plain_norm, merges, scale_and_offset
 
 layers = tf.keras.layers
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, inference, interpreter
+from larq_nas.converters import audit, comparison, eight_bits, flatbuffer, interpreter, rewriting
 from larq_nas.converters.accepted import accepted
 from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
@@ -273,7 +273,7 @@ def to_flatbuffer(
 
     # Arguments
         model: A functional Keras model.
-        split_all: See `inference.rewrite`.
+        split_all: See `rewriting.rewrite`.
         target: See `convert`.
         calibration: See `convert`.
 
@@ -320,9 +320,9 @@ def to_flatbuffer(
 
 def _rewritten(model, split_all, calibration):
     if calibration is None:
-        return inference.rewrite(model, split_all)
+        return rewriting.rewrite(model, split_all)
     more = functools.partial(eight_bits.replacements, images=calibration)
-    return eight_bits.with_outputs(inference.rewrite(model, split_all, more), calibration)
+    return eight_bits.with_outputs(rewriting.rewrite(model, split_all, more), calibration)
 
 
 def _in_eight_bits(model, calibration):

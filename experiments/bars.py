@@ -51,7 +51,7 @@ def alike(genotype):
     strategy = bars.Strategy(counted=(space, SHAPE, CLASSES), budget=counts.biops, accepted=accepted, samples=RANDOM)
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
     candidates = strategy.candidates(space, even, seed=1)
-    if not all(candidate.figures["accepted"] for candidate in candidates):
+    if not all(candidate.metrics["accepted"] for candidate in candidates):
         raise ValueError("a random genotype is not of these costs")
     return [candidate.genotype for candidate in candidates]
 

@@ -44,8 +44,8 @@ def search(name):
 def uniform(backbone, megabytes):
     """Returns the base network with all widths multiplied by the factor that gives a size in megabytes."""
     base = dms.space(backbone)
-    strategy = dms.Strategy(genotype_megabytes=megabytes)
-    return strategy.derive(base, np.ones(len(base.stages)), SHAPE, CLASSES)
+    distributions = dms.Distributions(genotype_megabytes=megabytes)
+    return distributions.derive(base, np.ones(len(base.stages)), SHAPE, CLASSES)
 
 
 def draw(runs):

@@ -263,7 +263,7 @@ class Limit:
 
     # Arguments
         table: The `Table` from which latencies are predicted.
-        most: The most milliseconds that the network may take.
+        max_ms: The most milliseconds that the network may take.
         space: The space to which the genotype belongs. It is the space that is searched, or one with the same choices
             in another size.
         input_shape: Height, width and channels of the images.
@@ -272,7 +272,7 @@ class Limit:
     """
 
     table: Table
-    most: float
+    max_ms: float
     space: Architecture
     input_shape: Sequence[int]
     num_classes: int
@@ -286,7 +286,7 @@ class Limit:
     @property
     def penalty(self) -> limits.Penalty:
         """The penalty that increases the loss of the architecture above the limit."""
-        return limits.Penalty(self.expected, self.most)
+        return limits.Penalty(self.expected, self.max_ms)
 
     def ms(self, genotype: Architecture) -> float:
         """The predicted milliseconds of a genotype."""
@@ -315,20 +315,20 @@ class Limit:
             weights = {name: np.exp(-strength * values) for name, values in excess.items()}
             return derive({name: np.maximum(probabilities[name], 1e-30) * weights[name] for name in excess})
 
-        if self.ms(at(0.0)) <= self.most:
+        if self.ms(at(0.0)) <= self.max_ms:
             return at(0.0)
         # This derives the genotype that has the fastest operation on each edge.
         one = {name: np.where(values > 0, 1e-270, 1.0) for name, values in excess.items()}
         found = derive({name: np.maximum(probabilities[name], 1e-30) * one[name] for name in excess})
-        if self.ms(found) > self.most:
+        if self.ms(found) > self.max_ms:
             raise LatencyError(
-                f"max_latency_ms={self.most}: the network of the fastest operations is predicted to take "
+                f"max_latency_ms={self.max_ms}: the network of the fastest operations is predicted to take "
                 f"{self.ms(found):.6g} ms"
             )
         # Beyond this strength, the exponentials would underflow.
         high = 600 / max(values.max() for values in excess.values())
-        if self.ms(at(high)) <= self.most:
-            _, strength = limits.crossing(lambda x: self.ms(at(x)) <= self.most, 0.0, high)
+        if self.ms(at(high)) <= self.max_ms:
+            _, strength = limits.crossing(lambda x: self.ms(at(x)) <= self.max_ms, 0.0, high)
             found = at(strength)
         return found
 

@@ -14,14 +14,16 @@ SETTINGS = argparse.Namespace(
     **{"architecture_weight_decay": 0.0, "clip_norm": 0.0, "augmentation": "crop"},
     **{"samples": 0, "finalist_epochs": 1, "reference_batch_size": None},
 )
-STRATEGY = dms.Strategy(rounds=3, ratio=0.4, scale=0.3, final_scale=0.2, memory_target=0.0, memory_weight=100.0)
+DISTRIBUTIONS = dms.Distributions(
+    rounds=3, ratio=0.4, scale=0.3, final_scale=0.2, memory_target=0.0, memory_weight=100.0
+)
 
 
 def width_supernet(room, mean=(0.6,) * 8, scale=0.5):
     tf.keras.utils.set_random_seed(0)
-    candidates = dms.Candidates(dms.Strategy(ratio=mean[0]), dms.space("vgg11"), (32, 32, 3), 3)
-    filters = candidates.begin(np.array(mean, np.float32), scale)
-    model = dms.WidthSupernet(candidates, filters.max(axis=1) if room is None else room)
+    strategy = dms.Strategy(dms.Distributions(ratio=mean[0]), dms.space("vgg11"), (32, 32, 3), 3)
+    filters = strategy.begin(np.array(mean, np.float32), scale)
+    model = dms.WidthSupernet(strategy, filters.max(axis=1) if room is None else room)
     model.logits["mean"].assign(mean)
     model.compile(
         optimizers.SGD(0.05),

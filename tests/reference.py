@@ -119,7 +119,7 @@ class PerGroupedEdge(tf.keras.layers.Layer):
     def __init__(self, filters, candidates, edges, strides=1, groups=1, binary=True, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.filters, self.operations, self.edges, self.strides = filters, list(candidates), edges, strides
-        self.groups, self.form = groups, "activations" if binary else "real"
+        self.groups, self.quantization = groups, "activations" if binary else "real"
 
     def build(self, input_shape):
         x = tf.keras.Input(input_shape[0][1:])
@@ -127,7 +127,7 @@ class PerGroupedEdge(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def _model(self, x, name):
-        y = operations.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.form, "op")
+        y = operations.apply(Builder(), name, x, self.filters, self.strides, self.groups, self.quantization, "op")
         return tf.keras.Model(x, convolutional.batch_normalization(affine=False)(y) if "pool" in name else y)
 
     def call(self, inputs, training=None):

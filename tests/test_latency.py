@@ -170,13 +170,13 @@ def test_the_derived_genotype_keeps_the_limit_and_is_the_most_probable_where_it_
     fastest, most = latency.fastest(limit), limit.ms(free)
     assert fastest < most
     asked = most * 0.9
-    lean = method.Strategy(limit=dataclasses.replace(limit, most=asked)).derive(space, probabilities)
+    lean = method.Strategy(limit=dataclasses.replace(limit, max_ms=asked)).derive(space, probabilities)
     assert limit.ms(lean) <= asked and lean.decided
     # It differs where it must, not everywhere.
     edges = [(a, b) for x, y in zip(free.cells, lean.cells, strict=True) for a, b in zip(x.edges, y.edges, strict=True)]
     assert 0 < sum(a != b for a, b in edges) < len(edges)
     with pytest.raises(latency.LatencyError, match="the network of the fastest operations"):
-        method.Strategy(limit=dataclasses.replace(limit, most=fastest / 2)).derive(space, probabilities)
+        method.Strategy(limit=dataclasses.replace(limit, max_ms=fastest / 2)).derive(space, probabilities)
 
 
 def test_the_limit_counts_for_the_network_that_will_be_trained():
@@ -192,14 +192,14 @@ def test_samples_of_bars_keep_the_limit():
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in shapes.items()}
     limit = Limit(TABLE, 1e9, space, SHAPE, 10)
     counted = (space, SHAPE, 10)
-    times = [c.figures["ms"] for c in bars.Strategy(counted=counted, limit=limit).candidates(space, even, 0)]
+    times = [c.metrics["ms"] for c in bars.Strategy(counted=counted, limit=limit).candidates(space, even, 0)]
     asked = float(np.median(times))
-    strategy = bars.Strategy(counted=counted, limit=dataclasses.replace(limit, most=asked))
+    strategy = bars.Strategy(counted=counted, limit=dataclasses.replace(limit, max_ms=asked))
     candidates = strategy.candidates(space, even, 0)
-    assert all(c.figures["ms"] <= asked and c.figures["accepted"] for c in candidates)
-    assert all(limit.ms(c.genotype) == c.figures["ms"] for c in candidates)
+    assert all(c.metrics["ms"] <= asked and c.metrics["accepted"] for c in candidates)
+    assert all(limit.ms(c.genotype) == c.metrics["ms"] for c in candidates)
     assert max(times) > asked
-    expected = strategy.figures(space, even, 0)["expected_ms"]
+    expected = strategy.metrics(space, even, 0)["expected_ms"]
     assert expected == pytest.approx(float(limit.expected(even)))
 
 
@@ -212,18 +212,18 @@ def test_widths_of_dms_keep_the_limit_and_feel_it(backbone):
     limit = Limit(TABLE, 1.0, base, shape, 10)
     ratios = np.full(len(base.stages), 1.0)
     whole = limit.ms(dms.derive(base, ratios))
-    asked = dataclasses.replace(limit, most=whole * 0.8)
-    assert limit.ms(dms.Strategy(limit=asked).derive(base, ratios, shape, 10)) <= asked.most
-    loose = dataclasses.replace(limit, most=whole * 2)
-    assert dms.Strategy(limit=loose).derive(base, ratios, shape, 10) == dms.derive(base, ratios)
+    asked = dataclasses.replace(limit, max_ms=whole * 0.8)
+    assert limit.ms(dms.Distributions(limit=asked).derive(base, ratios, shape, 10)) <= asked.max_ms
+    loose = dataclasses.replace(limit, max_ms=whole * 2)
+    assert dms.Distributions(limit=loose).derive(base, ratios, shape, 10) == dms.derive(base, ratios)
     with pytest.raises(ValueError, match="one filter in each layer"):
-        dms.Strategy(limit=dataclasses.replace(limit, most=0.01)).check(base, shape, 10)
-    candidates = dms.Candidates(dms.Strategy(limit=asked), base, shape, 10)
-    candidates.room = tuple(dms.room(base, candidates.begin(ratios.astype(np.float32), 0.3)))
+        dms.Distributions(limit=dataclasses.replace(limit, max_ms=0.01)).check(base, shape, 10)
+    strategy = dms.Strategy(dms.Distributions(limit=asked), base, shape, 10)
+    strategy.room = tuple(dms.room(base, strategy.begin(ratios.astype(np.float32), 0.3)))
     mean = tf.constant(ratios, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(mean)
-        loss = candidates.architecture_loss(tf.constant(2.0), {"mean": mean}, 0)
+        loss = strategy.architecture_loss(tf.constant(2.0), {"mean": mean}, 0)
     assert float(loss) > 2 and (tape.gradient(loss, mean).numpy() > 0).all()
 
 
@@ -315,7 +315,7 @@ def test_the_limit_of_bats_can_be_as_tight_as_its_fastest_operations(factor):
     limit = Limit(table, 1.0, space, SHAPE, 10, excluded=("none",))
 
     def found(most):
-        return limit.ms(bats.Strategy(limit=dataclasses.replace(limit, most=most)).derive(space, probabilities))
+        return limit.ms(bats.Strategy(limit=dataclasses.replace(limit, max_ms=most)).derive(space, probabilities))
 
     with pytest.raises(latency.LatencyError, match="fastest operations is predicted to take ([0-9.]+) ms") as error:
         found(latency.fastest(limit) * 0.99)
@@ -328,7 +328,7 @@ def test_a_limit_that_only_empty_cells_keep_is_refused():
     space = bnas.space(3, 8)
     probabilities = {c.name: np.random.default_rng(0).dirichlet(np.ones(7), len(c.edges)) for c in space.cells}
     limit = Limit(TABLE, 1e9, space, SHAPE, 10)
-    limit = dataclasses.replace(limit, most=latency.fastest(limit) * 1.0001)
+    limit = dataclasses.replace(limit, max_ms=latency.fastest(limit) * 1.0001)
     with pytest.raises(latency.LatencyError, match="network of the fastest operations is predicted"):
         bnas.Strategy(limit=limit).derive(space, probabilities)
 

@@ -16,6 +16,7 @@ from larq_nas.space.architecture import Architecture
 
 if typing.TYPE_CHECKING:
     from larq_nas import datasets, latency, runs
+    from larq_nas.supernet.strategy import Candidate, Strategy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         """
         raise NotImplementedError
 
-    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> typing.Any:
+    def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> "Strategy":
         """The strategy, which defines how the space is searched.
 
         # Arguments
@@ -83,8 +84,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
             num_classes: Number of classes.
 
         # Returns
-            A `supernet.strategy.Strategy`. A subclass that overrides `search` may return any object with an attribute
-            `limit`: a `latency.Limit` or `None`.
+            A `supernet.strategy.Strategy`.
 
         # Raises
             ValueError: If no network of the space is within the limits of the configuration.
@@ -92,7 +92,7 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         raise NotImplementedError
 
     def search(
-        self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
+        self, space: Architecture, strategy: "Strategy", data: "datasets.Images", run: "runs.Run"
     ) -> Architecture:
         """Searches the space and writes `genotype.json` to the run directory.
 
@@ -110,8 +110,8 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         return training.search(strategy, space, data, run, self)
 
     def draw(
-        self, space: Architecture, strategy: typing.Any, count: int, input_shape: Sequence[int], num_classes: int
-    ) -> list:
+        self, space: Architecture, strategy: "Strategy", count: int, input_shape: Sequence[int], num_classes: int
+    ) -> "list[Candidate]":
         """Draws genotypes evenly from the space, within the limits of the configuration, for a random search.
 
         # Arguments
@@ -179,9 +179,9 @@ class SearchConfig(FitConfig, SeedConfig, DataConfig, RunConfig):
         table = latency.Table.load(self.latency_table)
         limit = latency.Limit(table, self.max_latency_ms, space, input_shape, num_classes, excluded)
         least = latency.fastest(limit)
-        if least > limit.most:
+        if least > limit.max_ms:
             raise OptionError(
-                f"max_latency_ms={limit.most}: the fastest network of this space is predicted to take {least:.3f} ms"
+                f"max_latency_ms={limit.max_ms}: the fastest network of this space is predicted to take {least:.3f} ms"
             )
         return limit
 
@@ -254,7 +254,7 @@ class CellSearchConfig(SearchConfig):
         check_warmup(self.warmup_epochs, self.epochs)
 
     def draw(
-        self, space: Architecture, strategy: typing.Any, count: int, input_shape: Sequence[int], num_classes: int
+        self, space: Architecture, strategy: "Strategy", count: int, input_shape: Sequence[int], num_classes: int
     ) -> list:
         from larq_nas.supernet import drawing
 

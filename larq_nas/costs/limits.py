@@ -12,12 +12,13 @@ from scipy import optimize
 class Penalty:
     """A penalty that increases the loss of the architecture if the expected cost exceeds a limit.
 
-    Above the limit, the loss is multiplied by `(cost / most) ** exponent`, and below it by `(cost / most) ** below`. If
-    `weight` is given, `weight * (cost - most)` is added to the loss above the limit instead.
+    Above the limit, the loss is multiplied by `(cost / maximum) ** exponent`, and below it by
+    `(cost / maximum) ** below`. If `weight` is given, `weight * (cost - maximum)` is added to the loss above the limit
+    instead.
 
     # Arguments
         expected: A function from the probabilities of all choices, by name, to the expected cost.
-        most: The limit.
+        maximum: The limit.
         exponent: The exponent of the factor above the limit.
         below: The exponent of the factor below the limit. With 0, the loss does not change there. With a negative
             exponent, costs below the limit are penalized, too.
@@ -30,7 +31,7 @@ class Penalty:
     """
 
     expected: Callable
-    most: float
+    maximum: float
     exponent: float = 1.0
     below: float = 0.0
     weight: float | None = None
@@ -39,10 +40,10 @@ class Penalty:
         """Returns the loss with the penalty."""
         cost = tf.cast(self.expected(probabilities), tf.float32)
         if self.weight is None:
-            share = cost / self.most
+            share = cost / self.maximum
             factor = tf.maximum(share, 1.0) ** self.exponent
             return loss * factor * tf.minimum(share, 1.0) ** self.below if self.below else loss * factor
-        return loss + self.weight * tf.maximum(cost - self.most, 0.0)
+        return loss + self.weight * tf.maximum(cost - self.maximum, 0.0)
 
 
 def crossing(is_past: Callable, low: float, high: float, tolerance: float = 1e-9) -> tuple[float, float]:

@@ -82,10 +82,10 @@ def convolution(
     strides: int = 1,
     dilation_rate: int = 1,
     groups: int = 1,
-    form: str = "binary",
+    quantization: str = "binary",
     name: str | None = None,
 ) -> tf.Tensor:
-    """Applies a convolution of BATS. In the form `"binary"`, it is sign → binary convolution → learnt scale.
+    """Applies a convolution of BATS. With the quantization `"binary"`, it is sign → binary convolution → learnt scale.
 
     # Arguments
         x: Input tensor.
@@ -94,7 +94,7 @@ def convolution(
         strides: Strides.
         dilation_rate: Distance of the taps.
         groups: Number of groups.
-        form: One of `methods.bats.blocks.FORMS`.
+        quantization: One of `methods.bats.blocks.QUANTIZATIONS`.
         name: Name of the layer.
 
     # Returns
@@ -102,10 +102,10 @@ def convolution(
     """
     options: dict[str, Any] = {"strides": strides, "dilation_rate": dilation_rate, "groups": groups}
     options |= {"padding": "same", "use_bias": False, "name": name}
-    if form == "real":
+    if quantization == "real":
         return GroupedConv2D(filters, kernel_size, **options)(x)
     options |= {"pad_values": 1.0, "input_quantizer": "ste_sign"}
-    if form == "activations":
+    if quantization == "activations":
         return lq.layers.QuantConv2D(filters, kernel_size, **options)(x)
     options |= {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
     return ScaledConv2D(filters, kernel_size, **options)(x)

@@ -278,9 +278,9 @@ def _step(x, filters, kernel_size, strides, dilation_rate, *, name):
     return StepConv2D(filters, kernel_size, strides, name=name)(x)
 
 
-def _grouped(form):
+def _grouped(quantization):
     def build(x, filters, kernel_size, strides, dilation_rate, *, groups=1, name):
-        return grouped.convolution(x, filters, kernel_size, strides, dilation_rate, groups, form, name)
+        return grouped.convolution(x, filters, kernel_size, strides, dilation_rate, groups, quantization, name)
 
     return build
 

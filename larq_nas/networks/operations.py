@@ -40,7 +40,7 @@ class Operation:
         kernel_size: Height and width of the window.
         dilation_rate: Distance of the taps of a convolution.
         convolution: Whether the operation contains a convolution at any strides.
-        context: Arguments of `apply` that `build` needs as keyword arguments: `"groups"`, `"form"`, or both.
+        context: Arguments of `apply` that `build` needs as keyword arguments: `"groups"`, `"quantization"`, or both.
     """
 
     name: str
@@ -117,7 +117,7 @@ def apply(
     filters: int,
     strides: int = 1,
     groups: int = 1,
-    form: str = "binary",
+    quantization: str = "binary",
     layer_name: str = "",
 ) -> Features:
     """Applies an operation to features.
@@ -129,7 +129,8 @@ def apply(
         filters: Output channels.
         strides: 1 or 2.
         groups: Number of groups of grouped convolutions.
-        form: Form of grouped convolutions and strided skips of BATS, one of `methods.bats.blocks.FORMS`.
+        quantization: What grouped convolutions and strided skips of BATS quantize, one of
+            `methods.bats.blocks.QUANTIZATIONS`.
         layer_name: Prefix of the layers' names.
 
     # Returns
@@ -138,7 +139,7 @@ def apply(
     # Raises
         ValueError: If the operation is unknown or returns features of another size.
     """
-    operation, context = get(name), {"groups": groups, "form": form}
+    operation, context = get(name), {"groups": groups, "quantization": quantization}
     y = operation.build(v, x, filters, strides, layer_name, **{key: context[key] for key in operation.context})
     expected = *(-(-side // strides) for side in x.shape[1:3]), filters
     if tuple(y.shape[1:]) != expected:

@@ -1,4 +1,4 @@
-"""Pictures of a search: its figures and the probabilities of its choices, epoch by epoch."""
+"""Pictures of a search: its metrics and the probabilities of its choices, epoch by epoch."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Title of a chart -> how the names of its figures begin.
+# Title of a chart -> how the names of its metrics begin.
 _CHARTS = {
     "loss": ("loss", "val_loss"),
     "accuracy": ("accuracy", "val_accuracy"),
@@ -59,14 +59,14 @@ def read(run: runs.Run) -> tuple[list, list]:
 
 
 def search(rows: Sequence[dict], epochs: Sequence[dict]) -> "Figure":
-    """Draws a search: curves of its figures, then the probabilities of its choices.
+    """Draws a search: curves of its metrics, then the probabilities of its choices.
 
     The probabilities of the operations of a cell have two charts. The left one shows their mean over the edges of the
     cell in each epoch, the right one those of each edge after the last epoch. The probabilities of widths and depths,
     and the widths of a search by DMS, have a column for each epoch.
 
     # Arguments
-        rows: The figures of each epoch: dicts from names to numbers.
+        rows: The metrics of each epoch: dicts from names to numbers.
         epochs: The choices of each epoch. Both are as `read` returns them.
 
     # Returns
@@ -118,7 +118,7 @@ def _figure(*groups: Sequence[_Part]) -> "Figure":
 
     pairs = [group[index : index + 2] for group in groups for index in range(0, len(group), 2)]
     if not pairs:
-        raise ValueError("there are no figures of a search to draw")
+        raise ValueError("there are no metrics of a search to draw")
     heights = [max(height for height, _ in pair) for pair in pairs]
     columns = max(map(len, pairs))
     figure = Figure(figsize=(_WIDTH * columns, sum(heights)), layout="constrained")
@@ -132,7 +132,7 @@ def _figure(*groups: Sequence[_Part]) -> "Figure":
 
 
 def _curves(rows):
-    """Curves of the figures of a search."""
+    """Curves of the metrics of a search."""
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if "/" not in name]
     for title, beginnings in _CHARTS.items():
         shown = [name for name in names if name.startswith(beginnings)]

@@ -40,14 +40,14 @@ JUDGED = 256
 
 
 class _Epoch(tf.keras.callbacks.Callback):
-    """Sets the number of the epoch in a `Supernet`, whose strategy depends on it, and logs the figures of the epoch."""
+    """Sets the number of the epoch in a `Supernet`, whose strategy depends on it, and logs the metrics of the epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.model.epoch.assign(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            logs.update(self.model.figures())
+            logs.update(self.model.search_metrics())
 
 
 class Supernet(tf.keras.Model):
@@ -74,8 +74,6 @@ class Supernet(tf.keras.Model):
         shapes = {name: shape for name, shape in self.network.input_shape.items() if name != "images"}
         self.logits = self.make_logits(shapes)
         self.epoch = tf.Variable(0, trainable=False, name="epoch")
-        # Backups of searches whose supernets were computed otherwise do not have this variable, so they are refused.
-        self.form_2 = tf.Variable(0, trainable=False, name="form_2")
         # A backup contains its state, so that an interrupted search draws the same numbers as it would have drawn.
         self.random = Draws(np.random.randint(2**31))
         self.architecture_loss = tf.keras.metrics.Mean(name="architecture_loss")
@@ -121,17 +119,17 @@ class Supernet(tf.keras.Model):
         """The probabilities of the candidates of each choice, by the name of the choice."""
         return {name: tf.nn.softmax(logits) for name, logits in self.logits.items()}
 
-    def figures(self) -> dict:
-        """The figures that are logged after the present epoch: name to number.
+    def search_metrics(self) -> dict:
+        """The metrics of the search that are logged after the present epoch: name to number.
 
         They are those of the strategy, and the number of edges of each cell of the genotype that have each operation.
         """
-        figures = dict(self.strategy.figures(self.space, self._values(), self.epoch))
+        metrics = dict(self.strategy.metrics(self.space, self._values(), self.epoch))
         for cell, searched in zip(self.genotype().cells, self.space.cells, strict=True):
             found = collections.Counter(edge.operations[0] for edge in cell.edges)
             for operation in dict.fromkeys(name for edge in searched.edges for name in edge.operations):
-                figures[f"{cell.name}/{operation}"] = found[operation]
-        return figures
+                metrics[f"{cell.name}/{operation}"] = found[operation]
+        return metrics
 
     def genotype(self, **options: Any) -> Architecture:
         """The genotype that the strategy derives from the present logits. `options` are arguments of its `derive`."""

@@ -20,18 +20,18 @@ class Candidate:
     # Arguments
         genotype: The genotype.
         weights: The choice weights that select the genotype in the supernet, by the name of the choice.
-        figures: The costs of the genotype, by name: `biops`, `flops` and `params`. If the search has limits, also
+        metrics: The costs of the genotype, by name: `biops`, `flops` and `params`. If the search has limits, also
             `accepted`: whether the genotype is within them. With a budget, also `over_budget`.
     """
 
     genotype: Architecture
     weights: dict
-    figures: dict
+    metrics: dict
 
     @property
     def fits(self) -> bool:
         """Whether the genotype is within all limits."""
-        return self.figures.get("accepted", True) and not self.figures.get("over_budget", False)
+        return self.metrics.get("accepted", True) and not self.metrics.get("over_budget", False)
 
 
 class Strategy(Protocol):
@@ -89,8 +89,8 @@ class Strategy(Protocol):
         """
         return loss
 
-    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
-        """The figures that are logged after an epoch.
+    def metrics(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
+        """The metrics that are logged after an epoch.
 
         # Arguments
             space: The search space.

@@ -59,8 +59,8 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
         genotypes = config.genotypes or tuple(found)
         comparison = compare.compare(CompareConfig(**shared, genotypes=genotypes, seeds=config.seeds))
         rows = [
-            {"name": name, **figures, "accuracy": network["mean"]}
-            for figures, (name, network) in zip(found.values(), comparison["networks"].items(), strict=True)
+            {"name": name, **metrics, "accuracy": network["mean"]}
+            for metrics, (name, network) in zip(found.values(), comparison["networks"].items(), strict=True)
         ]
         return _result(run, {"seeds": list(config.seeds), "genotypes": rows})
 
@@ -72,7 +72,7 @@ def _as_it_was(config, searched, run):
 
 
 def _with_shared_weights(config, searched, run):
-    """The figures with shared weights of each genotype."""
+    """The metrics with shared weights of each genotype."""
     import tensorflow as tf
 
     from larq_nas import datasets, supernet

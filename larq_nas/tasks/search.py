@@ -125,7 +125,7 @@ def _warn_if_undecided(run, strategy, space):
     if not found:
         return
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in choice_shapes(space).items()}
-    most = strategy.figures(space, even, 0)
+    most = strategy.metrics(space, even, 0)
     share = sum(found.values()) / sum(float(most[name]) for name in found)
     if share > UNDECIDED:
         logger.warning(
@@ -138,8 +138,8 @@ def _warn_if_undecided(run, strategy, space):
 
 def _tell_latency(genotype, limit):
     predicted, device = limit.ms(genotype), limit.table.device.get("device")
-    logger.info("predicted to take %.3f ms on %s; max_latency_ms is %s", predicted, device, limit.most)
-    if predicted > limit.most:
+    logger.info("predicted to take %.3f ms on %s; max_latency_ms is %s", predicted, device, limit.max_ms)
+    if predicted > limit.max_ms:
         logger.warning(
             "max_latency_ms is exceeded: no genotype that was drawn keeps it; give a larger limit, or more samples"
         )

@@ -142,16 +142,16 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.live is not None:
-            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._figures(logs)}")
+            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._metrics(logs)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.described = self.describe()
-        logger.info("%s %s", self._head(), self._figures(logs))
+        logger.info("%s %s", self._head(), self._metrics(logs))
 
     def _head(self):
         return f"epoch {self.epoch + 1}/{self.epochs}"
 
-    def _figures(self, logs):
+    def _metrics(self, logs):
         # Figures whose name has a slash are written to files only.
         hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
         shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}

@@ -45,7 +45,7 @@ def of_candidates(
     judge: Callable[[dict], dict] | None = None,
     begin: Callable[[tf.keras.Model, Architecture], None] | None = None,
 ) -> None:
-    """Writes the best one of several candidates as `genotype.json`, and the figures of all in `candidates.json`.
+    """Writes the best one of several candidates as `genotype.json`, and the metrics of all in `candidates.json`.
 
     # Arguments
         candidates: A list of `strategy.Candidate`. Those that do not fit are left out if another one fits.
@@ -53,7 +53,7 @@ def of_candidates(
         run: The run directory of the search.
         config: The configuration of the search.
         provenance: The provenance of the search.
-        judge: A function from the choice weights of a candidate to its figures with shared weights, among them
+        judge: A function from the choice weights of a candidate to its metrics with shared weights, among them
             `validation_loss`. The candidates with the lowest losses, as many as `config.finalists`, are trained, and
             the best of them is chosen. If `config.finalists` is 0, the candidate with the lowest loss is chosen. If
             `judge` is `None`, all candidates are trained.
@@ -61,28 +61,28 @@ def of_candidates(
     """
     candidates = list({candidate.genotype: candidate for candidate in candidates}.values())
     for candidate in candidates:
-        figures = candidate.figures
-        if not figures:
+        metrics = candidate.metrics
+        if not metrics:
             counts = costs.count(candidate.genotype, data.image_shape, len(data.class_names))
-            figures |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
-        if judge and "validation_loss" not in figures:
-            figures |= judge(candidate.weights)
-        logger.info("candidate: %s", _text(figures))
+            metrics |= {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        if judge and "validation_loss" not in metrics:
+            metrics |= judge(candidate.weights)
+        logger.info("candidate: %s", _text(metrics))
     few = [candidate for candidate in candidates if candidate.fits] or candidates
     if judge:
-        few = sorted(few, key=lambda candidate: candidate.figures["validation_loss"])[: max(config.finalists, 1)]
+        few = sorted(few, key=lambda candidate: candidate.metrics["validation_loss"])[: max(config.finalists, 1)]
     chosen = finalists.choose([candidate.genotype for candidate in few], data, run, config, begin)
     best = next(candidate for candidate in candidates if candidate.genotype == chosen)
-    runs.write(run.candidates, [{**candidate.figures, "chosen": candidate is best} for candidate in candidates])
-    write_genotype(best.genotype, {**provenance, "result": best.figures}, run.genotype)
+    runs.write(run.candidates, [{**candidate.metrics, "chosen": candidate is best} for candidate in candidates])
+    write_genotype(best.genotype, {**provenance, "result": best.metrics}, run.genotype)
 
 
-def _text(figures):
-    loss = f"loss {figures['validation_loss']:.4f}, " if "validation_loss" in figures else ""
-    loss += f"log-likelihood {figures['log_likelihood']:.1f}, " if "log_likelihood" in figures else ""
-    notes = " (over budget)" if figures.get("over_budget") else ""
-    notes += "" if figures.get("accepted", True) else " (not within the limits, but the nearest that was found)"
+def _text(metrics):
+    loss = f"loss {metrics['validation_loss']:.4f}, " if "validation_loss" in metrics else ""
+    loss += f"log-likelihood {metrics['log_likelihood']:.1f}, " if "log_likelihood" in metrics else ""
+    notes = " (over budget)" if metrics.get("over_budget") else ""
+    notes += "" if metrics.get("accepted", True) else " (not within the limits, but the nearest that was found)"
     return (
-        f"{loss}{figures['biops'] / 1e6:,.1f} M BiOps, {figures['flops'] / 1e6:,.2f} M FLOPs, "
-        f"{figures['params']:,} parameters{notes}"
+        f"{loss}{metrics['biops'] / 1e6:,.1f} M BiOps, {metrics['flops'] / 1e6:,.2f} M FLOPs, "
+        f"{metrics['params']:,} parameters{notes}"
     )

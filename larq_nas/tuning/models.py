@@ -41,7 +41,7 @@ class ModelTuner(ResumableTuner):
             model.load_weights(self._weights(values["tuner/trial_id"]))
         result = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
         model.save_weights(self._weights(trial.trial_id))
-        # A `HyperModel` may also return its figures.
+        # A `HyperModel` may also return its metrics.
         return {name: rows[-1] for name, rows in result.history.items()} if hasattr(result, "history") else result
 
     def load_model(self, trial: keras_tuner.engine.trial.Trial) -> tf.keras.Model:

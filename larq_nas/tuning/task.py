@@ -39,8 +39,8 @@ def tune(config: TuneConfig, recipe: configs.RecipeConfig | None = None) -> dict
     # Returns
         The dictionary that `tuning.json` holds: the `objective`, and the `trials`, a list of dictionaries from the best
         trial to the worst, with the `trial`, its `val_accuracy` and `val_loss`, the costs of its network, and the
-        `values` of its hyperparameters. Trials that were not trained or have failed come last, without figures. On a
-        worker, `trials` has only the number and the figures of the trials of this worker.
+        `values` of its hyperparameters. Trials that were not trained or have failed come last, without metrics. On a
+        worker, `trials` has only the number and the metrics of the trials of this worker.
 
     # Raises
         TuningError: If no network keeps the limits, if several trials in a row have failed, or if a chief and its

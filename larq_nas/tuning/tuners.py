@@ -57,10 +57,10 @@ class TrainingTuner(ResumableTuner):
 
     A subclass defines `training`, which says or finds what a trial trains. A trial of Hyperband continues with the
     weights of the trial from which it was promoted. A trial whose network exceeds a limit is not trained, and has the
-    worst figures. An interrupted tuning goes on with the trial, and with the epoch, in which it was interrupted.
+    worst metrics. An interrupted tuning goes on with the trial, and with the epoch, in which it was interrupted.
 
     # Arguments
-        oracle: A `keras_tuner.Oracle`. Its objective is `"val_accuracy"` or `"val_loss"`, the figures of the validation
+        oracle: A `keras_tuner.Oracle`. Its objective is `"val_accuracy"` or `"val_loss"`, the metrics of the validation
             images after the last epoch.
         hyperparameters: The `keras_tuner.HyperParameters` to tune.
         example: A genotype that may be trained, or the name of a network of the zoo.
@@ -172,9 +172,9 @@ class TrainingTuner(ResumableTuner):
             self._wait(run)
             if not run.weights.exists():
                 self._train(trial, run)
-            figures = runs.read_json(run.metrics)
+            found = runs.read_json(run.metrics)
             with runs.expected_form(run.metrics):
-                metrics = {name: float(figures[name]) for name in METRICS}
+                metrics = {name: float(found[name]) for name in METRICS}
         except (locks.LockError, processes.KilledError, OSError) as error:
             raise TuningStopped(f"trial {trial.trial_id}: {error}; the same command goes on with this trial") from None
         except Exception as error:

@@ -1,7 +1,7 @@
 """The chief and the workers of a tuning on several machines.
 
 The chief has the oracle, and trains nothing. Each worker asks the chief for a trial, does its search or its training,
-and reports the figures. All of them use the same directory. They speak by the service of KerasTuner, and the variables
+and reports the metrics. All of them use the same directory. They speak by the service of KerasTuner, and the variables
 of KerasTuner in the environment say what a process is:
 
 | variable | value |

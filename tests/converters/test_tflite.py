@@ -10,7 +10,7 @@ import tensorflow as tf
 from reference import bars_architecture
 
 from larq_nas import costs, networks, zoo
-from larq_nas.converters import eight_bits, inference, interpreter, tflite
+from larq_nas.converters import eight_bits, interpreter, rewriting, tflite
 from larq_nas.layers import precision
 from larq_nas.methods import bats, bnas
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node, Stage
@@ -57,7 +57,7 @@ def test_groups_that_lce_would_leave_float_are_a_convolution_each():
     conversion = tflite.convert(model, samples=np.random.default_rng(1).normal(size=(4, 16, 16, 3)))
     report = conversion.report
     grouped = [c for c in report.binary_convolutions if c.groups > 1]
-    assert report.all_packed and len(grouped) == sum(layer.groups > 1 for layer in inference.binary_layers(model)) > 10
+    assert report.all_packed and len(grouped) == sum(layer.groups > 1 for layer in rewriting.binary_layers(model)) > 10
     assert report.operators["LceBconv2d"] == sum(c.groups for c in report.binary_convolutions)
     assert all(agreement == 1 for _, agreement in report.differences.values())
     # Each tap of a filter takes 4 bytes for a group's 3, 6 or 12 channels.
@@ -451,6 +451,6 @@ def test_8_bits_are_close_to_32_whatever_stands_behind_a_convolution(parts):
     calibration = np.random.default_rng(0).normal(size=(70, 8, 8, 3)).astype(np.float32)
     with precision.policy("float32"):
         more = functools.partial(eight_bits.replacements, images=calibration)
-        rewritten = inference.rewrite(model, more=more)
+        rewritten = rewriting.rewrite(model, more=more)
     expected = model(calibration).numpy()
     assert np.abs(rewritten(calibration) - expected).max() < 0.05 * np.abs(expected).max()

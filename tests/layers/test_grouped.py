@@ -12,17 +12,19 @@ pytestmark = pytest.mark.onednn
 CONVOLUTIONS = [name for name in operations.OPERATIONS if "group_conv" in name]
 
 
-def _model(name, filters=12, strides=1, groups=4, form="binary", size=(6, 6)):
+def _model(name, filters=12, strides=1, groups=4, quantization="binary", size=(6, 6)):
     inputs = tf.keras.Input((*size, filters))
-    return tf.keras.Model(inputs, operations.apply(Builder(), name, inputs, filters, strides, groups, form, "op"))
+    return tf.keras.Model(
+        inputs, operations.apply(Builder(), name, inputs, filters, strides, groups, quantization, "op")
+    )
 
 
 @pytest.mark.parametrize("name", ["none", "max_pool_3x3", "avg_pool_3x3", "skip", *CONVOLUTIONS])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [(6, 6), (5, 7)])
-@pytest.mark.parametrize("form", blocks.FORMS)
-def test_every_operation_keeps_the_channels_and_divides_the_size(name, strides, size, form):
-    model = _model(name, strides=strides, form=form, size=size)
+@pytest.mark.parametrize("quantization", blocks.QUANTIZATIONS)
+def test_every_operation_keeps_the_channels_and_divides_the_size(name, strides, size, quantization):
+    model = _model(name, strides=strides, quantization=quantization, size=size)
     assert model.output_shape == (None, -(-size[0] // strides), -(-size[1] // strides), 12)
     quantizers = [
         quantizer
@@ -32,7 +34,7 @@ def test_every_operation_keeps_the_channels_and_divides_the_size(name, strides, 
     ]
     convolutions = sum(isinstance(layer, tf.keras.layers.Conv2D) for layer in model.layers)
     assert convolutions == ("conv" in name) + 2 * (name == "skip" and strides == 2)
-    assert len(quantizers) == {"binary": 2, "activations": 1, "real": 0}[form] * convolutions
+    assert len(quantizers) == {"binary": 2, "activations": 1, "real": 0}[quantization] * convolutions
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(12, 4), (12, 3), (8, 2), (20, 4)])
@@ -46,7 +48,7 @@ def test_a_shuffle_is_a_permutation_that_one_of_the_other_number_undoes(channels
 
 
 def test_an_operation_follows_its_definition():
-    model = _model("group_conv_3x3", form="binary")
+    model = _model("group_conv_3x3", quantization="binary")
     rng = np.random.default_rng(0)
     model.get_layer("op_conv").set_weights([rng.normal(size=(3, 3, 3, 12)), rng.uniform(1, 2, 12)])
     model.get_layer("op_prelu").set_weights([rng.uniform(size=(1, 1, 12))])
@@ -78,7 +80,10 @@ def test_grouped_and_dilated_convolutions_have_gradients(name, strides):
 
 
 def test_a_strided_dilated_convolution_is_every_second_pixel_of_the_dilated_one():
-    dense, strided = _model("dil_group_conv_5x5", form="real"), _model("dil_group_conv_5x5", strides=2, form="real")
+    dense, strided = (
+        _model("dil_group_conv_5x5", quantization="real"),
+        _model("dil_group_conv_5x5", strides=2, quantization="real"),
+    )
     strided.set_weights(dense.get_weights())
     x = tf.random.normal([2, 6, 6, 12])
     np.testing.assert_allclose(strided(x), (dense(x) - x)[:, ::2, ::2], rtol=1e-5, atol=1e-5)

@@ -165,8 +165,8 @@ def test_candidates_cost_what_is_accepted(learned):
         nodes = [node for cell in candidate.genotype.cells for node in cell.nodes]
         assert all(any(edge.operations != ("none",) for edge in node.edges) for node in nodes)
         for name, value in accepted.items():
-            assert candidate.figures[name] == getattr(counts, name) == pytest.approx(value, rel=0.02)
-        assert candidate.figures["over_budget"] == (counts.biops > 1027e6) and candidate.figures["accepted"]
+            assert candidate.metrics[name] == getattr(counts, name) == pytest.approx(value, rel=0.02)
+        assert candidate.metrics["over_budget"] == (counts.biops > 1027e6) and candidate.metrics["accepted"]
     again = strategy.candidates(space, probabilities, seed=1)
     assert [candidate.genotype for candidate in again] == [candidate.genotype for candidate in candidates]
 
@@ -182,7 +182,7 @@ def test_candidates_that_were_fitted_are_as_probable_as_they_can_be(monkeypatch)
     def likelihoods():
         for seed in range(5):
             (candidate,) = strategy.candidates(space, probabilities, seed)
-            assert candidate.figures["biops"] == pytest.approx(20e6, rel=0.02)
+            assert candidate.metrics["biops"] == pytest.approx(20e6, rel=0.02)
             indices = {name: weights.argmax(axis=-1) for name, weights in candidate.weights.items()}
             yield bars.log_likelihood(probabilities, indices)
 
@@ -215,7 +215,7 @@ def test_costs_that_cannot_be_had_leave_the_nearest_and_say_so(monkeypatch):
     space = bars.space(8)
     strategy = bars.Strategy(accepted={"params": 1.0}, counted=(space, (32, 32, 3), 10), samples=1)
     (candidate,) = strategy.candidates(space, _uniform(space), seed=0)
-    assert candidate.genotype.decided and candidate.figures["accepted"] is False
+    assert candidate.genotype.decided and candidate.metrics["accepted"] is False
 
 
 def test_without_samples_the_most_probable_genotype_is_the_only_candidate():
@@ -278,14 +278,14 @@ def test_candidates_say_how_far_they_are_from_the_most_probable_genotype():
     shapes = choice_shapes(space)
     even = {name: np.full(shape, 1 / shape[-1]) for name, shape in shapes.items()}
     sure = {name: 0.98 * np.eye(shape[-1])[0] + 0.02 / shape[-1] + np.zeros(shape) for name, shape in shapes.items()}
-    assert all(c.figures["log_likelihood"] == 0 for c in bars.Strategy().candidates(space, even, 0))
+    assert all(c.metrics["log_likelihood"] == 0 for c in bars.Strategy().candidates(space, even, 0))
     for candidate in bars.Strategy().candidates(space, sure, 0):
         others = sum(int(np.sum(weights[..., 1:])) for weights in candidate.weights.values())
         expected = sum(
             float(np.sum(np.log(np.sum(weights * sure[name], -1)) - np.log(sure[name].max(-1))))
             for name, weights in candidate.weights.items()
         )
-        assert candidate.figures["log_likelihood"] == pytest.approx(expected) and (expected < 0) == (others > 0)
+        assert candidate.metrics["log_likelihood"] == pytest.approx(expected) and (expected < 0) == (others > 0)
 
 
 def test_the_loss_of_a_candidate_is_that_of_its_choices():

@@ -90,7 +90,7 @@ def test_scaling_keeps_cells_and_groups():
 def test_a_very_low_temperature_leaves_the_largest():
     space = bats.space(3, 12)
     rows = np.random.default_rng(0).dirichlet(np.ones(8), size=14)
-    found = bats.Strategy(1e-3).figures(space, {"normal": rows, "reduce": rows}, 0)["entropy"]
+    found = bats.Strategy(1e-3).metrics(space, {"normal": rows, "reduce": rows}, 0)["entropy"]
     assert found == pytest.approx(0, abs=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_a_temperature_sharpens_the_softmax():
     np.testing.assert_allclose(cold, tf.nn.softmax(5 * logits["normal"]), rtol=1e-5)
     np.testing.assert_allclose(warm, tf.nn.softmax(logits["normal"]), rtol=1e-5)
     space, probabilities = bats.space(3, 12), {name: tf.nn.softmax(logits["normal"]) for name in ("normal", "reduce")}
-    entropies = [bats.Strategy(t).figures(space, probabilities, 0)["entropy"] for t in (0.2, 1.0)]
+    entropies = [bats.Strategy(t).metrics(space, probabilities, 0)["entropy"] for t in (0.2, 1.0)]
     assert entropies[0] < entropies[1]
     rows = tf.nn.softmax(5 * logits["normal"]).numpy()
     assert entropies[0] == pytest.approx(float(np.mean(-np.sum(rows * np.log(rows), axis=-1))), rel=1e-4)

@@ -63,8 +63,8 @@ def test_candidates_keep_to_the_least_ratio_and_bins_in_order(mean, scale):
 
 
 def test_the_scale_falls_by_the_same_factor_to_that_of_the_last_round():
-    strategy = dms.Strategy()
-    scales = [strategy.scale_at(number) for number in range(50)]
+    distributions = dms.Distributions()
+    scales = [distributions.scale_at(number) for number in range(50)]
     assert scales[0] == 1 and scales[-1] == pytest.approx(0.3)
     np.testing.assert_allclose(np.array(scales[1:]) / scales[:-1], 0.975729, rtol=1e-6)
 
@@ -84,21 +84,21 @@ def test_sizes_of_uniform_widths_are_those_of_the_paper(backbone, factor, sizes)
         assert dms.megabytes(base, widths, (32, 32, 3), 10) * 2**20 == size
 
 
-def _assert_same_as_differences(candidates, mean, gradient, step=1e-2):
+def _assert_same_as_differences(strategy, mean, gradient, step=1e-2):
     values = mean.numpy()
     for index, moved in enumerate(step * np.eye(len(values), dtype=np.float32)):
-        low, high = (float(candidates.memory(tf.constant(values + sign * moved))) for sign in (-1, 1))
+        low, high = (float(strategy.memory(tf.constant(values + sign * moved))) for sign in (-1, 1))
         assert float(gradient[index]) == pytest.approx((high - low) / (2 * step), rel=0.02)
 
 
 def test_memory_is_differentiable_in_the_ratios():
-    candidates = dms.Candidates(dms.Strategy(), dms.space("vgg11"), (32, 32, 3), 10)
+    strategy = dms.Strategy(dms.Distributions(), dms.space("vgg11"), (32, 32, 3), 10)
     mean = tf.Variable(np.full(8, 1.5, np.float32))
     with tf.GradientTape() as tape:
-        memory = candidates.memory(mean)
+        memory = strategy.memory(mean)
     # By the convention of the scales at ratio 1.5.
     assert 0.16 < float(memory) < 0.18
-    _assert_same_as_differences(candidates, mean, tape.gradient(memory, mean))
+    _assert_same_as_differences(strategy, mean, tape.gradient(memory, mean))
 
 
 @pytest.mark.parametrize("backbone", ["vgg11", "resnet18"])
@@ -230,7 +230,7 @@ def test_best_effort_copies_the_common_part(before, after):
 
 def test_finalists_with_cells_inherit_the_kernels_of_their_edges():
     base = dms.space(bars.space(8, cells_per_stage=1).sample(1))
-    model = dms.WidthSupernet(dms.Candidates(dms.Strategy(), base, (16, 16, 3), 3), [8] * 3)
+    model = dms.WidthSupernet(dms.Strategy(dms.Distributions(), base, (16, 16, 3), 3), [8] * 3)
     genotype = dms.with_widths(base, [(4,), (8,), (16,)])
     network = networks.build(genotype, (16, 16, 3), 3)
     before = {variable.name: variable.numpy() for variable in network.variables}
@@ -244,7 +244,7 @@ def test_best_effort_keeps_the_groups_of_channels_of_cells():
     base = dms.space(bars.space(8, cells_per_stage=1).sample(1))
 
     def network(room):
-        return dms.WidthSupernet(dms.Candidates(dms.Strategy(), base, (16, 16, 3), 3), [room] * 3).network
+        return dms.WidthSupernet(dms.Strategy(dms.Distributions(), base, (16, 16, 3), 3), [room] * 3).network
 
     small, large = network(8), network(16)
     for variable in small.variables:
@@ -268,26 +268,26 @@ def test_best_effort_keeps_the_groups_of_channels_of_cells():
 )
 def test_settings_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        dms.Strategy(**options)
+        dms.Distributions(**options)
 
 
 @pytest.mark.parametrize(("backbone", "wanted"), [("vgg11", 0.08), ("resnet18", 0.84), ("bars_a", 0.3)])
 def test_ratios_are_scaled_to_a_size(backbone, wanted):
     base = dms.space(zoo.genotype(backbone) if backbone in zoo.GENOTYPES else backbone)
     ratios = np.random.default_rng(0).uniform(0.5, 2.0, len(base.stages))
-    strategy = dms.Strategy(genotype_megabytes=wanted)
-    strategy.check(base, (32, 32, 3), 10)
-    genotype = strategy.derive(base, ratios, (32, 32, 3), 10)
+    distributions = dms.Distributions(genotype_megabytes=wanted)
+    distributions.check(base, (32, 32, 3), 10)
+    genotype = distributions.derive(base, ratios, (32, 32, 3), 10)
     assert float(dms.size(genotype, (32, 32, 3), 10)) == pytest.approx(wanted, rel=0.03)
     # All by the same factor, up to rounding.
     factors = dms.base_widths(genotype) / (dms.base_widths(base) * ratios)
     assert np.ptp(factors) < 0.2 * factors.mean()
-    assert dms.Strategy().derive(base, ratios, (32, 32, 3), 10) == dms.derive(base, ratios)
+    assert dms.Distributions().derive(base, ratios, (32, 32, 3), 10) == dms.derive(base, ratios)
 
 
 def test_a_size_that_no_network_has_is_refused():
     with pytest.raises(ValueError, match="genotype_megabytes=0.0001: must be at least 0.00.*one filter in each layer"):
-        dms.Strategy(genotype_megabytes=1e-4).check(dms.space("vgg11"), (32, 32, 3), 10)
+        dms.Distributions(genotype_megabytes=1e-4).check(dms.space("vgg11"), (32, 32, 3), 10)
 
 
 def test_an_unknown_backbone_is_refused():
@@ -304,10 +304,10 @@ def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     base = dms.space(genotype)
     assert dms.base_widths(base).tolist() == [8, 16, 32]
     tf.keras.utils.set_random_seed(0)
-    candidates = dms.Candidates(dms.Strategy(ratio=0.8, memory_target=0.0), base, (8, 8, 3), 3)
-    filters = candidates.begin(np.full(3, 0.8), 0.3)
+    strategy = dms.Strategy(dms.Distributions(ratio=0.8, memory_target=0.0), base, (8, 8, 3), 3)
+    filters = strategy.begin(np.full(3, 0.8), 0.3)
     assert np.all(filters % [[1], [2], [4]] == 0) and np.all(np.diff(filters) > 0)
-    model = dms.WidthSupernet(candidates, dms.room(base, filters))
+    model = dms.WidthSupernet(strategy, dms.room(base, filters))
     model.compile(
         optimizers.SGD(0.05),
         architecture_optimizer=optimizers.Adam(0.01),
@@ -322,9 +322,9 @@ def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
     assert np.all(model.logits["mean"].numpy() != before)
     mean = tf.Variable(np.full(3, 0.8, np.float32))
     with tf.GradientTape() as tape:
-        memory = candidates.memory(mean)
+        memory = strategy.memory(mean)
     gradient = tape.gradient(memory, mean)
-    _assert_same_as_differences(candidates, mean, gradient)
+    _assert_same_as_differences(strategy, mean, gradient)
     assert np.all(gradient > 0)
     sizes = [costs.count(dms.with_widths(base, filters[:, [i]]), (8, 8, 3), 3).bytes / 2**20 for i in range(3)]
     assert sizes[0] < float(memory) < sizes[2]
@@ -338,20 +338,20 @@ def test_widths_of_a_genotype_of_bars_are_searched_stage_by_stage():
 @pytest.mark.parametrize("options", [{}, {"genotype_megabytes": 0.05}, {"memory_target": 0.08}])
 def test_genotypes_are_drawn_around_the_means_or_evenly_with_the_same_size(options):
     base, ratios, images = dms.space("vgg11"), np.linspace(0.5, 1.2, 8), ((32, 32, 3), 10)
-    strategy = dms.Strategy(final_scale=0.2, **options)
-    first, *others = strategy.around(base, ratios, 6, 0, *images)
-    assert first.genotype == strategy.derive(base, ratios, *images) and first.figures["ratios"] == list(ratios)
+    distributions = dms.Distributions(final_scale=0.2, **options)
+    first, *others = distributions.around(base, ratios, 6, 0, *images)
+    assert first.genotype == distributions.derive(base, ratios, *images) and first.metrics["ratios"] == list(ratios)
     wanted = options.get("genotype_megabytes") or dms.size(first.genotype, *images)
     assert all(dms.size(each.genotype, *images) == pytest.approx(wanted, rel=0.02) for each in (first, *others))
     assert len({each.genotype for each in others}) == 5
     # With a scale of 0.2, half of the ratios are within 0.22 of their mean.
-    assert 0.05 < np.median([np.abs(np.array(each.figures["ratios"]) - ratios) for each in others]) < 0.5
-    drawn = strategy.draw(base, 40, 0, *images)
+    assert 0.05 < np.median([np.abs(np.array(each.metrics["ratios"]) - ratios) for each in others]) < 0.5
+    drawn = distributions.draw(base, 40, 0, *images)
     asked = options.get("genotype_megabytes") or options.get("memory_target") or dms.size(base, *images)
     assert all(dms.size(each.genotype, *images) == pytest.approx(asked, rel=0.02) for each in drawn)
-    logarithms = np.log([each.figures["ratios"] for each in drawn])
+    logarithms = np.log([each.metrics["ratios"] for each in drawn])
     assert abs(logarithms.mean()) < 0.1 and np.abs(logarithms).max() <= -np.log(0.3)
-    assert drawn[0].figures["binary_macs"] == costs.count(drawn[0].genotype, *images).binary_macs
+    assert drawn[0].metrics["binary_macs"] == costs.count(drawn[0].genotype, *images).binary_macs
 
 
 def test_a_training_can_widen_a_genotype():

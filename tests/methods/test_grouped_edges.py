@@ -28,9 +28,9 @@ def _layer(filters, groups, strides, binary, size, names=OPERATIONS):
 
 def _copy_of_edge(layer, edge, place, name):
     """The operation of an edge by itself, with that edge's part of the layer's weights."""
-    form = "activations" if layer.binary else "real"
+    quantization = "activations" if layer.binary else "real"
     inputs = tf.keras.Input((*place, layer.filters))
-    options = layer.filters, layer.strides, layer.groups, form, "op"
+    options = layer.filters, layer.strides, layer.groups, quantization, "op"
     model = tf.keras.Model(inputs, operations.apply(Builder(), name, inputs, *options))
     weights = {f"op_{weight}:0": values for weight, values in layer.weights_of(edge, name).items()}
     assert set(weights) == {variable.name for variable in model.variables if "_norm" not in variable.name}

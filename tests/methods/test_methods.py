@@ -10,8 +10,9 @@ from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.networks import templates
 from larq_nas.supernet import strategy
 
-# The strategy that steers the supernet of a method.
-STRATEGIES = {"bnas": bnas.Strategy, "bars": bars.Strategy, "bats": bats.Strategy, "dms": dms.Candidates}
+STRATEGIES = {"bnas": bnas.Strategy, "bars": bars.Strategy, "bats": bats.Strategy, "dms": dms.Strategy}
+# The dataclasses whose fields are options of a method.
+SETTINGS = {**STRATEGIES, "dms": dms.Distributions}
 # Arguments of a strategy that have another name than the option.
 OPTIONS = {
     ("bnas", "strength"): "diversity",
@@ -34,9 +35,9 @@ def test_every_method_has_the_protocol_of_a_strategy(name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_in_python_has_the_defaults_of_the_options(name):
-    module, compared = {"bnas": bnas, "bars": bars, "bats": bats, "dms": dms}[name], 0
+    compared = 0
     defaults = {field.name: field.default for field in dataclasses.fields(methods.get(name))}
-    for field in dataclasses.fields(module.Strategy):
+    for field in dataclasses.fields(SETTINGS[name]):
         option = OPTIONS.get((name, field.name), field.name)
         if option in defaults and field.name != "samples":
             assert field.default == defaults[option], field.name

@@ -75,7 +75,7 @@ class Strategy:
     def architecture_loss(self, loss, logits, epoch):
         return loss
 
-    def figures(self, space, probabilities, epoch):
+    def metrics(self, space, probabilities, epoch):
         return {}
 
     def derive(self, space, probabilities):

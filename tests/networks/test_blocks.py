@@ -108,9 +108,9 @@ def test_operations_get_the_groups_and_the_form_that_they_take():
         return [(row.kernel, row.binary) for row, _ in counter.rows if row.kind == "convolution"]
 
     assert kernels("group_conv_3x3", groups=3) == [((3, 3, 4, 12), True)]
-    assert kernels("group_conv_3x3", groups=2, form="real") == [((3, 3, 6, 12), False)]
-    assert kernels("skip", groups=3, form="activations") == [((1, 1, 12, 6), False)] * 2
-    assert kernels("bin_conv_3x3", groups=3, form="real") == [((3, 3, 12, 12), True)]
+    assert kernels("group_conv_3x3", groups=2, quantization="real") == [((3, 3, 6, 12), False)]
+    assert kernels("skip", groups=3, quantization="activations") == [((1, 1, 12, 6), False)] * 2
+    assert kernels("bin_conv_3x3", groups=3, quantization="real") == [((3, 3, 12, 12), True)]
 
 
 def test_features_of_another_size_than_was_asked_for_are_named():

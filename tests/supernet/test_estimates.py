@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from dms_search import SETTINGS, STRATEGY
+from dms_search import DISTRIBUTIONS, SETTINGS
 
 from larq_nas import supernet, training
 from larq_nas.methods import bars, bnas, dms
@@ -13,9 +13,9 @@ def _supernet(method):
     shape = (8, 8, 3)
     if method == "dms":
         base = dms.space(bars.space(4, cells_per_stage=1).sample(1))
-        candidates = dms.Candidates(STRATEGY, base, shape, 4)
-        filters = candidates.begin(np.full(len(base.stages), 0.4, np.float32), 0.3)
-        model = dms.WidthSupernet(candidates, dms.room(base, filters))
+        strategy = dms.Strategy(DISTRIBUTIONS, base, shape, 4)
+        filters = strategy.begin(np.full(len(base.stages), 0.4, np.float32), 0.3)
+        model = dms.WidthSupernet(strategy, dms.room(base, filters))
     elif method == "bars":
         space = bars.space(4, cells_per_stage=1)
         strategy = bars.Strategy(warmup_epochs=3, budget=1e9, counted=(space, shape, 4))

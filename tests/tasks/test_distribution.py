@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import larq_nas
 from larq_nas import runs, training
-from larq_nas.methods.dms import rounds
+from larq_nas.methods.dms import searching
 from larq_nas.supernet.sampling import Draws
 from larq_nas.training import TrainedModel, recipes
 
@@ -128,7 +128,7 @@ def do_commands(directory, method, precision):
     directory, options = pathlib.Path(directory), {**DATA, **SMALL[method]}
     options |= {"precision": precision, "distribute": "mirrored"}
     backup = training.backups.Backup, "on_epoch_end"
-    writer = (rounds, "_save") if method == "dms" else backup
+    writer = (searching, "_save") if method == "dms" else backup
     found, logits = [], []
     for name in ("straight", "interrupted"):
         run = str(directory / name)

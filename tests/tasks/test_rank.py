@@ -36,7 +36,7 @@ def test_a_rank_trains_what_it_has_drawn_and_compares_the_orders(searched, capsy
     files = [str(searched / f"rank/genotypes/genotype{number}.json") for number in (1, 2, 3)]
     config = flags.configure("rank", **DATA, run_dir=str(searched), epochs=1, genotypes=files)
     judged = rank._with_shared_weights(config, flags.searched(searched), runs.Run(searched)).values()
-    assert [row["validation_accuracy"] for row in rows] == [figures["validation_accuracy"] for figures in judged]
+    assert [row["validation_accuracy"] for row in rows] == [metrics["validation_accuracy"] for metrics in judged]
     with pytest.raises(runs.RunError, match="differs in genotypes"):
         larq_nas.rank(config)
 

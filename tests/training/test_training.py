@@ -9,7 +9,7 @@ import tensorflow as tf
 from kill import Killed, kill_in
 
 from larq_nas import costs, datasets, networks, runs, training
-from larq_nas.converters import inference
+from larq_nas.converters import rewriting
 from larq_nas.datasets import validation
 from larq_nas.layers import quantizers
 from larq_nas.methods import bars, bats, bnas, dms
@@ -158,8 +158,8 @@ def _genotypes():
 def test_the_first_stage_has_binary_activations_and_float_kernels_in_every_method(name):
     network = networks.build(_genotypes()[name], (32, 32, 3), 3)
     floats = networks.with_float_kernels(network)
-    binary = {layer.name for layer in inference.binary_layers(network)}
-    assert binary and not inference.binary_layers(floats)
+    binary = {layer.name for layer in rewriting.binary_layers(network)}
+    assert binary and not rewriting.binary_layers(floats)
     floats.set_weights(network.get_weights())
     assert [w.shape for w in floats.weights] == [w.shape for w in network.weights]
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)

@@ -115,7 +115,7 @@ def _binarize(kernel):
     return lq.math.sign(kernel), tf.reshape(scales, [-1])
 
 
-def _residual_edges(x, choice, mask, trained, statistics, form):
+def _residual_edges(x, choice, mask, trained, statistics, attributes):
     """Returns the outputs of all edges, and the updated moving mean and variance."""
     moved, masks = None, [] if mask is None else [mask]
 
@@ -123,16 +123,16 @@ def _residual_edges(x, choice, mask, trained, statistics, form):
     def call(x, choice, kernel, gamma, beta, *masks):
         nonlocal moved
         binary = _binarize(kernel)
-        outputs, moved, rectified = _forward(x, choice, masks, gamma, beta, binary, statistics, form)
+        outputs, moved, rectified = _forward(x, choice, masks, gamma, beta, binary, statistics, attributes)
 
         def backward(*gradients):
             # A step uses either the gradients of choices or the gradients of weights. TensorFlow prunes the call of the
             # others.
-            arguments = x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form
+            arguments = x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, attributes
             to_x, to_gamma, to_beta, passed = _input_gradient(*arguments)
-            to_choice = _choice_gradient(choice, rectified, gradients, passed, form)
-            to_kernel = _kernel_gradient(masks, binary, passed, form)
-            to_masks = [_mask_gradient(mask, binary, passed, form) for mask in masks]
+            to_choice = _choice_gradient(choice, rectified, gradients, passed, attributes)
+            to_kernel = _kernel_gradient(masks, binary, passed, attributes)
+            to_masks = [_mask_gradient(mask, binary, passed, attributes) for mask in masks]
             return to_x, to_choice, to_kernel, to_gamma, to_beta, *to_masks
 
         return outputs, backward
@@ -141,8 +141,8 @@ def _residual_edges(x, choice, mask, trained, statistics, form):
 
 
 @traced
-def _forward(x, choice, masks, gamma, beta, binary, statistics, form):
-    names, strides, training = form
+def _forward(x, choice, masks, gamma, beta, binary, statistics, attributes):
+    names, strides, training = attributes
     weights, outputs, rectified = tf.cast(choice, x.dtype), [], []
     shortcut = _shortcut(x, strides) if "shortcut" in names else None
     for edge in range(choice.shape[0]):
@@ -198,9 +198,9 @@ class _Passed(NamedTuple):
 
 
 @traced
-def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, form):
+def _input_gradient(x, choice, masks, gamma, beta, binary, statistics, rectified, gradients, attributes):
     """Returns the gradients of `x`, `gamma` and `beta`, and a `_Passed`. Cheap tensors are computed again."""
-    names, strides, training = form
+    names, strides, training = attributes
     weights, targets, upstream, passed = tf.cast(choice, x.dtype), [], [], _Passed(None, [], [], [])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x, gamma, beta])
@@ -239,12 +239,12 @@ def _through_convolution(z, gradient, edge, masks, binary, strides, passed):
 
 
 @traced
-def _choice_gradient(choice, rectified, gradients, passed, form):
+def _choice_gradient(choice, rectified, gradients, passed, attributes):
     """Returns the gradient of the choice weights."""
     rows = []
     for edge, gradient in enumerate(gradients):
         outputs = {"shortcut": passed.shortcut, "residual_bin_conv_3x3": rectified[edge] if rectified else None}
-        row = [tf.zeros([]) if name == "none" else _dot(gradient, outputs[name]) for name in form[0]]
+        row = [tf.zeros([]) if name == "none" else _dot(gradient, outputs[name]) for name in attributes[0]]
         rows.append(tf.stack(row))
     return tf.stack(rows)
 
@@ -254,7 +254,7 @@ def _dot(gradient, output):
 
 
 @traced
-def _mask_gradient(mask, binary, passed, form):
+def _mask_gradient(mask, binary, passed, attributes):
     """Returns the gradient of the width mask."""
     to_mask = [tf.zeros_like(mask)]
     for number, (read, to_read, to_output) in enumerate(zip(*passed[1:], strict=True)):
@@ -267,9 +267,9 @@ def _mask_gradient(mask, binary, passed, form):
 
 
 @traced
-def _kernel_gradient(masks, binary, passed, form):
+def _kernel_gradient(masks, binary, passed, attributes):
     """Returns the gradient of the scaled kernels, which the latent kernels receive unchanged within [-1, 1]."""
-    _, strides, _ = form
+    _, strides, _ = attributes
     padding, to_kernel = "SAME" if strides == 1 else "VALID", []
     for number, (read, _, to_output) in enumerate(zip(*passed[1:], strict=True)):
         kernel = binary[0][number]

@@ -149,9 +149,9 @@ class Strategy(strategy.Strategy):
         exponents, budgets = (self.capacity_exponent, self.capacity_exponent_below), dict(self.accepted)
         if self.budget is not None:
             budgets["biops"] = self.budget
-        found = [Penalty(functools.partial(self._cost, name), most, *exponents) for name, most in budgets.items()]
+        found = [Penalty(functools.partial(self._cost, name), maximum, *exponents) for name, maximum in budgets.items()]
         if self.limit:
-            found.append(Penalty(self.limit.expected, self.limit.most, *exponents))
+            found.append(Penalty(self.limit.expected, self.limit.max_ms, *exponents))
         return found
 
     def _cost(self, name, probabilities):
@@ -162,8 +162,8 @@ class Strategy(strategy.Strategy):
         counted, input_shape, num_classes = self.counted
         return expected_costs.expected(counted, probabilities, input_shape, num_classes)
 
-    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
-        """The figures that are logged after an epoch, by name.
+    def metrics(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
+        """The metrics that are logged after an epoch, by name.
 
         They are the mean entropies in nats, the temperature, the expected binary operations and the budget, the
         expected milliseconds if there is a limit, and the depth and width of each stage in the most probable genotype,
@@ -173,20 +173,20 @@ class Strategy(strategy.Strategy):
         for name, values in probabilities.items():
             kind = name.rpartition("_")[2] if np.ndim(values) == 1 else "operations"
             kinds[kind] += np.ravel(entropy(values)).tolist()
-        figures = {f"entropy_{kind}": np.mean(values) for kind, values in kinds.items()}
-        figures["temperature"] = float(self.temperature_at(epoch))
+        metrics = {f"entropy_{kind}": np.mean(values) for kind, values in kinds.items()}
+        metrics["temperature"] = float(self.temperature_at(epoch))
         if self.counted:
-            figures["expected_biops"] = float(self.expected(probabilities).biops)
-            figures["budget"] = self.budget or float("nan")
+            metrics["expected_biops"] = float(self.expected(probabilities).biops)
+            metrics["budget"] = self.budget or float("nan")
         if self.limit:
-            figures["expected_ms"] = float(self.limit.expected(probabilities))
+            metrics["expected_ms"] = float(self.limit.expected(probabilities))
         for name, values in probabilities.items():
             if np.ndim(values) == 1:
                 stage, _, kind = name.partition("_")
                 best = int(np.argmax(values))
-                figures[f"{stage}/{kind}"] = candidates_of(space, name)[best]
-                figures[f"{stage}/{kind}_probability"] = float(values[best])
-        return figures
+                metrics[f"{stage}/{kind}"] = candidates_of(space, name)[best]
+                metrics[f"{stage}/{kind}_probability"] = float(values[best])
+        return metrics
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The most probable genotype. The paper draws genotypes instead, see `candidates`."""
@@ -227,7 +227,7 @@ class Strategy(strategy.Strategy):
         most = log_likelihood(probabilities, most_probable(probabilities))
         for candidate in drawn:
             chosen = {name: np.argmax(weights, axis=-1) for name, weights in candidate.weights.items()}
-            candidate.figures["log_likelihood"] = float(log_likelihood(probabilities, chosen) - most)
+            candidate.metrics["log_likelihood"] = float(log_likelihood(probabilities, chosen) - most)
         return drawn
 
     def _draw(self, space, probabilities, generator):
@@ -245,13 +245,13 @@ class Strategy(strategy.Strategy):
             indices = connected(space, draw(flat if late else probabilities, generator), probabilities)
             best = self._candidate(space, indices)
             for change in range(CHANGES):
-                if not self._excess(best.figures):
+                if not self._excess(best.metrics):
                     return self._likelier(space, probabilities, indices, best, generator) if change else best
                 changed = connected(space, redrawn(indices, flat if late else even, generator), probabilities)
                 candidate = self._candidate(space, changed)
-                if self._excess(candidate.figures) <= self._excess(best.figures):
+                if self._excess(candidate.metrics) <= self._excess(best.metrics):
                     indices, best = changed, candidate
-            if nearest is None or self._excess(best.figures) < self._excess(nearest.figures):
+            if nearest is None or self._excess(best.metrics) < self._excess(nearest.metrics):
                 nearest = best
         return nearest
 
@@ -260,30 +260,30 @@ class Strategy(strategy.Strategy):
             changed = connected(space, redrawn(indices, probabilities, generator), probabilities)
             if log_likelihood(probabilities, changed) > log_likelihood(probabilities, indices):
                 candidate = self._candidate(space, changed)
-                if not self._excess(candidate.figures):
+                if not self._excess(candidate.metrics):
                     indices, best = changed, candidate
         return best
 
-    def _excess(self, figures):
+    def _excess(self, metrics):
         """The sum of the relative differences from the accepted costs beyond the tolerance; 0 for accepted costs."""
         wanted = self.accepted.items()
-        excess = sum(max(abs(figures[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
+        excess = sum(max(abs(metrics[name] / value - 1) - self.tolerance, 0) for name, value in wanted)
         if self.limit:
-            excess += max(figures["ms"] / self.limit.most - 1, 0)
+            excess += max(metrics["ms"] / self.limit.max_ms - 1, 0)
         return excess
 
     def _candidate(self, space, indices):
         counted, input_shape, num_classes = self.counted or (space, (32, 32, 3), 10)
         genotype = decide(counted, indices)
         counts = costs.count(genotype, input_shape, num_classes)
-        figures: dict[str, Any] = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
+        metrics: dict[str, Any] = {"biops": counts.biops, "flops": counts.flops, "params": counts.params}
         if self.budget is not None:
-            figures["over_budget"] = counts.biops > self.budget
+            metrics["over_budget"] = counts.biops > self.budget
         if self.limit:
-            figures["ms"] = self.limit.ms(genotype)
+            metrics["ms"] = self.limit.ms(genotype)
         if self.accepted or self.limit:
-            figures["accepted"] = not self._excess(figures)
-        return strategy.Candidate(genotype, one_hot(space, indices), figures)
+            metrics["accepted"] = not self._excess(metrics)
+        return strategy.Candidate(genotype, one_hot(space, indices), metrics)
 
 
 # Number of attempts to find a genotype of accepted costs, and number of changes that each attempt tries.

@@ -104,8 +104,8 @@ class GroupedEdges(SharedEdges):
     ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
         variables = self.kernel, self.slopes, self.reduce_kernel, self.reduce_slopes
         trained = [tf.zeros([]) if variable is None else tf.convert_to_tensor(variable) for variable in variables]
-        form = tuple(self.operations), self.strides, self.groups, self.binary, training
-        return _grouped_edges(x, choice, trained, statistics, form)
+        attributes = tuple(self.operations), self.strides, self.groups, self.binary, training
+        return _grouped_edges(x, choice, trained, statistics, attributes)
 
     def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
         reduced, _, convolutions = _kinds(self.operations, self.strides)
@@ -135,9 +135,9 @@ def _kinds(names, strides=1):
 
 
 @traced
-def _grouped_edges(x, choice, trained, statistics, form):
+def _grouped_edges(x, choice, trained, statistics, attributes):
     """Returns the outputs of all edges, and the updated moving mean and variance."""
-    names, strides, groups, binary, training = form
+    names, strides, groups, binary, training = attributes
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)
     weights = tf.cast(choice, x.dtype)

@@ -33,8 +33,8 @@ def cell(
     filters: int,
     *,
     groups: int = 1,
-    form: str = "binary",
-    preprocess_form: str = "binary",
+    quantization: str = "binary",
+    preprocess_quantization: str = "binary",
     reduction: bool = False,
     after_reduction: bool = False,
     choice: dict | None = None,
@@ -50,8 +50,8 @@ def cell(
         topology: Edges and nodes.
         filters: Channels of each node.
         groups: Number of groups of the convolutions on edges.
-        form: Form of the operations, one of `blocks.FORMS`.
-        preprocess_form: Form of the preprocessing, one of `blocks.FORMS`.
+        quantization: What the operations quantize, one of `blocks.QUANTIZATIONS`.
+        preprocess_quantization: That of the preprocessing.
         reduction: Whether the edges that leave the cell's inputs have strides 2.
         after_reduction: Whether the previous cell was a reduction cell.
         choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that
@@ -66,13 +66,15 @@ def cell(
     # References
         - [BATS](https://arxiv.org/abs/2003.01711). The preprocessing follows the first author's library.
     """
-    options: dict[str, Any] = {"form": preprocess_form, "affine": choice is None}
+    options: dict[str, Any] = {"quantization": preprocess_quantization, "affine": choice is None}
     enter = factorized_reduce if after_reduction else preprocess
     inputs = [
         enter(v, earlier, filters, name=f"{name}_preprocess0", **options),
         preprocess(v, previous, filters, name=f"{name}_preprocess1", **options),
     ]
-    edges = cells.Edges(v, topology, filters, choice, {"groups": groups, "form": form}, normalize=normalize)
+    edges = cells.Edges(
+        v, topology, filters, choice, {"groups": groups, "quantization": quantization}, normalize=normalize
+    )
     return edges.nodes(inputs, 2 if reduction else 1, name)
 
 
@@ -94,9 +96,11 @@ def network(
         x = v.relu(stems.plain_stem(v, images, 3 * filters), name="stem_relu")
         inputs = x, x, False
     # A search of BATS uses float kernels.
-    form = "real" if not binarize else "activations" if choices else "binary"
-    preprocess_form = "real" if preprocess == "float" else form
-    own_cell = functools.partial(cell, form=form, preprocess_form=preprocess_form, normalize=normalize)
+    quantization = "real" if not binarize else "activations" if choices else "binary"
+    preprocess_quantization = "real" if preprocess == "float" else quantization
+    own_cell = functools.partial(
+        cell, quantization=quantization, preprocess_quantization=preprocess_quantization, normalize=normalize
+    )
     x = cells.chained(v, architecture, inputs, choices, own_cell, lambda index, stage: {"groups": stage.groups})
     return cells.normalized(v, x) if normalize else x
 
@@ -120,14 +124,14 @@ def shared_edges(
     strides: int,
     *,
     groups: int = 1,
-    form: str = "activations",
+    quantization: str = "activations",
     name: str,
 ) -> list:
     """Computes the edges that leave a state in one layer; see `registry.Template`."""
     # Imported here, because counting needs no TensorFlow.
     from larq_nas.methods.bats.grouped_edges import GroupedEdges
 
-    return GroupedEdges(filters, candidates, count, strides, groups, form != "real", name=name)([state, choice])
+    return GroupedEdges(filters, candidates, count, strides, groups, quantization != "real", name=name)([state, choice])
 
 
 def check(architecture: Architecture, large: bool) -> None:

@@ -82,8 +82,8 @@ class Strategy(strategy.Strategy):
         }
         return {name: rows / rows.sum(axis=-1, keepdims=True) for name, rows in sharp.items()}
 
-    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
-        """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
+    def metrics(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
+        """The metrics that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         sharp = self._sharpened(probabilities)
         rows = np.concatenate(list(sharp.values()))
         expected = {"expected_ms": float(self.limit.expected(sharp))} if self.limit else {}

@@ -94,8 +94,8 @@ class MixedEdges(SharedEdges):
     def mix(
         self, x: tf.Tensor, choice: tf.Tensor, *, statistics: tuple[tf.Tensor, tf.Tensor], training: bool
     ) -> tuple[list[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        form = Form(tuple(self.operations), self.strides, training, self.normalize)
-        return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, form)
+        attributes = Attributes(tuple(self.operations), self.strides, training, self.normalize)
+        return _mixed_edges(x, choice, tf.convert_to_tensor(self.kernel), self.taps, statistics, attributes)
 
     def weights_of(self, edge: int, operation: str) -> dict[str, np.ndarray]:
         kernels = unpacked(self.kernel.numpy(), [kind for _, kind in _kinds(self.operations)[0]])
@@ -104,8 +104,8 @@ class MixedEdges(SharedEdges):
         return {"conv/kernel": np.split(kernels[operation], self.edges, axis=-1)[edge]}
 
 
-class Form(NamedTuple):
-    """What a layer computes, apart from its tensors."""
+class Attributes(NamedTuple):
+    """The arguments of the traced functions that are not tensors: what they compute."""
 
     operations: tuple
     strides: int
@@ -128,7 +128,7 @@ def _binarize(kernel, taps):
     return lq.math.sign(kernel), tf.reshape(scales, [len(taps), kernel.shape[-1]])
 
 
-def _mixed_edges(x, choice, kernel, taps, statistics, form):
+def _mixed_edges(x, choice, kernel, taps, statistics, attributes):
     """Returns the outputs of all edges, and the updated moving mean and variance."""
     moved = None
 
@@ -136,14 +136,14 @@ def _mixed_edges(x, choice, kernel, taps, statistics, form):
     def call(x, choice, kernel):
         nonlocal moved
         binary = _binarize(kernel, taps)
-        outputs, moved, convolved = _forward(x, choice, binary, statistics, form)
+        outputs, moved, convolved = _forward(x, choice, binary, statistics, attributes)
 
         def backward(*gradients):
             # A step uses either the gradient of the choice or the gradient of the kernel. TensorFlow prunes the call of
             # the other.
-            to_x, passed = _input_gradient(x, choice, binary, statistics, convolved, gradients, form)
-            to_choice = _choice_gradient(choice, convolved, gradients, passed, form)
-            return to_x, to_choice, _kernel_gradient(choice, binary, convolved, passed, form)
+            to_x, passed = _input_gradient(x, choice, binary, statistics, convolved, gradients, attributes)
+            to_choice = _choice_gradient(choice, convolved, gradients, passed, attributes)
+            return to_x, to_choice, _kernel_gradient(choice, binary, convolved, passed, attributes)
 
         return outputs, backward
 
@@ -151,19 +151,19 @@ def _mixed_edges(x, choice, kernel, taps, statistics, form):
 
 
 @traced
-def _forward(x, choice, binary, statistics, form):
+def _forward(x, choice, binary, statistics, attributes):
     """Returns the outputs of all edges, the updated moving statistics, and an `_Output` for each convolution."""
     (_, scales), edges = binary, choice.shape[0]
-    common, own = _split(statistics, x.shape[-1], form)
-    features, moved = _features(x, common, form)
+    common, own = _split(statistics, x.shape[-1], attributes)
+    features, moved = _features(x, common, attributes)
     terms, convolved = {name: [] for name in features if name != "pooled"}, []
-    for index, (source, stride, kernel, weight) in enumerate(_convolutions(binary, choice, form, x.dtype)):
+    for index, (source, stride, kernel, weight) in enumerate(_convolutions(binary, choice, attributes, x.dtype)):
         # Inputs are shifted from ±1 to {-2, 0}, so padding with zeros stands for padding with ones. The bias undoes the
         # shift.
         bias = tf.reduce_sum(kernel, axis=[0, 1, 2])
         y = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(features[source], kernel, stride, "SAME"), bias))
-        if form.normalize:
-            mean, variance = _moments(y, source, x) if form.training else own[index]
+        if attributes.normalize:
+            mean, variance = _moments(y, source, x) if attributes.training else own[index]
             own[index] = mean, variance
             scale = tf.math.rsqrt(variance + convolutional.BN_EPSILON)
             term = tf.nn.bias_add(y * tf.cast(weight * scale, x.dtype), tf.cast(-mean * weight * scale, x.dtype))
@@ -177,9 +177,9 @@ def _forward(x, choice, binary, statistics, form):
     total = sum(terms.values(), [])
     outputs = tf.split(tf.add_n(total), edges, axis=-1) if total else []
     if "pooled" in features:
-        pooled = tf.unstack(combine(_pool_weights(choice, form), features["pooled"]))
+        pooled = tf.unstack(combine(_pool_weights(choice, attributes), features["pooled"]))
         outputs = [tf.add_n(both) for both in zip(outputs, pooled, strict=True)] if outputs else pooled
-    return outputs, _moved(statistics, moved, own, form), convolved
+    return outputs, _moved(statistics, moved, own, attributes), convolved
 
 
 class _Output(NamedTuple):
@@ -199,95 +199,97 @@ class _Passed(NamedTuple):
 
 
 @traced
-def _input_gradient(x, choice, binary, statistics, convolved, gradients, form):
+def _input_gradient(x, choice, binary, statistics, convolved, gradients, attributes):
     """Returns the gradient of `x` and a `_Passed`. The features are cheap, so they are computed again instead of
     stored.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        features, _ = _features(x, _split(statistics, x.shape[-1], form)[0], form)
+        features, _ = _features(x, _split(statistics, x.shape[-1], attributes)[0], attributes)
     gradient = tf.concat(gradients, axis=-1)
     upstream = {name: gradient for name in features if name != "pooled"}
     if "parities" in features:
         upstream["parities"] = tf.space_to_batch(gradient, [2, 2], _margins(x))
     to_features, masked = {name: [] for name in features}, []
-    convolutions = _convolutions(binary, choice, form, x.dtype)
+    convolutions = _convolutions(binary, choice, attributes, x.dtype)
     for (source, stride, ones, weight), output in zip(convolutions, convolved, strict=True):
         masked.append(tf.raw_ops.ReluGrad(gradients=upstream[source], features=output.values))
         # Kernels are multiplied by the weights, because kernels are smaller than activations.
         weighted = ones * tf.cast(weight * output.scale, x.dtype)
         to_features[source].append(input_gradient(features[source], weighted, masked[-1], stride))
     if "pooled" in features:
-        to_features["pooled"].append(combine(tf.transpose(_pool_weights(choice, form)), tf.stack(gradients)))
+        to_features["pooled"].append(combine(tf.transpose(_pool_weights(choice, attributes)), tf.stack(gradients)))
     to_x = tape.gradient(list(features.values()), x, [tf.add_n(to_features[name]) for name in features])
     return to_x, _Passed(features, upstream, masked)
 
 
 @traced
-def _choice_gradient(choice, convolved, gradients, passed, form):
+def _choice_gradient(choice, convolved, gradients, passed, attributes):
     """Returns the gradient of `choice`."""
-    convolutions, pools = _kinds(form.operations)
-    columns, total = {}, channel_sum(tf.concat(gradients, axis=-1)) if form.normalize else None
+    convolutions, pools = _kinds(attributes.operations)
+    columns, total = {}, channel_sum(tf.concat(gradients, axis=-1)) if attributes.normalize else None
     for (index, operation), output in zip(convolutions, convolved, strict=True):
-        source, _ = _source(operation, form.strides)
+        source, _ = _source(operation, attributes.strides)
         products = channel_sum(wide(passed.upstream[source]) * wide(output.values))
-        products -= output.mean * total if form.normalize else 0
+        products -= output.mean * total if attributes.normalize else 0
         columns[index] = tf.reduce_sum(tf.reshape(products * output.scale, [choice.shape[0], -1]), axis=-1)
     if pools:
         stacked = wide(flat(tf.stack(gradients)))
         products = tf.matmul(stacked, wide(flat(passed.features["pooled"])), transpose_b=True)
         columns |= dict(zip([index for index, _ in pools], tf.unstack(products, axis=1), strict=True))
     nothing = tf.zeros_like(choice[:, 0])
-    return tf.stack([columns.get(index, nothing) for index in range(len(form.operations))], axis=1)
+    return tf.stack([columns.get(index, nothing) for index in range(len(attributes.operations))], axis=1)
 
 
 @traced
-def _kernel_gradient(choice, binary, convolved, passed, form):
+def _kernel_gradient(choice, binary, convolved, passed, attributes):
     """Returns the gradient of the packed kernels."""
     if not convolved:
         return tf.zeros_like(binary[0])
     to_signs = []
-    convolutions = _convolutions(binary, choice, form, passed.masked[0].dtype)
+    convolutions = _convolutions(binary, choice, attributes, passed.masked[0].dtype)
     for (source, stride, ones, weight), output, masked in zip(convolutions, convolved, passed.masked, strict=True):
         to_ones = wide(kernel_gradient(passed.features[source], ones, masked, stride)) + channel_sum(masked)
         # The constraint keeps latent kernels where the gradient of the sign passes.
         to_signs.append(to_ones * (weight * output.scale * latent_factor(ones.shape)))
-    return _to_kernel(binary, to_signs, form)
+    return _to_kernel(binary, to_signs, attributes)
 
 
-def _to_kernel(binary, gradients, form):
+def _to_kernel(binary, gradients, attributes):
     """Returns the gradient of the packed kernels from the gradients of their signs."""
     signs, scales = binary
     gradients = [tf.reshape(gradient, [-1, *signs.shape[1:]]) for gradient in gradients]
-    if form.normalize:
+    if attributes.normalize:
         return tf.concat(gradients, axis=0)
     parts = zip(tf.split(signs, [part.shape[0] for part in gradients]), tf.unstack(scales), gradients, strict=True)
     return tf.concat([gradient + through_scale(part, scale, gradient) for part, scale, gradient in parts], axis=0)
 
 
-def _split(statistics, channels, form):
+def _split(statistics, channels, attributes):
     """Returns the moving statistics of the operations' inputs, then a mean and a variance for each convolution's
     output.
     """
-    convolutions, pools = _kinds(form.operations)
+    convolutions, pools = _kinds(attributes.operations)
     common = channels * (1 + len(pools))
-    own = [tf.split(values[common:], len(convolutions)) for values in statistics if form.normalize and convolutions]
+    own = [
+        tf.split(values[common:], len(convolutions)) for values in statistics if attributes.normalize and convolutions
+    ]
     return [values[:common] for values in statistics], list(zip(*own, strict=True))
 
 
-def _moved(statistics, common, own, form):
+def _moved(statistics, common, own, attributes):
     """Returns the updated moving statistics.
 
     # Arguments
         statistics: The moving statistics before the step.
         common: The updated statistics of the operations' inputs.
         own: For each convolution, the statistics of its output in this step.
-        form: A `Form`.
+        attributes: The attributes.
     """
     if not own:
         return common
     now = [tf.concat(values, axis=0) for values in zip(*own, strict=True)]
-    if form.training:
+    if attributes.training:
         before = [values[-now[0].shape[0] :] for values in statistics]
         now = [b + (1 - convolutional.BN_MOMENTUM) * (n - b) for b, n in zip(before, now, strict=True)]
     return [tf.concat(both, axis=0) for both in zip(common, now, strict=True)]
@@ -303,10 +305,10 @@ def _moments(outputs, source, x):
     return mean, tf.maximum(channel_sum(tf.square(outputs)) / count - tf.square(mean), 0.0)
 
 
-def _features(x, statistics, form):
+def _features(x, statistics, attributes):
     """Returns a dictionary of the tensors that the operations read, and the updated moving mean and variance."""
-    strides, training = form.strides, form.training
-    convolutions, pools = _kinds(form.operations)
+    strides, training = attributes.strides, attributes.training
+    convolutions, pools = _kinds(attributes.operations)
     moving = [list(pair) for pair in zip(*(tf.split(each, 1 + len(pools)) for each in statistics), strict=True)]
     features = {}
     if convolutions:
@@ -349,11 +351,11 @@ def _margins(x):
     return [[0, x.shape[1] % 2], [0, x.shape[2] % 2]]
 
 
-def _convolutions(binary, choice, form, dtype):
+def _convolutions(binary, choice, attributes, dtype):
     """Returns a tuple for each convolution: its feature, its strides, its kernel of ±1, and the choice weights of its
     filters.
     """
-    convolutions, _ = _kinds(form.operations)
+    convolutions, _ = _kinds(attributes.operations)
     if not convolutions:
         return []
     ones, _ = binary
@@ -361,7 +363,7 @@ def _convolutions(binary, choice, form, dtype):
     parts = tf.split(tf.cast(ones, dtype), [operation.kernel_size**2 for _, operation in convolutions])
     return [
         (
-            *_source(operation, form.strides),
+            *_source(operation, attributes.strides),
             tf.reshape(part, [operation.kernel_size] * 2 + [channels, filters]),
             tf.repeat(choice[:, index], filters // choice.shape[0]),
         )
@@ -369,6 +371,6 @@ def _convolutions(binary, choice, form, dtype):
     ]
 
 
-def _pool_weights(choice, form):
+def _pool_weights(choice, attributes):
     """Returns the choice weights of the pools, of shape `(edges, pools)`."""
-    return tf.gather(choice, [index for index, _ in _kinds(form.operations)[1]], axis=1)
+    return tf.gather(choice, [index for index, _ in _kinds(attributes.operations)[1]], axis=1)

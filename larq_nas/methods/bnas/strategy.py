@@ -137,8 +137,8 @@ class Strategy(strategy.Strategy):
         passed = epoch - self.warmup_epochs
         return loss + diversity_loss(probabilities, passed, self.strength, self.decay, self.reduce_index_bug)
 
-    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
-        """The figures that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
+    def metrics(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int) -> dict:
+        """The metrics that are logged after an epoch: the mean entropy of the edges, in nats, and the expected time."""
         expected = {"expected_ms": float(self.limit.expected(probabilities))} if self.limit else {}
         return {"entropy": float(entropy(probabilities)), **expected}
 

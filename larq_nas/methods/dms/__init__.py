@@ -41,7 +41,8 @@ __getattr__ = lazy.attributes(
     {
         **dict.fromkeys(__all__, "search_space"),
         "DmsConfig": "config",
-        **dict.fromkeys(("Strategy", "cluster", "log_probabilities"), "strategy"),
-        **dict.fromkeys(("Candidates", "WidthSupernet"), "supernet"),
+        **dict.fromkeys(("Distributions", "cluster", "log_probabilities"), "distributions"),
+        "Strategy": "strategy",
+        "WidthSupernet": "supernet",
     },
 )

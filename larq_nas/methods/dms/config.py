@@ -95,6 +95,7 @@ class DmsConfig(SearchConfig):
         return with_widths(genotype, config.width * base_widths(genotype)[:, np.newaxis])
 
     def strategy(self, space: Architecture, input_shape: Sequence[int], num_classes: int) -> "Strategy":
+        from larq_nas.methods.dms.distributions import Distributions
         from larq_nas.methods.dms.strategy import Strategy
 
         names = ("rounds", "ratio", "scale", "final_scale", "memory_target", "memory_weight", "best_effort")
@@ -103,21 +104,21 @@ class DmsConfig(SearchConfig):
             logger.info("max_latency_ms is used instead of memory_target and genotype_megabytes")
             options |= {"memory_target": None, "genotype_megabytes": None}
         limit = self.limit(derive(space, np.zeros(len(space.stages))), input_shape, num_classes)
-        strategy = Strategy(**options, limit=limit)
-        strategy.check(space, input_shape, num_classes)
-        return strategy
+        distributions = Distributions(**options, limit=limit)
+        distributions.check(space, input_shape, num_classes)
+        return Strategy(distributions, space, input_shape, num_classes)
 
     def search(
-        self, space: Architecture, strategy: "Strategy", data: "datasets.Images", run: "runs.Run"
+        self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
     ) -> Architecture:
-        from larq_nas.methods.dms import rounds
+        from larq_nas.methods.dms import searching
 
-        return rounds.search(strategy, space, data, run, self)
+        return searching.search(strategy, data, run, self)
 
     def draw(
-        self, space: Architecture, strategy: "Strategy", count: int, input_shape: Sequence[int], num_classes: int
+        self, space: Architecture, strategy: typing.Any, count: int, input_shape: Sequence[int], num_classes: int
     ) -> list:
-        return strategy.draw(space, count, self.seed, input_shape, num_classes)
+        return strategy.distributions.draw(space, count, self.seed, input_shape, num_classes)
 
     def profiled_spaces(self) -> list:
         base = self.space()

@@ -1,152 +1,41 @@
 """The supernet of DMS. Its training steps train either the weights or the mean ratios."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
 import tensorflow as tf
 
 from larq_nas import supernet
-from larq_nas.costs import expected_costs
-from larq_nas.costs.limits import Penalty
-from larq_nas.methods.dms.search_space import MEGABYTE, base_widths, megabytes, opened, rounded, units, with_widths
-from larq_nas.methods.dms.strategy import LEAST_RATIO, Strategy, cluster, log_probabilities
-from larq_nas.networks import counting
-from larq_nas.space.architecture import Architecture
-from larq_nas.space.choices import width_name
-from larq_nas.supernet import strategy
-from larq_nas.supernet.sampling import gumbel_softmax
-
-
-class Candidates(tf.Module, strategy.Strategy):
-    """The strategy of a `WidthSupernet`, which holds the candidates of a round.
-
-    The candidates are variables, so that the training step is not traced again in the next round.
-
-    # Arguments
-        strategy: The `Strategy`.
-        base: The base network.
-        input_shape: Height, width and channels of the images.
-        num_classes: Number of classes.
-    """
-
-    def __init__(self, strategy: Strategy, base: Architecture, input_shape: Sequence[int], num_classes: int) -> None:
-        super().__init__()
-        self.strategy, self.base, self.input_shape, self.num_classes = strategy, base, input_shape, num_classes
-        self.room: tuple[int, ...] = ()
-        count = len(base.stages)
-        names = base.kind.operations
-        indices = {cell.name: [names.index(e.operations[0]) for e in cell.edges] for cell in base.cells}
-        self.decided = {name: tf.one_hot(values, len(names)) for name, values in indices.items()}
-        self.edges = tf.Variable(tf.zeros([count, 4]), trainable=False)
-        self.filters = tf.Variable(tf.zeros([count, 3], tf.int32), trainable=False)
-        self.scale = tf.Variable(1.0, trainable=False)
-
-    def begin(self, mean: np.ndarray, scale: float) -> np.ndarray:
-        """Sets the candidates of a round and returns their numbers of filters, of shape `(widths, 3)`."""
-        ratios, edges = cluster(mean, scale)
-        filters = rounded(self.base, ratios)
-        self.edges.assign(edges)
-        self.filters.assign(filters)
-        self.scale.assign(scale)
-        return filters
-
-    def choice_weights(self, logits: dict, epoch: tf.Tensor | int | None, random: Any = tf.random) -> dict:
-        """The weights of the candidates in a training step, by the name of the choice."""
-        logits = log_probabilities(logits["mean"], self.edges, self.scale)
-        return self._named(gumbel_softmax(logits, self.strategy.temperature, random))
-
-    def evaluation_weights(self, logits: dict, epoch: tf.Tensor | int | None) -> dict:
-        """The weights of the candidates in an evaluation: as in a training step, but without noise."""
-        return self._named(tf.exp(log_probabilities(logits["mean"], self.edges, self.scale)))
-
-    def _named(self, weights):
-        """The weights of all numbers of filters up to the room of the network. They are 0 except for the candidates."""
-        named = dict(self.decided)
-        places = tf.unstack(self.filters // units(self.base)[:, np.newaxis] - 1)
-        for index, (size, indices, values) in enumerate(zip(self.room, places, tf.unstack(weights), strict=True)):
-            named[width_name(index)] = tf.linalg.matvec(tf.one_hot(indices, size), values, transpose_a=True)
-        return named
-
-    def memory(self, mean: tf.Tensor) -> tf.Tensor:
-        """The megabytes of the network at the mean ratios. With cells, their expectation over the candidates."""
-        if self.base.cells:
-            return tf.cast(expected_costs.expected(*self._expectation(mean)).bytes, tf.float32) / MEGABYTE
-        return megabytes(self.base, self._widths(mean), self.input_shape, self.num_classes)
-
-    def _expectation(self, mean) -> tuple[Architecture, dict, Sequence[int], int]:
-        """The arguments of `expected_costs.expected`: the space of all widths and the probabilities of its choices."""
-        weights = self.evaluation_weights({"mean": mean}, None)
-        space = with_widths(self.base, [stage.widths for stage in opened(self.base, self.room).stages])
-        for cell in space.cells:
-            weights[cell.name] = tf.ones([len(cell.edges), 1])
-        return space, weights, self.input_shape, self.num_classes
-
-    def _widths(self, mean):
-        widths = tf.unstack(mean * tf.constant(base_widths(self.base), tf.float32))
-        return {stage.cell: width for stage, width in zip(self.base.stages, widths, strict=True)}
-
-    def ms(self, mean: tf.Tensor) -> tf.Tensor:
-        """The milliseconds of the network at the mean ratios. With cells, their expectation over the candidates."""
-        assert self.strategy.limit is not None
-        table = self.strategy.limit.table
-        if self.base.cells:
-            return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
-        widths = self._widths(mean)
-        rows = counting.rows(self.base, self.input_shape, self.num_classes, widths)
-        return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
-
-    def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int | None) -> tf.Tensor:
-        """The loss of the means: the loss of the validation batch, with the penalty of the limit or of the memory.
-
-        # References
-            - DMS, equation 7
-        """
-        mean, limit, target = logits["mean"], self.strategy.limit, self.strategy.memory_target
-        if limit:
-            return Penalty(self.ms, limit.most)(loss, mean)
-        if target is None:
-            return loss
-        return Penalty(self.memory, target, weight=self.strategy.memory_weight)(loss, mean)
-
-    def figures(self, space: Architecture, probabilities: dict, epoch: tf.Tensor | int | None) -> dict:
-        """The figures that are logged after a round: the megabytes and the mean ratios (`probabilities`)."""
-        mean = probabilities["mean"]
-        names = [f"stage{i}" if self.base.cells else stage.cell for i, stage in enumerate(self.base.stages)]
-        ratios = {f"ratio/{name}": float(ratio) for name, ratio in zip(names, mean, strict=True)}
-        return {"megabytes": float(self.memory(tf.constant(mean))), **ratios}
-
-    def derive(self, space: Architecture, probabilities: dict) -> Architecture:
-        """The genotype of the mean ratios, which are in `probabilities`."""
-        return self.strategy.derive(self.base, probabilities["mean"], self.input_shape, self.num_classes)
+from larq_nas.methods.dms.distributions import LEAST_RATIO
+from larq_nas.methods.dms.search_space import opened
+from larq_nas.methods.dms.strategy import Strategy
 
 
 class WidthSupernet(supernet.Supernet):
     """A network with room for many widths. Its steps train the weights if `turn` is 0, and the mean ratios if it is 1.
 
     # Arguments
-        candidates: The `Candidates`.
+        strategy: The `Strategy`.
         room: The largest width of each stage, in `units`.
     """
 
-    strategy: Candidates
+    strategy: Strategy
 
-    def __init__(self, candidates: Candidates, room: Iterable[int]) -> None:
-        candidates.room = tuple(map(int, room))
-        space = opened(candidates.base, candidates.room)
-        super().__init__(candidates, space, candidates.input_shape, candidates.num_classes)
+    def __init__(self, strategy: Strategy, room: Iterable[int]) -> None:
+        strategy.room = tuple(map(int, room))
+        space = opened(strategy.base, strategy.room)
+        super().__init__(strategy, space, strategy.input_shape, strategy.num_classes)
         self.turn = tf.Variable(0, trainable=False, name="turn")
 
     def make_logits(self, shapes: dict) -> dict:
-        ratio = tf.keras.initializers.Constant(self.strategy.strategy.ratio)
+        ratio = tf.keras.initializers.Constant(self.strategy.distributions.ratio)
         return {"mean": self.add_weight("mean", (len(self.space.stages),), initializer=ratio)}
 
     def probabilities(self) -> dict:
         """A dictionary with the mean ratios under the name `mean`."""
         return {"mean": tf.convert_to_tensor(self.logits["mean"])}
 
-    def figures(self) -> dict:
-        # An epoch is a part of a round, after which the figures of the strategy are logged. They may take seconds.
+    def search_metrics(self) -> dict:
+        # An epoch is a part of a round, after which the metrics of the strategy are logged. They may take seconds.
         return {}
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:

@@ -87,5 +87,5 @@ class SampledSupernet(supernet.Supernet):
         self._weights_step(*data)
         return {metric.name: metric.result() for metric in self.metrics if metric is not self.architecture_loss}
 
-    def figures(self) -> dict:
+    def search_metrics(self) -> dict:
         return {}

@@ -93,8 +93,8 @@ class Population:
     # Arguments
         strategy: The `strategy.Strategy` of the method whose space is searched.
         space: The space.
-        judge: A function from choice weights to figures, with `validation_loss` and `validation_accuracy`.
-        run: The run directory. `evaluations.json` in it keeps the figures.
+        judge: A function from choice weights to metrics, with `validation_loss` and `validation_accuracy`.
+        run: The run directory. `evaluations.json` in it keeps the metrics.
         config: The configuration.
         input_shape: Height, width and channels of the images for which costs are counted.
         num_classes: Number of classes for which costs are counted.
@@ -126,11 +126,11 @@ class Population:
             born = [(keys.of_weights(candidate.weights, generator), candidate) for candidate in drawn]
         for _, candidate in born:
             self._evaluate(candidate)
-        runs.write(self.file, [{"genotype": text, "figures": figures} for text, figures in self.known.items()])
+        runs.write(self.file, [{"genotype": text, "metrics": metrics} for text, metrics in self.known.items()])
         everyone = self.kept + born
         best = pareto.order([self._objectives(candidate) for _, candidate in everyone])
         self.kept = [everyone[index] for index in best[: self.config.samples]]
-        accuracy = max(candidate.figures["validation_accuracy"] for _, candidate in self.kept)
+        accuracy = max(candidate.metrics["validation_accuracy"] for _, candidate in self.kept)
         logger.info(
             "generation %d/%d: %d genotypes evaluated, best validation accuracy %.2f%%",
             *(generation, self.config.generations, len(self.evaluated), 100 * accuracy),
@@ -141,14 +141,14 @@ class Population:
         everyone = list(self.evaluated.values())
         front = pareto.fronts([self._objectives(candidate) for candidate in everyone])
         best = [candidate for candidate, number in zip(everyone, front, strict=True) if number == 0]
-        return sorted(best, key=lambda candidate: [candidate.figures[name] for name in _costs(self.config)])
+        return sorted(best, key=lambda candidate: [candidate.metrics[name] for name in _costs(self.config)])
 
     def _read(self):
-        """Reads the figures of genotypes that an interrupted search has evaluated."""
+        """Reads the metrics of genotypes that an interrupted search has evaluated."""
         rows, names = runs.read_json(self.file), {"validation_loss", "validation_accuracy", *self._counted_names()}
         with runs.expected_form(self.file):
-            known = {row["genotype"]: row["figures"] for row in rows}
-            if not all(isinstance(figures[name], int | float) for figures in known.values() for name in names):
+            known = {row["genotype"]: row["metrics"] for row in rows}
+            if not all(isinstance(metrics[name], int | float) for metrics in known.values() for name in names):
                 raise ValueError
         return known
 
@@ -175,30 +175,30 @@ class Population:
         if text not in self.known:
             counts = costs.count(candidate.genotype, *self.counted)
             limit = self.strategy.limit
-            figures = {name: getattr(counts, name) for name in sorted(self._counted_names() - {"ms"})}
-            figures |= {"ms": limit.ms(candidate.genotype)} if limit else {}
-            self.known[text] = {**figures, **self.judge(candidate.weights)}
-        candidate.figures.update(self.known[text])
+            metrics = {name: getattr(counts, name) for name in sorted(self._counted_names() - {"ms"})}
+            metrics |= {"ms": limit.ms(candidate.genotype)} if limit else {}
+            self.known[text] = {**metrics, **self.judge(candidate.weights)}
+        candidate.metrics.update(self.known[text])
         self.evaluated[candidate.genotype] = candidate
 
     def _counted_names(self):
         return {"biops", "flops", "params", *_costs(self.config)}
 
     def _objectives(self, candidate):
-        figures = candidate.figures
+        metrics = candidate.metrics
         return [
-            -figures["validation_accuracy"] if name == "accuracy" else figures[name] for name in self.config.objectives
+            -metrics["validation_accuracy"] if name == "accuracy" else metrics[name] for name in self.config.objectives
         ]
 
 
 def _write_front(front, evaluated, run, config):
-    """Writes the genotypes of the Pareto front and their figures, logs a table of them, and draws charts."""
+    """Writes the genotypes of the Pareto front and their metrics, logs a table of them, and draws charts."""
     names = _costs(config)
     rows = []
     for number, candidate in enumerate(front, 1):
         file = f"pareto/{number}.json"
         runs.write(run.path / file, candidate.genotype.to_json())
-        rows.append({"genotype": file, **candidate.figures})
+        rows.append({"genotype": file, **candidate.metrics})
     runs.write(run.path / "pareto.json", rows)
     heading = ("genotype", "validation accuracy (%)", *names)
     texts = [(row["genotype"], 100 * row["validation_accuracy"], *(row[name] for name in names)) for row in rows]
@@ -211,7 +211,7 @@ def _write_front(front, evaluated, run, config):
 def _draw(axes, front, evaluated, cost):
     """Draws the accuracies of all evaluated genotypes against a cost, and connects those of the Pareto front."""
     for candidates, style in ((evaluated, {"fmt": ".", "color": "0.7"}), (front, {"fmt": "o-"})):
-        points = [(each.figures[cost], 100 * each.figures["validation_accuracy"]) for each in candidates]
+        points = [(each.metrics[cost], 100 * each.metrics["validation_accuracy"]) for each in candidates]
         axes.errorbar(*zip(*points, strict=True), **style)
     for number, point in enumerate(points, 1):
         axes.annotate(number, point, xytext=(6, -12), textcoords="offset points")

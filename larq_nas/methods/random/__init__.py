@@ -20,6 +20,7 @@ from larq_nas.space.architecture import Architecture
 
 if typing.TYPE_CHECKING:
     from larq_nas import datasets, runs
+    from larq_nas.supernet.strategy import Strategy
 
 
 class RandomSearch(WithoutGradients):
@@ -28,7 +29,7 @@ class RandomSearch(WithoutGradients):
     heading: typing.ClassVar[str] = "random"
 
     def search(
-        self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
+        self, space: Architecture, strategy: "Strategy", data: "datasets.Images", run: "runs.Run"
     ) -> Architecture:
         """Draws genotypes and writes `genotype.json`; see `searching.search`."""
         from larq_nas.methods.random import searching

@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference import bars_architecture
 
 from larq_nas import networks, zoo
-from larq_nas.converters import inference, tflite
+from larq_nas.converters import rewriting, tflite
 from larq_nas.layers import precision
 from larq_nas.layers.convolutional import binary_conv
 from larq_nas.methods import bats, bnas
@@ -52,7 +52,7 @@ NETWORKS = {
 def test_it_computes_the_same(name, gamma, size):
     tf.keras.utils.set_random_seed(0)
     model = _trained(NETWORKS[name](size), gamma)
-    rewritten = inference.rewrite(model)
+    rewritten = rewriting.rewrite(model)
     images = _images(model)
     assert rewritten is not model
     # Features, not probabilities, which would be too similar.
@@ -93,7 +93,7 @@ def test_a_channel_whose_scale_is_zero_keeps_its_sign():
     norm = model.layers[3]
     norm.gamma.assign(np.where(np.arange(32) % 2, norm.gamma.numpy(), 0))
     images = _images(model)
-    np.testing.assert_allclose(inference.rewrite(model)(images), model(images), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rewriting.rewrite(model)(images), model(images), rtol=1e-4, atol=1e-5)
     assert tflite.convert(model).report.differences["random"][0] < 1e-4
 
 
@@ -103,7 +103,7 @@ def test_what_else_reads_the_normalized_tensor_gets_it():
     z = layers.BatchNormalization()(x)
     model = tf.keras.Model(images, [layers.Add()([binary_conv(32, 3)(z), z]), z])
     _trained(model)
-    for rewritten, original in zip(inference.rewrite(model)(_images(model)), model(_images(model)), strict=True):
+    for rewritten, original in zip(rewriting.rewrite(model)(_images(model)), model(_images(model)), strict=True):
         np.testing.assert_allclose(rewritten, original, rtol=1e-4, atol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_normalizations_behind_convolutions_are_merged_with_them():
 def test_pixels_are_left_out_before_a_normalization():
     parts = (layers.BatchNormalization(), layers.MaxPooling2D(1, 2), binary_conv(16, 3))
     model = _trained(_of_sums(*parts), spread=0.1)
-    shapes = [layer.output_shape for layer in inference.rewrite(model).layers if layer.name == model.layers[3].name]
+    shapes = [layer.output_shape for layer in rewriting.rewrite(model).layers if layer.name == model.layers[3].name]
     assert shapes == [(None, 4, 4, 32)]
     assert tflite.convert(model).report.differences["random"][0] < 1e-4
 
@@ -152,7 +152,7 @@ def test_the_model_itself_stays_what_it_is():
     model = _trained(zoo.dms_vgg11_a())
     before = [weights.copy() for weights in model.get_weights()]
     nodes = [len(layer.inbound_nodes) for layer in model.layers]
-    inference.rewrite(model)
+    rewriting.rewrite(model)
     assert nodes == [len(layer.inbound_nodes) for layer in model.layers]
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -182,7 +182,7 @@ def test_a_layer_that_is_used_twice_is_left_alone():
     x = layers.Add()([conv(norm(images)), images])
     x = layers.Add()([conv(norm(x)), x])
     model = _trained(tf.keras.Model(images, x))
-    np.testing.assert_allclose(inference.rewrite(model)(_images(model)), model(_images(model)), atol=1e-5)
+    np.testing.assert_allclose(rewriting.rewrite(model)(_images(model)), model(_images(model)), atol=1e-5)
     assert tflite.convert(model).report.all_packed
 
 
@@ -193,12 +193,12 @@ def test_a_sign_of_another_kind_is_not_taken_for_a_threshold():
     )  # fmt: skip
     model = _trained(_of_sums(layers.BatchNormalization(), conv))
     images = _images(model)
-    np.testing.assert_allclose(inference.rewrite(model)(images), model(images), atol=1e-5)
+    np.testing.assert_allclose(rewriting.rewrite(model)(images), model(images), atol=1e-5)
 
 
 def _same(model, rewritten=None):
     images = _images(model)
-    expected, actual = (tf.nest.flatten(m(images)) for m in (model, rewritten or inference.rewrite(model)))
+    expected, actual = (tf.nest.flatten(m(images)) for m in (model, rewritten or rewriting.rewrite(model)))
     for e, a in zip(expected, actual, strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
 

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from dms_search import SETTINGS, STRATEGY
+from dms_search import DISTRIBUTIONS, SETTINGS
 from kill import Killed
 
 from larq_nas import costs, datasets, runs
 from larq_nas.methods import bars, dms
-from larq_nas.methods.dms import rounds
+from larq_nas.methods.dms import searching
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import inheritance
 
@@ -19,10 +19,14 @@ def digits():
     return datasets.load("digits", image_size=32, train_examples=64)
 
 
+def _strategy(base, data, distributions=DISTRIBUTIONS):
+    return dms.Strategy(distributions, base, data.image_shape, len(data.class_names))
+
+
 @pytest.fixture(scope="module")
 def whole(digits, tmp_path_factory):
     run = runs.Run(tmp_path_factory.mktemp("whole"))
-    rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+    searching.search(_strategy(dms.space("vgg11"), digits), digits, run, SETTINGS)
     return run
 
 
@@ -36,7 +40,7 @@ def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(
     base = dms.space("vgg11")
     assert dms.base_widths(genotype).tolist() == dms.rounded(base, ratios).tolist()
     # Memory costs, so the widths shrink.
-    sizes = [dms.size(dms.derive(base, [STRATEGY.ratio] * 8), digits.image_shape, 10)]
+    sizes = [dms.size(dms.derive(base, [DISTRIBUTIONS.ratio] * 8), digits.image_shape, 10)]
     sizes += [row["megabytes"] for row in rows]
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
     result = genotype.provenance["result"]
@@ -49,7 +53,7 @@ def test_a_search_leaves_a_genotype_of_its_mean_ratios_and_a_row_for_each_round(
 @pytest.mark.parametrize("place", ["_fit", pytest.param("_save", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, monkeypatch, place):
     run, calls = runs.Run(tmp_path), []
-    original = getattr(rounds, place)
+    original = getattr(searching, place)
 
     def killed(*arguments):
         calls.append(arguments)
@@ -59,13 +63,13 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
         return original(*arguments)
 
     said = []
-    monkeypatch.setattr(rounds.estimates, "announce", lambda *arguments, **options: said.append(arguments[4]))
+    monkeypatch.setattr(searching.estimates, "announce", lambda *arguments, **options: said.append(arguments[4]))
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, place, killed)
+        patch.setattr(searching, place, killed)
         with pytest.raises(Killed):
-            rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+            searching.search(_strategy(dms.space("vgg11"), digits), digits, run, SETTINGS)
     assert not run.genotype.exists()
-    rounds.search(STRATEGY, dms.space("vgg11"), digits, run, SETTINGS)
+    searching.search(_strategy(dms.space("vgg11"), digits), digits, run, SETTINGS)
     # Each call says once how many rounds are left.
     assert said == [3, 2]
     for a, b in zip(whole.rows(), run.rows(), strict=True):
@@ -76,7 +80,7 @@ def test_a_killed_search_goes_on_to_the_same_result(whole, digits, tmp_path, mon
 def test_widths_of_a_genotype_with_cells_are_searched(tmp_path):
     data = datasets.load("digits", image_size=8, train_examples=32)
     base = dms.space(bars.space(4, cells_per_stage=1).sample(1))
-    genotype = rounds.search(STRATEGY, base, data, runs.Run(tmp_path), SETTINGS)
+    genotype = searching.search(_strategy(base, data), data, runs.Run(tmp_path), SETTINGS)
     assert genotype.cells == base.cells and genotype.decided
     # Memory costs, and widths stay those of stages that double.
     assert np.all(dms.base_widths(genotype) % [1, 2, 4] == 0)
@@ -91,23 +95,23 @@ BROKEN = {"empty": b"", "cut": b"PK\x03\x04 broken", "text": b"garbage"}
 def test_a_broken_backup_gives_way_to_the_round_before_or_is_named(tmp_path, caplog, content):
     run, base = runs.Run(tmp_path / "lr[1]"), dms.space("vgg11")
     for number in range(1, 5):
-        rounds._save(run, {"round": number, "base": base.to_json(), "draws": [0, 0]})
-    newest, older = rounds._files(run)
+        searching._save(run, {"round": number, "base": base.to_json(), "draws": [0, 0]})
+    newest, older = searching._files(run)
     assert (newest.name, older.name) == ("round-0004.npz", "round-0003.npz")
-    assert rounds._load(run, base)["round"] == 4
+    assert searching._load(run, base)["round"] == 4
     newest.write_bytes(content)
-    assert rounds._load(run, base)["round"] == 3
+    assert searching._load(run, base)["round"] == 3
     assert "round-0004.npz: broken; going on after round 3" in caplog.text
     older.write_bytes(content)
     with pytest.raises(runs.RunError, match="round-0004.npz: broken.*overwrite=True"):
-        rounds._load(run, base)
+        searching._load(run, base)
 
 
 def test_a_search_of_an_earlier_version_is_refused(tmp_path):
     run, base = runs.Run(tmp_path), dms.space("vgg11")
-    rounds._save(run, {"round": 1, "base": base.to_json(), "random": [0, 0, 0]})
+    searching._save(run, {"round": 1, "base": base.to_json(), "random": [0, 0, 0]})
     with pytest.raises(runs.RunError, match="an earlier version of larq_nas has begun; choose another run_dir"):
-        rounds._load(run, base)
+        searching._load(run, base)
 
 
 def test_a_pickle_in_a_backup_is_not_loaded(tmp_path):
@@ -115,7 +119,7 @@ def test_a_pickle_in_a_backup_is_not_loaded(tmp_path):
     run.backup.mkdir()
     np.savez(run.backup / "round-0001.npz", round=np.array([{"a": 1}], dtype=object))
     with pytest.raises(runs.RunError, match="round-0001.npz: broken"):
-        rounds._load(run, dms.space("vgg11"))
+        searching._load(run, dms.space("vgg11"))
 
 
 @pytest.mark.slow
@@ -123,11 +127,10 @@ def test_without_best_effort_every_round_starts_anew(digits, tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(inheritance, "copy_weights", lambda *arguments: seen.append(arguments))
     made = []
-    original = rounds._model
-    monkeypatch.setattr(rounds, "_model", lambda *arguments: made.append(original(*arguments)) or made[-1])
-    strategy = dataclasses.replace(STRATEGY, rounds=2, best_effort=False)
-    rounds.search(
-        strategy, dms.space("vgg11"), digits, runs.Run(tmp_path), argparse.Namespace(**{**vars(SETTINGS), "epochs": 2})
-    )
+    original = searching._model
+    monkeypatch.setattr(searching, "_model", lambda *arguments: made.append(original(*arguments)) or made[-1])
+    distributions = dataclasses.replace(DISTRIBUTIONS, rounds=2, best_effort=False)
+    strategy = _strategy(dms.space("vgg11"), digits, distributions)
+    searching.search(strategy, digits, runs.Run(tmp_path), argparse.Namespace(**{**vars(SETTINGS), "epochs": 2}))
     assert len(made) == 2 and not seen
     assert json.loads((tmp_path / "genotype.json").read_text())["template"] == "vgg11"

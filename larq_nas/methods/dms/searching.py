@@ -17,7 +17,7 @@ import tensorflow as tf
 from larq_nas import datasets, runs, training
 from larq_nas.methods.dms.search_space import room, rounded
 from larq_nas.methods.dms.strategy import Strategy
-from larq_nas.methods.dms.supernet import Candidates, WidthSupernet
+from larq_nas.methods.dms.supernet import WidthSupernet
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import estimates, inheritance
 from larq_nas.training import backups, callbacks, finalists, results
@@ -28,12 +28,11 @@ logger = logging.getLogger(__name__)
 REBUILT = 0.5
 
 
-def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
+def search(strategy: Strategy, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Searches the widths of a network and writes `genotype.json` to the run directory.
 
     # Arguments
         strategy: The strategy.
-        base: The base network.
         data: The data set. Its test split is not used.
         run: The run directory.
         config: The `SearchConfig`, which configures the training of the weights and of the means.
@@ -41,65 +40,70 @@ def search(strategy: Strategy, base: Architecture, data: datasets.Images, run: r
     # Returns
         The genotype.
     """
-    shape, num_classes = data.image_shape, len(data.class_names)
+    base, distributions = strategy.base, strategy.distributions
+    of_images = data.image_shape, len(data.class_names)
     steps = [math.ceil(size / config.batch_size) for size in data.half_sizes]
-    epochs = config.epochs // strategy.rounds
+    epochs = config.epochs // distributions.rounds
+    first = np.full(len(base.stages), distributions.ratio, np.float32)
     state = _load(run, base) or {"round": 0}
     begun = int(state["round"])
     run.drop_rows(begun)
     then = None
-    if begun < strategy.rounds:
-        example = strategy.around(base, np.full(len(base.stages), strategy.ratio, np.float32), 1, 0, shape, num_classes)
+    if begun < distributions.rounds:
+        example = distributions.around(base, first, 1, 0, *of_images)
         then = finalists.expected(example[0].genotype, config.samples, data, config)
-    model, candidates = None, Candidates(strategy, base, shape, num_classes)
-    for number in range(begun, strategy.rounds):
-        scale = strategy.scale_at(number)
-        mean = state.get("mean", np.full(len(base.stages), strategy.ratio, np.float32))
-        filters = candidates.begin(mean, scale)
-        space = room(base, filters, state.get("room") if strategy.best_effort else None)
-        if model is None or not strategy.best_effort or tuple(space) != candidates.room:
+    model = None
+    for number in range(begun, distributions.rounds):
+        scale = distributions.scale_at(number)
+        mean = state.get("mean", first)
+        filters = strategy.begin(mean, scale)
+        space = room(base, filters, state.get("room") if distributions.best_effort else None)
+        if model is None or not distributions.best_effort or tuple(space) != strategy.room:
             # A round must start in the same way, whether or not the search was interrupted before it.
             tf.keras.utils.set_random_seed(config.seed + number)
             model = None
             # Graphs contain reference cycles, which only the garbage collector frees.
             gc.collect()
-            model = _model(candidates, space, config, epochs * steps[0], state, data.class_weights)
+            model = _model(strategy, space, config, epochs * steps[0], state, data.class_weights)
             if number == begun:
                 # A step that trains the means takes as long as one that trains the weights.
                 estimates.announce(
                     model,
-                    _batches(0, data, config, 1, 1, 0, strategy),
+                    _batches(0, data, config, 1, 1, 0, distributions.rounds),
                     config.batch_size,
                     epochs * steps[0] + steps[1],
-                    strategy.rounds - number,
+                    distributions.rounds - number,
                     then=then,
                     unit="round",
-                    rebuilt=REBUILT if strategy.best_effort else 1.0,
+                    rebuilt=REBUILT if distributions.best_effort else 1.0,
                 )
-        row = {"epoch": number, "scale": scale}
-        row |= _fit(model, 0, data, config, epochs, steps[0], number, strategy)
-        row |= {f"val_{k}": v for k, v in _fit(model, 1, data, config, 1, steps[1], number, strategy).items()}
+        weights_trained = _fit(model, 0, data, config, epochs, steps[0], number, distributions.rounds)
+        means_trained = _fit(model, 1, data, config, 1, steps[1], number, distributions.rounds)
         state = {"round": number + 1, "base": base.to_json(), "room": space, **_values(model)}
-        row |= candidates.figures(model.space, state, number)
+        row = {"epoch": number, "scale": scale, **weights_trained, **{f"val_{k}": v for k, v in means_trained.items()}}
+        row |= strategy.metrics(model.space, state, number)
         run.append_row(row)
         _save(run, state)
-        widths = rounded(base, state["mean"])
-        figures = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
-        logger.info("round %d/%d %s widths %s", number + 1, strategy.rounds, figures, ",".join(map(str, widths)))
-    found = strategy.around(base, state["mean"], max(config.samples, 1), config.seed, shape, num_classes)
+        _log(row, distributions.rounds, rounded(base, state["mean"]))
+    found = distributions.around(base, state["mean"], max(config.samples, 1), config.seed, *of_images)
     provenance = {**run.provenance(), "examples": data.half_sizes}
     if model is None:
         # The search was interrupted after its last round.
-        model = WidthSupernet(candidates, map(int, state["room"]))
+        model = WidthSupernet(strategy, map(int, state["room"]))
         _copy_weights(model.network, state, base)
     begin = functools.partial(inheritance.inherit, supernet=model.network, space=model.space)
     results.of_candidates(found, data, run, config, provenance, begin=begin)
     return Architecture.load(run.genotype)
 
 
-def _model(candidates, space, config, period, state, class_weights):
+def _log(row, rounds, widths):
+    metrics = " ".join(f"{name} {value:.4f}" for name, value in row.items() if "/" not in name and name != "epoch")
+    logger.info("round %d/%d %s widths %s", row["epoch"] + 1, rounds, metrics, ",".join(map(str, widths)))
+
+
+def _model(strategy, space, config, period, state, class_weights):
     """A supernet with room for `space` filters, which starts from the saved `state` if there is one."""
-    model = WidthSupernet(candidates, space)
+    model = WidthSupernet(strategy, space)
     cosine = tf.keras.optimizers.schedules.CosineDecayRestarts
     least = config.final_learning_rate / (config.learning_rate or 1.0)
     rate = cosine(config.learning_rate, period, 1.0, 1.0, least)
@@ -109,8 +113,8 @@ def _model(candidates, space, config, period, state, class_weights):
         model.random.state.assign(state["draws"])
         for index, variable in enumerate(model.architecture_optimizer.variables):
             variable.assign(state[f"optimizer/{index}"])
-        if candidates.strategy.best_effort:
-            _copy_weights(model.network, state, candidates.base)
+        if strategy.distributions.best_effort:
+            _copy_weights(model.network, state, strategy.base)
     return model
 
 
@@ -120,27 +124,27 @@ def _copy_weights(network, state, base):
     inheritance.copy_weights(network, values, int(state["room"][0]) if base.cells else None)
 
 
-def _fit(model, turn, data, config, epochs, steps, number, strategy):
-    """Trains the weights (`turn` 0) or the means (`turn` 1) and returns the figures of the last epoch."""
+def _fit(model, turn, data, config, epochs, steps, number, rounds):
+    """Trains the weights (`turn` 0) or the means (`turn` 1) and returns the metrics of the last epoch."""
     model.turn.assign(turn)
     if turn == 0:
         # This resets the iterations and the momentum. The next step sets the learning rate from its schedule.
         for variable in model.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
-    batches = _batches(turn, data, config, epochs, steps, number, strategy)
+    batches = _batches(turn, data, config, epochs, steps, number, rounds)
     history = model.fit(
         batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
     ).history
     return {name: history[name][-1] for name in ("loss", "accuracy")}
 
 
-def _batches(turn, data, config, epochs, steps, number, strategy):
+def _batches(turn, data, config, epochs, steps, number, rounds):
     return datasets.training_batches(
         data,
         data.halves[turn],
         data.half_sizes[turn],
         config.batch_size,
-        epochs=strategy.rounds * epochs,
+        epochs=rounds * epochs,
         first_epoch=number * epochs,
         seed=2 * config.seed + turn,
         augmentation=config.augmentation,
