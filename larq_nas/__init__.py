@@ -24,21 +24,20 @@ _API = ("benchmark", "compare", "convert", "evaluate", "load_model", "rank", "se
 # Public names that are not modules of this folder -> the module that defines the name.
 _NAMES = {
     "Architecture": "larq_nas.space.architecture",
+    "build": "larq_nas.networks",
+    "count": "larq_nas.costs",
     "SearchConfig": "larq_nas.configs",
     "Strategy": "larq_nas.supernet.strategy",
     "operations": "larq_nas.networks",
     **dict.fromkeys(_API, "larq_nas.api"),
 }
-_MODULES = (
-    *("converters", "costs", "datasets", "latency", "methods"),
-    *("networks", "space", "supernet", "training", "tuning", "zoo"),
-)
 # These modules work without TensorFlow.
 _LIGHT = {
     *("api", "configs", "converters", "costs", "devices", "flags", "methods", "names", "options", "plots", "quiet"),
     *("runs", "space", "tables", "tasks", "versions", "zoo"),
 }
-__all__ = sorted([*_NAMES, *_MODULES])
+# The other modules are attributes, too.
+__all__ = sorted([*_NAMES, "methods", "zoo"])
 
 
 def _use_keras_2():

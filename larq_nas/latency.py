@@ -26,13 +26,11 @@ from scipy.optimize import nnls
 from larq_nas import costs
 from larq_nas.costs import expected_costs, limits
 from larq_nas.networks import counting
-from larq_nas.networks.blocks import FLOATS
+from larq_nas.networks.blocks import kinds
 from larq_nas.networks.counting import WORD, Block
 from larq_nas.space.architecture import Architecture
 
 SCHEMA = 1
-# Kinds of operations that consist of a binary convolution and the layers that belong to it.
-BINARY = ("binary", "residual", "step", "preprocess")
 # The longest accepted time of an operation: a day.
 MOST_MS = 86_400_000.0
 
@@ -104,8 +102,8 @@ class Table:
         # Returns
             The milliseconds, or `None` if the operator is no convolution or dense layer of a measured kind.
         """
-        kinds = {"LceBconv2d": BINARY, "CONV_2D": ("float",), "FULLY_CONNECTED": ("dense",)}.get(operator.name, ())
-        kind = next((kind for kind in kinds if kind in self._fits), None)
+        alike = (name for name, kind in kinds().items() if kind.operator == operator.name)
+        kind = next((name for name in alike if name in self._fits), None)
         if kind is None:
             return None
         *taps, channels, filters = operator.kernel
@@ -139,10 +137,10 @@ class Table:
 
     @functools.cached_property
     def _fits(self):
-        kinds, fits = {}, {}
+        by_kind, fits = {}, {}
         for block, ms in self.measured.items():
-            kinds.setdefault(block.kind, []).append((features(block), ms))
-        for kind, pairs in kinds.items():
+            by_kind.setdefault(block.kind, []).append((features(block), ms))
+        for kind, pairs in by_kind.items():
             x, ms = np.array([x for x, _ in pairs], float), np.array([ms for _, ms in pairs])
             # The fit minimizes relative errors, since the fastest operations are the most frequent ones. The weights
             # are bounded, since a very short time may have been measured as 0.
@@ -225,7 +223,8 @@ def features(block: Block) -> tuple:
     """
     positions, taps = block.height * block.width, block.kernel_size**2
     channels = block.inputs / block.groups
-    if isinstance(block.inputs, int) and not block.kind.startswith(FLOATS):
+    kind = kinds().get(block.kind)
+    if isinstance(block.inputs, int) and not (kind and kind.float_kernel):
         channels = -(-block.inputs // block.groups // WORD) * WORD
     moved = positions * (block.strides**2 * block.inputs + block.filters)
     return (

@@ -17,26 +17,17 @@ from larq_nas.devices.timing import Options
 from larq_nas.latency import Table
 from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
-from larq_nas.networks.counting import Block
+from larq_nas.networks.counting import WORD, Block
 
 layers = tf.keras.layers
 
 COPIES = 4
 
 
-# Kinds of blocks that stand on the edges of cells, where their outputs are added to others.
-SUMMED = {
-    "binary",
-    "residual",
-    "group_convolution",
-    "real_group_convolution",
-    "max_pool",
-    "avg_pool",
-    "shortcut",
-    "add",
-}
-# Kinds of blocks of which a file has no parallel copies, since the converter would merge them into one.
-SINGLE = {"max_pool", "avg_pool", "shortcut", "concat", "dense"}
+def has_native_groups(block: Block) -> bool:
+    """Whether Larq Compute Engine computes the groups itself, which needs a multiple of 32 channels per group."""
+    binary = not operations.block_kind(block.kind).float_kernel
+    return binary and block.groups > 1 and block.inputs // block.groups % WORD == 0
 
 
 def network(block: Block) -> tuple:
@@ -49,21 +40,18 @@ def network(block: Block) -> tuple:
         A pair of a Keras model and the number of copies.
     """
     images = layers.Input((block.height * block.strides, block.width * block.strides, block.inputs))
-    v, build = Builder(), operations.block_builder(block.kind)
-    # Operations of users stand on edges, too.
-    summed = block.kind in SUMMED or block.kind in operations.OPERATIONS
-    keeps = block.inputs == block.filters and block.strides == 1 and block.kind not in ("concat", "dense")
-    if keeps:
+    v, kind = Builder(), operations.block_kind(block.kind)
+    if kind.chained and block.inputs == block.filters and block.strides == 1:
         # Both networks begin with `_Shift` and not with a convolution, into which LCE would merge what follows.
         x = start = _Shift()(images)
         for copy in range(COPIES):
-            y = build(v, x, block, f"copy{copy}")
-            x = layers.Add()([y, start]) if summed else y
+            y = kind.build(v, x, block, f"copy{copy}")
+            x = layers.Add()([y, start]) if kind.summed else y
         count = COPIES
     else:
-        count = 1 if block.kind in SINGLE else COPIES
+        count = COPIES if kind.parallel else 1
         x = _Shift()(images)
-        parts = [build(v, x, block, f"copy{copy}") for copy in range(count)]
+        parts = [kind.build(v, x, block, f"copy{copy}") for copy in range(count)]
         x = layers.Add()(parts) if count > 1 else parts[0]
     return with_statistics(tf.keras.Model(images, _corner(x))), count
 

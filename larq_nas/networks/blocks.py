@@ -22,15 +22,13 @@ ones. A padded zero would not be a binary value, so the convolution could not be
 TensorFlow.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from larq_nas.networks.verbs import Features, Verbs
 from larq_nas.space import registry
-
-# Prefixes of the kinds of blocks that have float kernels.
-FLOATS = ("float", "real_", "dense")
 
 
 def strides_of(dilation_rate: int, strides: int) -> tuple[int, int, int]:
@@ -191,31 +189,61 @@ def _pool_of(kind):
 
 
 _SIZES = "kernel_size", "strides", "dilation_rate"
-# For each kind, a function that builds a single block, for profiling. `register` adds the kinds of the methods.
-BLOCKS: dict[str, Callable] = {
-    "binary": of_sizes(convolution_block, *_SIZES),
-    "float": of_sizes(functools.partial(convolution_block, binary=False), "kernel_size", "strides"),
-    "max_pool": _pool_of("max_pool"),
-    "avg_pool": _pool_of("avg_pool"),
-    "shortcut": of_sizes(parameter_free_shortcut, "strides"),
-    "add": lambda v, x, block, name: x,
-    "concat": lambda v, x, block, name: v.concat([x] * (block.filters // block.inputs), name=name),
-    "dense": lambda v, x, block, name: v.classifier(x, block.filters),
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockKind:
+    """A kind of blocks, as profiling and latency tables see it.
+
+    # Arguments
+        build: A function that builds a single block, e.g. from `of_sizes`. It takes an interpreter, features, a
+            `counting.Block`, and a prefix of the layers' names.
+        float_kernel: Whether the block has a kernel that is not binary.
+        operator: The operator of a `.tflite` file that computes a convolution of this kind, with all layers that belong
+            to it; empty if there is none.
+        summed: Whether blocks of this kind stand on the edges of cells, where their outputs are added to others.
+        parallel: Whether a file may contain several blocks with the same input. The converter merges blocks without
+            parameters into one.
+        chained: Whether a block can read the output of a block of the same size.
+    """
+
+    build: Callable
+    float_kernel: bool = False
+    operator: str = ""
+    summed: bool = False
+    parallel: bool = True
+    chained: bool = True
+
+
+def _concat(v, x, block, name):
+    return v.concat([x] * (block.filters // block.inputs), name=name)
+
+
+def _dense(v, x, block, name):
+    return v.classifier(x, block.filters)
+
+
+_float = of_sizes(functools.partial(convolution_block, binary=False), "kernel_size", "strides")
+_WITHOUT_PARAMETERS = {"summed": True, "parallel": False}
+# The kinds of blocks by name. `register` adds those of the methods.
+BLOCKS = {
+    "binary": BlockKind(of_sizes(convolution_block, *_SIZES), operator="LceBconv2d", summed=True),
+    "float": BlockKind(_float, float_kernel=True, operator="CONV_2D"),
+    "max_pool": BlockKind(_pool_of("max_pool"), **_WITHOUT_PARAMETERS),
+    "avg_pool": BlockKind(_pool_of("avg_pool"), **_WITHOUT_PARAMETERS),
+    "shortcut": BlockKind(of_sizes(parameter_free_shortcut, "strides"), **_WITHOUT_PARAMETERS),
+    "add": BlockKind(lambda v, x, block, name: x, summed=True),
+    "concat": BlockKind(_concat, parallel=False, chained=False),
+    "dense": BlockKind(_dense, float_kernel=True, operator="FULLY_CONNECTED", parallel=False, chained=False),
 }
 
 
-def register(**builders: Callable) -> None:
-    """Registers kinds of blocks, so that they can be profiled.
-
-    # Arguments
-        builders: By the name of the kind, a function of an interpreter, features, a `counting.Block`, and a prefix of
-            the layers' names, e.g. from `of_sizes`. Kinds whose kernels are not binary begin with `"float"`, `"real_"`
-            or `"dense"`.
-    """
-    BLOCKS.update(builders)
+def register(**added: BlockKind) -> None:
+    """Registers kinds of blocks by name, so that they can be profiled."""
+    BLOCKS.update(added)
 
 
-def kinds() -> tuple[str, ...]:
-    """Returns the kinds of the blocks of all methods."""
+def kinds() -> dict[str, BlockKind]:
+    """Returns the kinds of the blocks of all methods, by name."""
     registry.templates()  # The modules of the templates register their blocks.
-    return tuple(BLOCKS)
+    return BLOCKS

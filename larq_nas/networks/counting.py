@@ -57,11 +57,6 @@ class Block:
     dilation_rate: int = 1
     groups: int = 1
 
-    @property
-    def native_groups(self) -> bool:
-        """Whether Larq Compute Engine computes the groups itself, which needs a multiple of 32 channels per group."""
-        return self.kind == "group_convolution" and self.groups > 1 and self.inputs // self.groups % WORD == 0
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:

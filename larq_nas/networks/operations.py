@@ -147,20 +147,25 @@ def apply(
     return y
 
 
-def block_builder(kind: str) -> Callable:
-    """Returns a function that builds a single block, for profiling.
+def block_kind(name: str) -> blocks.BlockKind:
+    """Returns a kind of blocks.
 
     # Arguments
-        kind: One of `blocks.kinds()`, or the name of an operation that a user has registered.
+        name: A name of `blocks.kinds()`, or the name of an operation that a user has registered.
 
-    # Returns
-        A function of an interpreter of the layer verbs, input features, a `counting.Block`, and a prefix of the layers'
-        names. It returns the output features.
+    # Raises
+        ValueError: If there is no such kind.
     """
-    if kind in blocks.kinds():
-        return blocks.BLOCKS[kind]
-    operation = get(kind)
-    return lambda v, x, block, name: operation.build(v, x, block.filters, block.strides, name)
+    known = blocks.kinds()
+    if name in known:
+        return known[name]
+    operation = get(name)
+
+    def build(v, x, block, prefix):
+        return operation.build(v, x, block.filters, block.strides, prefix)
+
+    # Operations of users stand on edges.
+    return blocks.BlockKind(build, summed=True)
 
 
 def register(name: str, build: Callable, kernel_size: int = 1, convolution: bool = True) -> Operation:
@@ -188,8 +193,6 @@ def register(name: str, build: Callable, kernel_size: int = 1, convolution: bool
     registry.check_name(name)
     if name in blocks.kinds() or _built_in(name):
         raise ValueError(f"operation {name} is one of larq_nas; choose another name")
-    if name.startswith(blocks.FLOATS):
-        raise ValueError(f"operation {name}: must not begin with {', '.join(blocks.FLOATS)}")
     if not isinstance(kernel_size, int) or kernel_size < 1:
         raise ValueError(f"operation {name}: kernel_size={kernel_size!r} is no positive integer")
 

@@ -97,7 +97,7 @@ def _profile(config: ProfileConfig):
         raise TaskError(str(error)) from None
     file = pathlib.Path(config.run_dir) / "latency.json"
     known = latency.Table.load(file) if file.exists() else None
-    if any(block.native_groups for block in blocks):
+    if any(profiling.has_native_groups(block) for block in blocks):
         # Only the indirect kernel computes native groups. It then computes all other convolutions of the file, too.
         options = dataclasses.replace(options, use_indirect_bgemm=True)
     # The time-out does not influence the measured times.

@@ -143,7 +143,6 @@ def test_an_own_operation_is_none_of_the_kinds_of_larq_nas_whatever_its_name():
         ("residual", 3, "is one of larq_nas"),
         ("bin_conv_3x3", 3, "is one of larq_nas"),
         ("concat", 3, "is one of larq_nas"),
-        ("float_pair", 3, "must not begin with float"),
         ("a b", 3, "is not a valid name"),
         ("mine", (1, 3), "is no positive integer"),
     ],

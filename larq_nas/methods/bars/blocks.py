@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from larq_nas.networks import blocks, operations
-from larq_nas.networks.blocks import of_sizes, parameter_free_shortcut
+from larq_nas.networks.blocks import BlockKind, of_sizes, parameter_free_shortcut
 from larq_nas.networks.verbs import Features, Verbs
 
 
@@ -107,7 +107,10 @@ def residual_block(
         return v.relu(v.add([y, shortcut], name=f"{name}_residual"), name=f"{name}_relu")
 
 
-blocks.register(residual=of_sizes(residual_block, "kernel_size", "strides"), halves=of_sizes(shortcut_of_halves))
+blocks.register(
+    residual=BlockKind(of_sizes(residual_block, "kernel_size", "strides"), operator="LceBconv2d", summed=True),
+    halves=BlockKind(of_sizes(shortcut_of_halves)),
+)
 operations.define(
     operations.Operation("shortcut", "shortcut", parameter_free_shortcut),
     operations.convolution("residual_bin_conv_3x3", "residual", residual_block, 3),

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from larq_nas.networks import blocks, operations
-from larq_nas.networks.blocks import of_sizes, strides_of, subsampled
+from larq_nas.networks.blocks import BlockKind, of_sizes, strides_of, subsampled
 from larq_nas.networks.verbs import Features, Verbs
 
 # What BATS networks quantize: `"binary"` means kernels and activations; `"activations"` means activations, with float
@@ -127,13 +127,14 @@ def _skip(v, x, filters, strides, name, quantization):
 
 
 _SIZES = "kernel_size", "strides", "dilation_rate", "groups"
+_real: dict[str, Any] = {"quantization": "real"}
 blocks.register(
-    group_convolution=of_sizes(group_convolution, *_SIZES),
-    real_group_convolution=of_sizes(group_convolution, *_SIZES, quantization="real"),
-    preprocess=of_sizes(preprocess),
-    real_preprocess=of_sizes(preprocess, quantization="real"),
-    factorized_reduce=of_sizes(factorized_reduce),
-    real_factorized_reduce=of_sizes(factorized_reduce, quantization="real"),
+    group_convolution=BlockKind(of_sizes(group_convolution, *_SIZES), summed=True),
+    real_group_convolution=BlockKind(of_sizes(group_convolution, *_SIZES, **_real), float_kernel=True, summed=True),
+    preprocess=BlockKind(of_sizes(preprocess), operator="LceBconv2d"),
+    real_preprocess=BlockKind(of_sizes(preprocess, **_real), float_kernel=True),
+    factorized_reduce=BlockKind(of_sizes(factorized_reduce)),
+    real_factorized_reduce=BlockKind(of_sizes(factorized_reduce, **_real), float_kernel=True),
 )
 _convolution = functools.partial(
     operations.convolution, kind="group_convolution", block=group_convolution, context=("groups", "quantization")

@@ -125,7 +125,7 @@ def network(
     return BODIES[architecture.template](layers, images, images.shape[1] >= stems.LARGE_IMAGE)
 
 
-blocks.register(step=blocks.of_sizes(step_block, "kernel_size", "strides"))
+blocks.register(step=blocks.BlockKind(blocks.of_sizes(step_block, "kernel_size", "strides"), operator="LceBconv2d"))
 TEMPLATES = tuple(
     Template(name, "dms", network, widths=widths, halvings=HALVINGS[name], full_precision=True)
     for name, widths in WIDTHS.items()
