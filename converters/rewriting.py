@@ -78,11 +78,14 @@ def _copied(model, replacements):
 
 
 def is_constant(layer: tf.keras.layers.Layer, known: dict | None = None) -> bool:
-    """Whether the output of a layer is the same for all images.
+    """Finds out whether the output of a layer is the same for all images.
 
     # Arguments
         layer: A Keras layer.
         known: A dict that caches the results by the `id` of the layer.
+
+    # Returns
+        `True` if it is.
     """
     known = {} if known is None else known
     if id(layer) not in known:

@@ -206,11 +206,14 @@ def searched(run_dir: str) -> configs.SearchConfig:
 
 
 def training_of(config: configs.SearchTuneConfig, space: Architecture) -> configs.RecipeConfig:
-    """The recipe by which the genotypes that a tuned search finds are trained.
+    """Configures the recipe by which the genotypes that a tuned search finds are trained.
 
     # Arguments
         config: The configuration of the tuning. The recipe gets its data set and validation images.
         space: The space of the search.
+
+    # Returns
+        The configuration of the recipe.
 
     # Raises
         OptionError: If there is no such recipe.
@@ -245,9 +248,9 @@ def _word(name, value):
 
 
 def _resolved(command, words, genotypes=(), any_space=False):
-    """The words with paths instead of names of recipes, and what chooses the recipe.
+    """Replaces the names of recipes among the words by paths.
 
-    That is the command whose recipes they are, the beginnings of their names, and the data set.
+    Returns the words, and what chooses a recipe: the command, the prefixes of the names of recipes, and the data set.
     """
     words = _with_space(_joined(words), any_space) if command == "search" else _joined(words)
     own = _selected([word for word in words if not _names_flag_file(word)])

@@ -61,7 +61,7 @@ def default(command: str, dataset: str, beginning: str) -> str | None:
 
 
 def beginning_of(method: str, binary: bool) -> str:
-    """The beginning of the names of the recipes of a method for binary or for real-valued networks.
+    """Returns the prefix of the names of a method's recipes: `"bats"` or, for real-valued networks, `"bats_real"`.
 
     A search at random or by evolution has the recipes of the method whose space it searches.
     """

@@ -1,4 +1,4 @@
-"""Configurations that also have the options of a search method that change what its operations compute."""
+"""Adds the options of a search method that affect its operations to other configurations."""
 
 import dataclasses
 import typing
@@ -23,7 +23,7 @@ class OfMethod:
 
 
 def of_method(base: type, searched: type[SearchConfig]) -> type:
-    """Extends a class of configurations by the options of a search method.
+    """Adds the options of a search method that affect its operations to a class of configurations.
 
     # Arguments
         base: A subclass of `OfMethod` and of `options.Config`.

@@ -133,7 +133,7 @@ class FitConfig(DistributedConfig):
 
     @property
     def epochs_unit(self) -> int:
-        """The number of epochs must be a multiple of this number."""
+        """The divisor of `epochs`: 1, or the number of rounds in DMS."""
         return 1
 
 

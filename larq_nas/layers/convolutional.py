@@ -52,23 +52,29 @@ BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 
 def batch_normalization(affine: bool = True, name: str | None = None) -> tf.keras.layers.Layer:
-    """Returns a `BatchNormalization` layer with the momentum and epsilon of the papers.
+    """Makes a `BatchNormalization` layer with the momentum and epsilon of the papers.
 
     # Arguments
         affine: Whether the layer has a trainable scale and offset.
         name: Name of the layer.
+
+    # Returns
+        The layer.
     """
     return layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, center=affine, scale=affine, name=name)
 
 
 def pool(kind: str, kernel_size: int, strides: int = 1, name: str | None = None) -> tf.keras.layers.Layer:
-    """Returns a pooling layer with `same` padding. Averages do not count padded values.
+    """Makes a pooling layer with `same` padding. Averages do not count padded values.
 
     # Arguments
         kind: `"max_pool"` or `"avg_pool"`.
         kernel_size: Height and width of the window.
         strides: Strides.
         name: Name of the layer.
+
+    # Returns
+        The layer.
     """
     layer = {"max_pool": layers.MaxPooling2D, "avg_pool": layers.AveragePooling2D}[kind]
     return layer(kernel_size, strides, padding="same", name=name)
@@ -225,7 +231,7 @@ def float_conv(
     groups: int = 1,
     name: str | None = None,
 ) -> tf.keras.layers.Conv2D:
-    """Returns a float convolution with `same` padding, for the parts of a network that are not binary.
+    """Makes a float convolution with `same` padding, for the parts of a network that are not binary.
 
     # Arguments
         filters: Output channels.
@@ -235,6 +241,9 @@ def float_conv(
         fan_in: Number of inputs of a filter, which sets the range of the initial bias.
         groups: Number of groups.
         name: Name of the layer.
+
+    # Returns
+        The layer.
     """
     return (GroupedConv2D if groups > 1 else layers.Conv2D)(
         filters,

@@ -42,12 +42,15 @@ def conv2d(
 
 @functools.cache
 def has_gradient(grouped: bool, dilated: bool, dtype: tf.DType = tf.float32) -> bool:
-    """Returns whether TensorFlow can compute the gradient of a convolution on this machine, by computing a tiny one.
+    """Computes the gradient of a tiny convolution, to find out whether TensorFlow can do so on this machine.
 
     # Arguments
         grouped: Whether the convolution has groups.
         dilated: Whether the convolution has a dilation rate above 1.
         dtype: Data type of the tensors.
+
+    # Returns
+        Whether there is a gradient.
     """
     if not grouped and not dilated:
         return True

@@ -45,7 +45,7 @@ def chained(
     cell: Callable,
     own: Callable[[int, Stage], dict],
 ) -> Features:
-    """Returns the output of the last cell of a chain of cells that each read two outputs.
+    """Applies the cells of a chain, each of which reads the outputs of the two cells before it.
 
     # Arguments
         v: The interpreter of the layer verbs.
@@ -54,6 +54,9 @@ def chained(
         choices: Choice weights.
         cell: The function of a cell, e.g. `methods.bnas.network.cell`.
         own: A function of a cell's number and stage that returns further arguments of `cell`.
+
+    # Returns
+        The output features of the last cell.
     """
     earlier, previous, reduced = inputs
     for index, (stage, cell_name, reduction) in enumerate(sequence(architecture)):

@@ -121,7 +121,7 @@ def finish(
     include_top: bool = True,
     name: str | None = None,
 ) -> tf.keras.Model:
-    """Returns the model from `images` to `x` or, if `include_top`, to a softmax over the classes.
+    """Makes the model from `images` to `x` or, if `include_top`, to a softmax over the classes.
 
     # Arguments
         images: The input for the images, as `start` returns it.
@@ -129,6 +129,9 @@ def finish(
         num_classes: Number of classes.
         choices: The inputs of the choice weights of a supernet, by name.
         input_tensor, include_top, name: See `build`.
+
+    # Returns
+        A `tf.keras.Model`.
     """
     if include_top:
         templates.check_classes(num_classes)

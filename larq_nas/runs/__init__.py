@@ -79,7 +79,7 @@ def read_json(path: pathlib.Path | str) -> Any:
 
 @contextlib.contextmanager
 def expected_form(path: pathlib.Path | str) -> Iterator[None]:
-    """Raises a `RunError` that names a file if the block finds its content to be of another form than it expects."""
+    """A context in which the content of a file is read. Its errors become a `RunError` that names the file."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):

@@ -51,7 +51,11 @@ def check_name(value: object, where: str, accepted: Collection[str]) -> None:
 
 
 def changed_options(options: Any, template: "Template") -> tuple:
-    """Returns pairs of name and value for the options that differ from their defaults, sorted by name."""
+    """Returns pairs of name and value for the options that differ from their defaults, sorted by name.
+
+    # Raises
+        ArchitectureError: If an option is unknown, or if its value is not accepted.
+    """
     try:
         options = dict(options)
     except (TypeError, ValueError):

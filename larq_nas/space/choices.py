@@ -53,11 +53,14 @@ def _of_stages(architecture):
 
 
 def candidates_of(architecture: Architecture, name: str) -> tuple:
-    """Returns the candidates of a choice: the names of operations, or the widths or depths of a stage.
+    """Lists the candidates of a choice: the names of operations, or the widths or depths of a stage.
 
     # Arguments
         architecture: The space.
         name: The name of the choice, one of those of `choice_shapes`.
+
+    # Returns
+        A tuple of names, or of numbers.
     """
     sizes = _of_stages(architecture)
     return sizes[name] if name in sizes else architecture.cell(name).edges[0].operations

@@ -32,6 +32,9 @@ def from_json(text: str) -> dict:
 
     # Returns
         The arguments of `Architecture`, by name.
+
+    # Raises
+        ArchitectureError: If the text is no architecture. The message names the place.
     """
     if len(text) > MAX_JSON_BYTES:
         raise ArchitectureError(f"the text has {len(text):,} characters; at most {MAX_JSON_BYTES:,}")

@@ -128,6 +128,9 @@ def load_same_classes(run: runs.Run, data_dir: str | None) -> "datasets.Images":
     """Loads the data set of a run and checks that its classes and the shape of its images have not changed.
 
     Other changes are logged as a warning.
+
+    # Raises
+        TaskError: If the classes or the shape of the images have changed.
     """
     data, changed = load_data(run, data_dir)
     then, now = fingerprints.read(run.dataset), data.describe()

@@ -33,6 +33,9 @@ def evaluate(config: EvaluateConfig, strategy: "tf.distribute.Strategy | None" =
     # Returns
         A dictionary with the number of `examples` and the `keras_accuracy`. If there is a `.tflite` file, it also has
         the `tflite_accuracy` and the `agreement`, the share of examples for which both predict the same class.
+
+    # Raises
+        TaskError: If there is no trained network or no file at the configured path.
     """
     from larq_nas.converters import interpreter
 

@@ -75,7 +75,11 @@ def with_genotypes(config: _Config) -> _Config:
 
 
 def check_reachable(network: Architecture | zoo.Baseline, name: pathlib.Path | str) -> None:
-    """Refuses a genotype whose classifier does not depend on the images. Errors begin with `name`."""
+    """Checks that the classifier of a network depends on the images. Errors begin with `name`.
+
+    # Raises
+        TaskError: If no image reaches the classifier.
+    """
     if not isinstance(network, Architecture):
         return
     try:
@@ -90,7 +94,11 @@ def check_reachable(network: Architecture | zoo.Baseline, name: pathlib.Path | s
 
 
 def kept_genotype(run: runs.Run) -> Architecture:
-    """Loads the genotype of a run directory. If it is broken, the error says what to do."""
+    """Loads the genotype of a run directory.
+
+    # Raises
+        TaskError: If the file is broken. The message says what to do.
+    """
     try:
         return Architecture.load(run.genotype)
     except ArchitectureError as error:

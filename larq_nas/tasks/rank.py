@@ -37,6 +37,9 @@ def rank(config: RankConfig, searched: SearchConfig) -> dict:
         A dictionary with the `genotypes`, a list of dictionaries with the `name`, the `validation_accuracy` with shared
         weights and the mean test `accuracy` after training, and the statistics `kendall_tau`, `spearman_rho` and
         `precision_at_top`, see `statistics`.
+
+    # Raises
+        TaskError: If `run_dir` holds no finished search whose shared weights were kept.
     """
     with locks.hold(config.run_dir):
         run = runs.Run(config.run_dir)

@@ -85,7 +85,11 @@ def _train(config):
 
 
 def accuracy_of(run: runs.Run) -> tuple:
-    """The accuracy of a finished training on the test split, and the number of test examples."""
+    """The accuracy of a finished training on the test split, and the number of test examples.
+
+    # Raises
+        TaskError: If the file of the metrics is broken.
+    """
     metrics = runs.read_json(run.metrics)
     try:
         return float(metrics["test_accuracy"]), int(metrics["test_examples"])

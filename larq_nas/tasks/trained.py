@@ -55,7 +55,11 @@ def load_trained(run: runs.Run) -> "tuple[tf.keras.Model, dict]":
 
 
 def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
-    """Loads a network that `model.save` has written. See `api.load_model`."""
+    """Loads a network that `model.save` has written. See `api.load_model`.
+
+    # Raises
+        TaskError: If the path holds no Keras model that can be loaded.
+    """
     import tensorflow as tf
 
     # These modules register the layers, the optimizers and the losses of larq_nas.
@@ -72,7 +76,11 @@ def load_model(path: str | os.PathLike, **options: Any) -> "tf.keras.Model":
 
 
 def trained_network(run: runs.Run) -> Architecture | zoo.Baseline:
-    """The network that a run has trained: its genotype, or the `zoo.Baseline` that its flags name."""
+    """The network that a run has trained: its genotype, or the `zoo.Baseline` that its flags name.
+
+    # Raises
+        TaskError: If `run` is not the run directory of a training.
+    """
     name = run.flag_values().get("genotype")
     if run.genotype.exists():
         return kept_genotype(run)

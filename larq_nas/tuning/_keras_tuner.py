@@ -23,7 +23,7 @@ ATTEMPTS = 1_000
 
 
 def accept_only(oracle: keras_tuner.Oracle, accepts: Callable[[dict], bool]) -> None:
-    """Lets an oracle draw again what is not accepted, as it does with values that it has drawn before.
+    """Makes an oracle redraw random values that `accepts` rejects, like values that it has drawn before.
 
     Values that an oracle does not draw at random, e.g. those that maximize an acquisition function, are not affected.
 
@@ -81,7 +81,7 @@ def take_back(oracle: keras_tuner.Oracle, name: str) -> str | None:
 
 @keras_tuner.synchronized
 def adopt(oracle: keras_tuner.Oracle) -> list[str]:
-    """Leaves the trials that were under way when an oracle was saved to their tuners. Returns the names of the tuners.
+    """Assigns the running trials of a reloaded oracle to their tuners again. Returns the names of the tuners.
 
     By itself, an oracle that is loaded gives such trials to the next tuner that asks.
     """
@@ -97,7 +97,7 @@ def adopt(oracle: keras_tuner.Oracle) -> list[str]:
 
 
 def drop_ended(oracle: keras_tuner.Oracle) -> None:
-    """Keeps an oracle that was loaded from running the trial again that had ended last.
+    """Removes the trial that ended last from the queue of a reloaded oracle, which would run it again.
 
     An oracle saves its state before it removes a trial that has ended from those that are under way.
     """

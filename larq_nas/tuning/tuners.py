@@ -274,11 +274,14 @@ class RecipeTuner(TrainingTuner):
 
 
 def example_of(search: SearchConfig, data: datasets.Images) -> Architecture:
-    """A genotype that a search may find, after a check that the search can be tuned.
+    """Checks that a search can be tuned, and samples a genotype that it may find.
 
     # Arguments
         search: The `configs.SearchConfig`.
         data: The `datasets.Images`.
+
+    # Returns
+        The genotype.
 
     # Raises
         TaskError: If the search cannot be done on these images.

@@ -20,7 +20,7 @@ def check_samples(samples: int, limited: bool) -> None:
 
 
 def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
-    """Draws one to three random ones of the choices again."""
+    """Draws new candidates for one to three choices, which are chosen at random."""
     again = draw(probabilities, generator)
     for name in generator.choice(list(indices), generator.integers(1, 4)):
         values = indices[name]

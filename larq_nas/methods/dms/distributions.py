@@ -185,6 +185,9 @@ class Distributions:
 
         # Returns
             A list of `count` `strategy.Candidate`s.
+
+        # Raises
+            ValueError: If no network has the size.
         """
         alike = self
         if self.limit is None:

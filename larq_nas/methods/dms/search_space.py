@@ -148,7 +148,9 @@ ROOM = 8
 
 
 def room(base: Architecture, candidates: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
-    """The number of filters for which the network of the next round has room, in `units`.
+    """Returns the number of filters that the network of the next round has for each width, in `units`.
+
+    The network has more filters than the candidates need, so that several rounds can use the same network.
 
     # Arguments
         base: The base network.

@@ -55,7 +55,7 @@ def _are_objectives(names):
 
 
 def over(searched: type[CellSearchConfig]) -> type[CellSearchConfig]:
-    """Makes the configuration of an evolution from the configuration of a search method.
+    """Returns the configuration of an evolution in the space of another method.
 
     # Arguments
         searched: The class of the configuration of a method that searches cells.

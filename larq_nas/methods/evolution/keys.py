@@ -32,7 +32,7 @@ def draw(shapes: dict, generator: np.random.Generator) -> dict:
 
 
 def of_weights(weights: dict, generator: np.random.Generator) -> dict:
-    """Returns keys from which the genotype is derived that one-hot choice weights select.
+    """Converts one-hot choice weights to keys. The strategy derives the same genotype from the keys.
 
     # Arguments
         weights: The choice weights. Rows of edges that the genotype does not keep are 0.
@@ -56,11 +56,14 @@ def _spread(one_hot, generator):
 
 
 def crossed(first: dict, second: dict, generator: np.random.Generator) -> dict:
-    """Returns keys of which each row comes from one of two parents.
+    """Takes each row of the keys from one of two parents, at random.
 
     # Arguments
         first, second: The keys of the parents.
         generator: A random generator.
+
+    # Returns
+        The keys.
     """
     child = {}
     for name, values in first.items():
@@ -70,12 +73,15 @@ def crossed(first: dict, second: dict, generator: np.random.Generator) -> dict:
 
 
 def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
-    """Returns keys of which some rows are drawn again.
+    """Draws some rows of the keys again.
 
     # Arguments
         keys: The keys.
         rate: The probability with which a row is drawn again, from 0 to 1.
         generator: A random generator.
+
+    # Returns
+        The keys.
     """
     other = draw({name: values.shape for name, values in keys.items()}, generator)
     return {
@@ -85,7 +91,7 @@ def mutated(keys: dict, rate: float, generator: np.random.Generator) -> dict:
 
 
 def in_turns(space: Architecture, generator: np.random.Generator) -> Iterator:
-    """Yields keys without end. Each row of a cell has each of its candidates equally often.
+    """Draws keys, such that each row of a cell has each of its candidates equally often.
 
     Where widths or depths are searched, each fourth genotype has the smallest of them, whose weights all other
     genotypes use, and each fourth one has the largest of them, which uses all weights.
@@ -93,6 +99,9 @@ def in_turns(space: Architecture, generator: np.random.Generator) -> Iterator:
     # Arguments
         space: The space.
         generator: A random generator.
+
+    # Returns
+        An iterator of keys without end.
 
     # References
         - [FairNAS](https://arxiv.org/abs/1907.01845), section 3.2, for the turns

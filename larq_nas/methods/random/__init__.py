@@ -38,7 +38,7 @@ class RandomSearch(WithoutGradients):
 
 
 def over(searched: type[SearchConfig]) -> type[SearchConfig]:
-    """Makes the configuration of a random search from the configuration of a search method.
+    """Returns the configuration of a random search in the space of another method.
 
     # Arguments
         searched: The class of the configuration of a method.
