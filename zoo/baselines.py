@@ -7,16 +7,19 @@ and `num_classes` is 1000 by default; for smaller images it is 10.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from larq_nas.methods.dms.network import WIDTHS
+from larq_nas.networks import blocks, counting, stems, templates
 from larq_nas.zoo.variants import CIFAR, Variant, load_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from larq_nas.costs import Costs
     from larq_nas.space.architecture import Architecture
 
 # The facts are those of the default networks.
@@ -27,6 +30,8 @@ VARIANTS = {
     "vgg11": Variant(*CIFAR, "78.31 top-1 (by DMS)", 579_105, 87_684),
     "resnet18": Variant(*CIFAR, "85.33 top-1 (by DMS)", 701_485, 110_260),
 }
+# The filters of the stages of the ResNets, and how often their body and their stem for large images halve the images.
+_FILTERS, _HALVINGS = (64, 128, 256, 512), (3, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +61,31 @@ class Baseline:
         if self.name not in WIDTHS:
             return None
         from larq_nas.methods import dms
-        from larq_nas.networks import stems
 
         return dms.space(self.name, 4 if input_shape[0] >= stems.LARGE_IMAGE else 1)
+
+    def count(self, input_shape: Sequence[int], num_classes: int) -> "Costs":
+        """Counts the costs of the network, without building it.
+
+        # Arguments
+            input_shape: Height, width and channels of the images.
+            num_classes: Number of classes.
+
+        # Returns
+            A `costs.Costs`.
+
+        # Raises
+            NetworkError: If the network cannot be built at this shape.
+        """
+        from larq_nas import costs
+
+        genotype = self.genotype(input_shape)
+        if genotype is not None:
+            return costs.count(genotype, input_shape, num_classes)
+        counter, shape = counting.Counter(), templates.check_shape(input_shape, *_HALVINGS)
+        x = _NETWORKS[self.name](counter, counting.Features(*shape), shape[0] >= stems.LARGE_IMAGE)
+        counter.classifier(x, num_classes)
+        return costs.Costs(tuple(row for row, _ in counter.rows if row.counted))
 
     def build(self, input_shape: Sequence[int], num_classes: int) -> "tf.keras.Model":
         """Builds the Keras model.
@@ -106,8 +133,8 @@ def xnor_resnet18(
         - [XNOR-Net](https://arxiv.org/abs/1603.05279)
         - [BARS](https://arxiv.org/abs/2011.10804), table 2
     """
-    body = _xnor_resnet((2, 2, 2, 2), downsample)
-    return _model("xnor_resnet18", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+    options = {"downsample": downsample}
+    return _model("xnor_resnet18", input_shape, input_tensor, weights, include_top, num_classes, **options)
 
 
 def xnor_resnet34(
@@ -138,8 +165,8 @@ def xnor_resnet34(
         - [XNOR-Net](https://arxiv.org/abs/1603.05279)
         - [BARS](https://arxiv.org/abs/2011.10804), table 2
     """
-    body = _xnor_resnet((3, 4, 6, 3), downsample)
-    return _model("xnor_resnet34", body, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+    options = {"downsample": downsample}
+    return _model("xnor_resnet34", input_shape, input_tensor, weights, include_top, num_classes, **options)
 
 
 def bireal_resnet18(
@@ -167,7 +194,7 @@ def bireal_resnet18(
     # References
         - [Bi-Real Net](https://arxiv.org/abs/1808.00278), section 3
     """
-    return _model("bireal_resnet18", _bireal, 3, 2, input_shape, input_tensor, weights, include_top, num_classes)
+    return _model("bireal_resnet18", input_shape, input_tensor, weights, include_top, num_classes)
 
 
 def vgg11(
@@ -258,7 +285,6 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
     """Builds a network of DMS at the widths of the paper."""
     from larq_nas import networks
     from larq_nas.methods import dms
-    from larq_nas.networks import stems, templates
 
     shape = (32, 32, 3) if input_shape is None else input_shape
     images = networks.start(shape, input_tensor, *templates.halvings(dms.space(name)))
@@ -275,102 +301,66 @@ def _dms(name, width, binary, input_shape, input_tensor, weights, include_top, n
     return load_weights(model, weights)
 
 
-def _model(name, body, halvings, stem_halvings, input_shape, input_tensor, weights, include_top, num_classes):
-    """Builds a model from `body(images, large)`, a function that returns the features of the images."""
+def _model(name, input_shape, input_tensor, weights, include_top, num_classes, **options):
+    """Builds a network of `_NETWORKS`."""
     from larq_nas import networks
-    from larq_nas.networks import stems
+    from larq_nas.networks.builder import Builder
 
     shape = (32, 32, 3) if input_shape is None else input_shape
-    images = networks.start(shape, input_tensor, halvings, stem_halvings)
+    images = networks.start(shape, input_tensor, *_HALVINGS)
     large = images.shape[1] >= stems.LARGE_IMAGE
     num_classes = (1000 if large else 10) if num_classes is None else num_classes
-    model = networks.finish(
-        images, body(images, large), num_classes, input_tensor=input_tensor, include_top=include_top, name=name
-    )
+    x = _NETWORKS[name](Builder(), images, large, **options)
+    model = networks.finish(images, x, num_classes, input_tensor=input_tensor, include_top=include_top, name=name)
     return load_weights(model, weights)
 
 
-def _xnor_resnet(depths, downsample):
+def _xnor_resnet(v, images, large, depths, downsample="float"):
+    """The layers of XNOR-Net's ResNets, by the verbs `v`, up to the classifier."""
     shortcut = _accepted("downsample", downsample, {"float": _float_shortcut, "binary": _binary_shortcut})
-    return _resnet(depths, (64, 128, 256, 512), shortcut, _two_convolution_stem)
+    x = stems.imagenet_stem0(v, images, 64) if large else stems.plain_stem(v, images, 64)
+    for stage, (filters, depth) in enumerate(zip(_FILTERS, depths, strict=True)):
+        for block in range(depth):
+            name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
+            y = blocks.convolution_block(v, x, filters, 3, strides, name=f"{name}_0")
+            y = blocks.convolution_block(v, y, filters, 3, name=f"{name}_1")
+            if strides > 1:
+                x = shortcut(v, x, filters, f"{name}_shortcut")
+            x = v.add([x, y], name=f"{name}_add")
+    return x
 
 
-def _resnet(depths, widths, shortcut, stem):
-    from larq_nas.networks import blocks, stems
-    from larq_nas.networks.builder import Builder
-
-    v = Builder()
-
-    def body(images, large):
-        x = stem(images, widths[0]) if large else stems.plain_stem(v, images, widths[0])
-        for stage, depth in enumerate(depths):
-            for block in range(depth):
-                name, strides = f"stage{stage}_block{block}", 2 if stage and not block else 1
-                y = blocks.convolution_block(v, x, widths[stage], 3, strides, name=f"{name}_0")
-                y = blocks.convolution_block(v, y, widths[stage], 3, name=f"{name}_1")
-                if strides > 1:
-                    x = shortcut(x, widths[stage], f"{name}_shortcut")
-                x = v.add([x, y], name=f"{name}_add")
-        return x
-
-    return body
+def _float_shortcut(v, x, filters, name):
+    return blocks.float_block(v, x, filters, 1, 2, name=name)
 
 
-def _float_shortcut(x, filters, name):
-    from larq_nas.layers.convolutional import batch_normalization, float_conv
-
-    return batch_normalization(name=f"{name}_norm")(float_conv(filters, 1, 2, name=f"{name}_conv")(x))
+def _binary_shortcut(v, x, filters, name):
+    return blocks.convolution_block(v, x, filters, 3, 2, name=name)
 
 
-def _binary_shortcut(x, filters, name):
-    from larq_nas.networks import blocks
-    from larq_nas.networks.builder import Builder
-
-    return blocks.convolution_block(Builder(), x, filters, 3, 2, name=name)
-
-
-def _two_convolution_stem(images, filters):
-    from larq_nas.networks import stems
-    from larq_nas.networks.builder import Builder
-
-    return stems.imagenet_stem0(Builder(), images, filters)
-
-
-def _pooled_stem(images, filters):
-    from larq_nas.layers.convolutional import batch_normalization, float_conv, layers
-
-    x = batch_normalization(name="stem_norm")(float_conv(filters, 7, 2, name="stem_conv")(images))
-    x = layers.ReLU(name="stem_relu")(x)
-    return layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
-
-
-def _bireal(images, large):
-    import larq as lq
-
-    from larq_nas.layers.convolutional import batch_normalization, float_conv, layers
-    from larq_nas.networks import stems
-    from larq_nas.networks.builder import Builder
-
-    x = _pooled_stem(images, 64) if large else stems.plain_stem(Builder(), images, 64)
-    for stage, filters in enumerate((64, 128, 256, 512)):
+def _bireal_resnet18(v, images, large):
+    """The layers of Bi-Real Net's ResNet-18, by the verbs `v`, up to the classifier."""
+    x = _pooled_stem(v, images) if large else stems.plain_stem(v, images, 64)
+    for stage, filters in enumerate(_FILTERS):
         for index in range(4):
             name, strides = f"stage{stage}_conv{index}", 2 if stage and not index else 1
-            y = lq.layers.QuantConv2D(
-                filters,
-                3,
-                strides=strides,
-                padding="same",
-                pad_values=1.0,
-                use_bias=False,
-                input_quantizer="approx_sign",
-                kernel_quantizer="magnitude_aware_sign",
-                kernel_constraint="weight_clip",
-                name=name,
-            )(x)
-            y = batch_normalization(name=f"{name}_norm")(y)
+            y = v.norm(v.conv(x, filters, 3, strides, kind="magnitude_aware", name=name), name=f"{name}_norm")
             if strides > 1:
-                x = layers.AveragePooling2D(2, padding="same", name=f"{name}_shortcut_pool")(x)
-                x = float_conv(filters, 1, name=f"{name}_shortcut_conv")(x)
-                x = batch_normalization(name=f"{name}_shortcut_norm")(x)
-            x = layers.Add(name=f"{name}_add")([x, y])
+                x = v.pool("avg_pool", x, 2, 2, name=f"{name}_shortcut_pool")
+                x = blocks.float_block(v, x, filters, 1, name=f"{name}_shortcut")
+            x = v.add([x, y], name=f"{name}_add")
     return x
+
+
+def _pooled_stem(v, images):
+    x = v.relu(blocks.float_block(v, images, 64, 7, 2, name="stem"), name="stem_relu")
+    return v.pool("max_pool", x, 3, 2, name="stem_pool")
+
+
+# The layers of the networks that no genotype describes: functions of the layer verbs, the images, and whether the
+# images are large.
+_NETWORKS = {
+    "xnor_resnet18": functools.partial(_xnor_resnet, depths=(2, 2, 2, 2)),
+    "xnor_resnet34": functools.partial(_xnor_resnet, depths=(3, 4, 6, 3)),
+    "bireal_resnet18": _bireal_resnet18,
+}

@@ -10,12 +10,7 @@ from larq_nas.tasks.genotypes import load_network
 
 def costs(config: configs.CostsConfig) -> None:
     """Prints the costs of the network of a genotype, or of a network of the zoo, layer by layer."""
-    from larq_nas import costs
-
-    network, (shape, classes) = load_network(config.genotype), sizes(config)
-    if isinstance(network, zoo.Baseline):
-        network = network.build(shape, classes)
-    counts = costs.count(network, shape, classes)
+    counts = _count(load_network(config.genotype), *sizes(config))
     if config.json:
         print(json.dumps(counts.to_dict()))
         return
@@ -27,6 +22,14 @@ def costs(config: configs.CostsConfig) -> None:
     header = ("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes")
     print(tables.table([header, *rows, total]))
     print(tables.costs(counts))
+
+
+def _count(network, input_shape, num_classes):
+    from larq_nas import costs
+
+    if isinstance(network, zoo.Baseline):
+        return network.count(input_shape, num_classes)
+    return costs.count(network, input_shape, num_classes)
 
 
 def sizes(config: configs.CostsConfig | configs.DrawConfig) -> tuple:
@@ -55,13 +58,11 @@ def list_zoo(config: configs.ZooConfig) -> None:
 
 
 def _list_costs(names, as_json):
-    from larq_nas import costs
-
     counted = {}
     for name in names:
         variant = zoo.VARIANTS[name]
-        model = zoo.genotype(name) if name in zoo.GENOTYPES else getattr(zoo, name)()
-        counted[name] = costs.count(model, variant.input_shape, variant.num_classes)
+        network = zoo.genotype(name) if name in zoo.GENOTYPES else zoo.Baseline(name)
+        counted[name] = _count(network, variant.input_shape, variant.num_classes)
     if as_json:
         print(json.dumps({name: counts.to_dict() for name, counts in counted.items()}))
         return

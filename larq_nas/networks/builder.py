@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import larq as lq
 import tensorflow as tf
 
 from larq_nas.layers import convolutional, grouped
@@ -86,6 +87,7 @@ class Builder:
         |---|---|---|---|
         | `"xnor"` | sign | sign, a scale for each filter | ReLU, pads with ones |
         | `"layer_scaled"` | sign | sign, one scale for all filters | pads with ones |
+        | `"magnitude_aware"` | approximate sign | magnitude-aware sign | pads with ones |
         | `"scaled"` | sign | sign, a learnt scale for each filter | pads with ones |
         | `"step"` | 0 or a learnt α | standardized sign | pads with zeros |
         | `"activations"` | sign | float | pads with ones |
@@ -274,6 +276,21 @@ def _layer_scaled(x, filters, kernel_size, strides, dilation_rate, *, padding="s
     return convolutional.layer_scaled_conv(x, filters, kernel_size, strides, padding, activation, mask, name)
 
 
+def _magnitude_aware(x, filters, kernel_size, strides, dilation_rate, *, name):
+    return lq.layers.QuantConv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        pad_values=1.0,
+        use_bias=False,
+        input_quantizer="approx_sign",
+        kernel_quantizer="magnitude_aware_sign",
+        kernel_constraint="weight_clip",
+        name=name,
+    )(x)
+
+
 def _step(x, filters, kernel_size, strides, dilation_rate, *, name):
     return StepConv2D(filters, kernel_size, strides, name=name)(x)
 
@@ -291,6 +308,7 @@ CONVOLUTIONS = {
     "activations": _grouped("activations"),
     "xnor": _xnor,
     "layer_scaled": _layer_scaled,
+    "magnitude_aware": _magnitude_aware,
     "scaled": _grouped("binary"),
     "step": _step,
 }

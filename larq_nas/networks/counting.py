@@ -357,6 +357,7 @@ CONVOLUTIONS = {
     "real": Convolution(False, _nothing, ("dilation_rate", "groups")),
     "activations": Convolution(False, _nothing, ("dilation_rate", "groups")),
     "xnor": Convolution(True, _scale_of_kernel, ("dilation_rate",)),
+    "magnitude_aware": Convolution(True, _scale_of_kernel, ()),
     "layer_scaled": Convolution(True, _scale_of_kernel, ("padding", "activation", "mask")),
     "scaled": Convolution(True, lambda filters: (filters, filters), ("dilation_rate", "groups")),
     # In addition to the scales, there is the learnt step of the inputs.

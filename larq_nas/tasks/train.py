@@ -202,7 +202,7 @@ def count(network: Architecture | zoo.Baseline, data: "datasets.Images", name: s
     shape, classes = data.image_shape, len(data.class_names)
     try:
         if isinstance(network, zoo.Baseline):
-            network = network.genotype(shape) or network.build(shape, classes)
+            return network.count(shape, classes)
         return costs.count(network, shape, classes)
     except templates.NetworkError as error:
         raise TaskError(f"{name}: {error}; the option image_size resizes images") from None
