@@ -24,7 +24,7 @@ class Fitted(latency.Table):
     """A table that does not look up what was measured."""
 
     def ms(self, block):
-        return float(self.fitted(block))
+        return float(self.estimate(block))
 
 
 def genotypes(count: int):

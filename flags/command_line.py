@@ -133,10 +133,10 @@ def parse(command: str, words: Sequence[str], genotypes: Sequence[str | Architec
         Error: If a flag is unknown, or if its value is not accepted.
         OptionError: If the values of flags do not fit together.
     """
-    words, recipes, beginnings, dataset = _resolved(command, words, genotypes)
+    words, recipes, prefixes, dataset = _resolved(command, words, genotypes)
     recipe, given = None, words
     if command in ("search", *recipe_files.TRAININGS) and not any(map(_names_flag_file, words)):
-        recipe = _one_for_all(recipe_files.default(recipes, dataset, beginning) for beginning in beginnings)
+        recipe = _one_for_all(recipe_files.default(recipes, dataset, prefix) for prefix in prefixes)
         if recipe is not None:
             given = [f"--flagfile={recipe_files.recipe_path(recipes, recipe)}", *words]
     values, config = _define(command, given)
@@ -260,14 +260,14 @@ def _resolved(command, words, genotypes=(), any_space=False):
         "compare": own.genotypes,
         "rank": [str(runs.Run(own.run_dir).genotype)],
     }.get(command, [])
-    found = [recipe_files.beginning_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
-    beginnings = list(dict.fromkeys(found)) or [recipe_files.beginning_of(own.method, own.binarize)]
+    found = [recipe_files.prefix_for(genotype) for genotype in genotypes or map(os.path.expanduser, named)]
+    prefixes = list(dict.fromkeys(found)) or [recipe_files.prefix_of(own.method, own.binarize)]
     recipes = "search" if command == "tune" and own.what == "search" else command
-    words = [_with_path(recipes, word, beginnings) for word in words]
+    words = [_with_path(recipes, word, prefixes) for word in words]
     if own["method"].present:
         # A recipe names its method, which must not replace the method of the command line.
         words.append(f"--method={own.method}")
-    return words, recipes, beginnings, own.dataset
+    return words, recipes, prefixes, own.dataset
 
 
 def _one_for_all(recipes):
@@ -319,12 +319,12 @@ def _names_flag_file(word):
     return word.startswith(("--flagfile", "-flagfile"))
 
 
-def _with_path(command, word, beginnings):
+def _with_path(command, word, prefixes):
     """Replaces the name of a recipe in `--flagfile=NAME` by its path. Other words are returned as they are."""
     _, equals, name = word.partition("=")
     if not _names_flag_file(word) or not equals or os.path.isfile(os.path.expanduser(name)):
         return word
-    found = _one_for_all(recipe_files.find(command, name, beginning) for beginning in beginnings)
+    found = _one_for_all(recipe_files.find(command, name, prefix) for prefix in prefixes)
     if found is None:
         known = ", ".join(recipe_files.recipes(command)) or "none"
         raise Error(f"--flagfile={name}: no such file, and no recipe of {command} (recipes: {known})")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from larq_nas import configs, options
 from larq_nas.flags import command_line
-from larq_nas.flags.recipe_files import beginning_of, recipes
+from larq_nas.flags.recipe_files import prefix_of, recipes
 
 
 def usage(command: str, words: Sequence[str], summary: str) -> str:
@@ -32,7 +32,7 @@ def usage(command: str, words: Sequence[str], summary: str) -> str:
     shipped = recipes("search" if searches else command)
     if searches:
         # The recipes of a search are only for its method.
-        shipped = [name for name in shipped if name.startswith(beginning_of(config.method, binary=True) + "_")]
+        shipped = [name for name in shipped if name.startswith(prefix_of(config.method, binary=True) + "_")]
     if shipped:
         lines += [
             "",

@@ -27,40 +27,40 @@ def recipe_path(command: str, name: str) -> pathlib.Path:
     return _folder(command) / f"{name}.flags"
 
 
-def find(command: str, name: str, beginning: str) -> str | None:
-    """Finds a recipe by its name, which may lack its beginning.
+def find(command: str, name: str, prefix: str) -> str | None:
+    """Finds a recipe by its name, which may lack its prefix.
 
     # Arguments
         command: Name of the command.
         name: The name of the recipe, e.g. `"quickstart"` or `"bnas_quickstart"`.
-        beginning: The beginning to add to the name, e.g. `"bnas"`, see `beginning_of`.
+        prefix: The prefix to add to the name, e.g. `"bnas"`, see `prefix_of`.
 
     # Returns
         The whole name of the recipe; `None` if there is no such recipe.
     """
-    names = (f"{beginning}_{name}", f"{beginning.removesuffix('_real')}_{name}", name, f"bnas_{name}")
+    names = (f"{prefix}_{name}", f"{prefix.removesuffix('_real')}_{name}", name, f"bnas_{name}")
     return next((found for found in names if found in recipes(command)), None)
 
 
-def default(command: str, dataset: str, beginning: str) -> str | None:
+def default(command: str, dataset: str, prefix: str) -> str | None:
     """The name of the recipe for a data set.
 
     # Arguments
         command: Name of the command.
         dataset: The value of `--dataset`, e.g. `"cifar10"` or `"folder:PATH"`.
-        beginning: The beginning of the names of the recipes of the method, see `beginning_of`.
+        prefix: The prefix of the names of the recipes of the method, see `prefix_of`.
 
     # Returns
         The name; `None` if there is no recipe, or if the defaults of the flags are the recipe.
     """
     name = _KNOWN.get(dataset.partition(":")[0], "images")
-    if (beginning, name) == ("bnas", "cifar10"):
+    if (prefix, name) == ("bnas", "cifar10"):
         return None
-    names = (f"{beginning}_{name}", f"{beginning}_cifar10")
+    names = (f"{prefix}_{name}", f"{prefix}_cifar10")
     return next((found for found in names if found in recipes(command)), None)
 
 
-def beginning_of(method: str, binary: bool) -> str:
+def prefix_of(method: str, binary: bool) -> str:
     """Returns the prefix of the names of a method's recipes: `"bats"` or, for real-valued networks, `"bats_real"`.
 
     A search at random or by evolution has the recipes of the method whose space it searches.
@@ -69,14 +69,14 @@ def beginning_of(method: str, binary: bool) -> str:
     return method if binary else f"{method}_real"
 
 
-def beginning_for(genotype: str | Architecture) -> str:
-    """The beginning of the names of the recipes for the training of a network.
+def prefix_for(genotype: str | Architecture) -> str:
+    """Returns the prefix of the names of the recipes for the training of a network.
 
     # Arguments
         genotype: A genotype, the path of a file, or the name of a network of the zoo.
 
     # Returns
-        The beginning, e.g. `"bnas"`.
+        The prefix, e.g. `"bnas"`.
     """
     if not isinstance(genotype, Architecture):
         genotype = genotype.removeprefix("zoo:")
@@ -88,4 +88,4 @@ def beginning_for(genotype: str | Architecture) -> str:
         except ArchitectureError:
             # The command will report what is wrong with the genotype.
             return "bnas"
-    return beginning_of(genotype.kind.method, genotype.binary)
+    return prefix_of(genotype.kind.method, genotype.binary)

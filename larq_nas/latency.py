@@ -76,9 +76,9 @@ class Table:
         # Raises
             LatencyError: If no operation of its kind was measured.
         """
-        return self.measured[block] if block in self.measured else float(self.fitted(block))
+        return self.measured[block] if block in self.measured else float(self.estimate(block))
 
-    def fitted(self, block: Block) -> Any:
+    def estimate(self, block: Block) -> Any:
         """Predicts the milliseconds of an operation from its size, by a fit to the measured operations of its kind.
 
         # Arguments
@@ -333,7 +333,7 @@ class Limit:
 
     def _excess(self):
         """By the name of each cell, how much slower each operation is than the fastest of its edge, in milliseconds."""
-        times = costs.operation_costs(self.space, self.input_shape, self.num_classes, self.table)
+        times = costs.operation_ms(self.space, self.input_shape, self.num_classes, self.table)
         found = {}
         for cell in self.space.cells:
             taken = [name not in self.excluded for name in cell.edges[0].operations]

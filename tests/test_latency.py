@@ -48,14 +48,14 @@ def test_what_was_not_measured_is_fitted_to_what_was(kind):
 def test_what_was_measured_is_not_fitted():
     block = Block("binary", 16, 16, 4, 4)
     table = dataclasses.replace(TABLE, measured={**TABLE.measured, block: 77.0})
-    assert table.ms(block) == 77 and table.fitted(block) < 10
+    assert table.ms(block) == 77 and table.estimate(block) < 10
 
 
 def test_a_fitted_time_is_never_negative_and_grows_with_the_work():
     generator = np.random.default_rng(0)
     noisy = {block: ms * generator.uniform(0.3, 3) for block, ms in TABLE.measured.items()}
     table = Table(noisy)
-    times = [table.fitted(Block("binary", n, n, 8, 8, 3)) for n in (32, 64, 128, 256)]
+    times = [table.estimate(Block("binary", n, n, 8, 8, 3)) for n in (32, 64, 128, 256)]
     assert times[0] >= 0 and times == sorted(times)
 
 
@@ -289,7 +289,7 @@ def test_operations_that_were_measured_as_nothing_do_not_spoil_the_fit():
         true = {block: ms for block, ms in TABLE.measured.items() if block.kind == kind}
         few = sorted(true, key=true.get)[:3]
         table = Table({**true, **dict.fromkeys(few, 0.0)})
-        assert sum(map(table.fitted, true)) == pytest.approx(sum(true.values()), rel=0.1)
+        assert sum(map(table.estimate, true)) == pytest.approx(sum(true.values()), rel=0.1)
 
 
 def test_a_fit_reaches_its_minimum():

@@ -23,10 +23,10 @@ def draw(config: configs.DrawConfig) -> None:
 
 
 def _draw_genotype(config):
-    shape, classes = sizes(config)
+    shape, num_classes = sizes(config)
     architecture, path = _architecture(config.genotype, shape)
     files = [pathlib.Path(config.output)] if config.output else _beside(path)
-    _save(plots.draw(architecture, shape, classes), files)
+    _save(plots.draw(architecture, shape, num_classes), files)
 
 
 def _draw_search(run):

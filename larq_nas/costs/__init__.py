@@ -213,7 +213,7 @@ def _tables(space, input_shape, num_classes, latencies, meaning):
     return found
 
 
-def operation_costs(space: Architecture, input_shape: Sequence[int], num_classes: int, table: Any) -> dict:
+def operation_ms(space: Architecture, input_shape: Sequence[int], num_classes: int, table: Any) -> dict:
     """The milliseconds of each candidate operation, summed over all places of its cell in the network.
 
     # Arguments

@@ -212,8 +212,8 @@ class Ssh(Device):
             )
         text = f"ssh:{user_host}" + ("" if port is None else f":{port}")
         # A shared connection that stays open for later commands would also keep the pipes of this command open.
-        settings = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ControlMaster=no")
-        options = [word for setting in settings for word in ("-o", setting)]
+        ssh_options = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ControlMaster=no")
+        options = [word for option in ssh_options for word in ("-o", option)]
         if port is not None:
             options += ["-p", str(port)]
         target = (match[1] or "") + match[2].strip("[]")

@@ -14,7 +14,7 @@ from larq_nas.devices import timing
 from larq_nas.devices.benchmark_program import BenchmarkError
 from larq_nas.runs import locks
 from larq_nas.tasks.errors import TaskError
-from larq_nas.tasks.genotypes import meant, with_genotypes
+from larq_nas.tasks.genotypes import suggest, with_genotypes
 
 if TYPE_CHECKING:
     from larq_nas.latency import Table
@@ -132,11 +132,11 @@ def _zoo_model(name, config):
     from larq_nas.converters import tflite
 
     variant = zoo.VARIANTS[name]
-    shape, classes = config.input_shape or variant.input_shape, config.num_classes or variant.num_classes
+    shape, num_classes = config.input_shape or variant.input_shape, config.num_classes or variant.num_classes
     size = "x".join(map(str, shape))
     logger.info("%s: the network of the zoo for images of %s, with untrained weights", name, size)
     try:
-        conversion = tflite.convert(getattr(zoo, name)(input_shape=shape, num_classes=classes))
+        conversion = tflite.convert(getattr(zoo, name)(input_shape=shape, num_classes=num_classes))
     except ValueError as error:
         raise TaskError(f"models={name}: {error}") from None
     return conversion.bytes, conversion.report.use_indirect_bgemm
@@ -161,7 +161,7 @@ def _models(config):
         try:
             content = path.read_bytes()
         except OSError as error:
-            hint = meant(path.name) if len(path.parts) == 1 and not path.suffix else ""
+            hint = suggest(path.name) if len(path.parts) == 1 and not path.suffix else ""
             hint = hint and f", and no network of the zoo{hint}"
             raise TaskError(
                 f"models={path}: {error.strerror}{hint or '; larq_nas convert writes a model.tflite'}"

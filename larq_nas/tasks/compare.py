@@ -19,7 +19,7 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, processes
 from larq_nas.tasks.data import check_apart, load_images, start_run
 from larq_nas.tasks.errors import TaskError
-from larq_nas.tasks.genotypes import load_network, meant
+from larq_nas.tasks.genotypes import load_network, suggest
 from larq_nas.tasks.train import accuracy_of, checked_network, count, name_of
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _without_prefix(genotype):
         return genotype
     name = genotype.removeprefix("zoo:")
     if name not in zoo.VARIANTS:
-        raise TaskError(f"genotypes={genotype}: no network of the zoo{meant(name)}")
+        raise TaskError(f"genotypes={genotype}: no network of the zoo{suggest(name)}")
     return name
 
 

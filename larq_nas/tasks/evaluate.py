@@ -56,13 +56,13 @@ def evaluate(config: EvaluateConfig, strategy: "tf.distribute.Strategy | None" =
         # Each replica needs an image of the last batch.
         missing = -len(images) % config.batch_size if replicas > 1 else 0
         filled_up = np.concatenate([images, *[images[:1]] * missing]) if missing else images
-        classes = model.predict(filled_up, config.batch_size, verbose=0)[: len(images)].argmax(axis=-1)
-        right["keras"] += np.sum(classes == labels)
+        predicted = model.predict(filled_up, config.batch_size, verbose=0)[: len(images)].argmax(axis=-1)
+        right["keras"] += np.sum(predicted == labels)
         examples += len(labels)
         if content is not None:
             outputs = _classes(interpreter.predict(content, images, config.processes), model, file)
             right["tflite"] += np.sum(outputs == labels)
-            right["both"] += np.sum(outputs == classes)
+            right["both"] += np.sum(outputs == predicted)
     result = {"examples": examples, "keras_accuracy": float(right["keras"] / examples)}
     if content is not None:
         result["tflite_accuracy"] = float(right["tflite"] / examples)
@@ -102,11 +102,13 @@ def _labels(content):
 
 
 def _classes(outputs, model, file):
-    classes = model.output_shape[-1]
+    num_classes = model.output_shape[-1]
     if isinstance(outputs, list):
         raise TaskError(f"{file}: has {len(outputs)} outputs; accepted is one, with a number for each class")
-    if outputs.shape[1:] != (classes,):
-        raise TaskError(f"{file}: its output has the shape {outputs.shape[1:]}; accepted is one of {classes} classes")
+    if outputs.shape[1:] != (num_classes,):
+        raise TaskError(
+            f"{file}: its output has the shape {outputs.shape[1:]}; accepted is one of {num_classes} classes"
+        )
     return outputs.argmax(axis=-1)
 
 

@@ -44,7 +44,7 @@ def read(path: pathlib.Path | str) -> Architecture:
         ArchitectureError: If the file is broken.
     """
     if not pathlib.Path(path).exists():
-        raise TaskError(f"genotype={path}: no such file, and no network of the zoo{meant(str(path))}")
+        raise TaskError(f"genotype={path}: no such file, and no network of the zoo{suggest(str(path))}")
     return Architecture.load(path)
 
 
@@ -54,7 +54,7 @@ def _decided(architecture, name):
     return architecture
 
 
-def meant(name: str) -> str:
+def suggest(name: str) -> str:
     """The end of an error message: the names of the zoo that are similar to a wrong name, or all of them."""
     close = difflib.get_close_matches(pathlib.Path(name).stem.lower().replace("-", "_"), zoo.VARIANTS)
     return f"; did you mean {' or '.join(close)}?" if close else f" ({', '.join(zoo.list_models())})"

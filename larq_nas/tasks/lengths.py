@@ -11,7 +11,7 @@ LEAST_EPOCHS = 6
 logger = logging.getLogger(__name__)
 
 
-def fitted(config: FitConfig, examples: int) -> FitConfig:
+def scale_epochs(config: FitConfig, examples: int) -> FitConfig:
     """Scales all options that are numbers of epochs, and logs them.
 
     The run then has about `config.steps` steps, but at least `LEAST_EPOCHS` epochs. Recipes give the length of a search

@@ -19,7 +19,7 @@ from larq_nas.tasks import distribution
 from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, with_genotypes
-from larq_nas.tasks.lengths import fitted
+from larq_nas.tasks.lengths import scale_epochs
 from larq_nas.tasks.precisions import check_precision
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def _search(config):
         _check_latency_table(config)
         check_apart(config)
         data = distribution.divided(with_validation(load_images(config), config), config)
-        config = fitted(config, data.half_sizes[0])
+        config = scale_epochs(config, data.half_sizes[0])
         data = start_run(run, "search", whole, data)
         _keep_latency_table(run, config)
         _keep_genotypes(run, config)
-        shape, classes = config.counted_images(data.image_shape, len(data.class_names))
-        strategy = config.strategy(space, shape, classes)
+        shape, num_classes = config.counted_images(data.image_shape, len(data.class_names))
+        strategy = config.strategy(space, shape, num_classes)
     except ValueError as error:
         raise TaskError(str(error)) from None
     if not run.genotype.exists():
@@ -77,7 +77,7 @@ def _search(config):
     logger.info(genotype)
     _warn_of_collapse(genotype, space)
     _warn_if_undecided(run, strategy, space)
-    logger.info(tables.costs(costs.count(genotype, shape, classes)))
+    logger.info(tables.costs(costs.count(genotype, shape, num_classes)))
     if strategy.limit:
         _tell_latency(genotype, strategy.limit)
     check_reachable(genotype, run.genotype)

@@ -15,7 +15,7 @@ from larq_nas.tasks import distribution
 from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
-from larq_nas.tasks.lengths import fitted
+from larq_nas.tasks.lengths import scale_epochs
 from larq_nas.tasks.precisions import check_precision
 from larq_nas.tasks.trained import load_trained
 
@@ -53,7 +53,7 @@ def _train(config):
     data = distribution.divided(with_validation(load_images(config), config), config)
     # The images may be too small for the network. This must be found before anything is written.
     counts = count(network, data, name)
-    config = fitted(config, data.train_size)
+    config = scale_epochs(config, data.train_size)
     data = start_run(run, "train", whole, data)
     if isinstance(network, zoo.Baseline):
         architecture, build = network.genotype(data.image_shape), network.build
@@ -199,10 +199,10 @@ def count(network: Architecture | zoo.Baseline, data: "datasets.Images", name: s
     from larq_nas import costs
     from larq_nas.networks import templates
 
-    shape, classes = data.image_shape, len(data.class_names)
+    shape, num_classes = data.image_shape, len(data.class_names)
     try:
         if isinstance(network, zoo.Baseline):
-            return network.count(shape, classes)
-        return costs.count(network, shape, classes)
+            return network.count(shape, num_classes)
+        return costs.count(network, shape, num_classes)
     except templates.NetworkError as error:
         raise TaskError(f"{name}: {error}; the option image_size resizes images") from None

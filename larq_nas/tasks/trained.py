@@ -37,12 +37,12 @@ def load_trained(run: runs.Run) -> "tuple[tf.keras.Model, dict]":
         if not path.exists():
             raise TaskError(f"{path}: missing; run_dir must be the directory of a finished larq_nas train")
     network, description = trained_network(run), fingerprints.read(run.dataset)
-    shape, classes = tuple(description["image_shape"]), len(description["class_names"])
+    shape, num_classes = tuple(description["image_shape"]), len(description["class_names"])
     check_reachable(network, run.genotype)
     if isinstance(network, zoo.Baseline):
-        model = network.build(shape, classes)
+        model = network.build(shape, num_classes)
     else:
-        model = networks.build(network, shape, classes, binary=run.flag_values().get("full_precision") != "True")
+        model = networks.build(network, shape, num_classes, binary=run.flag_values().get("full_precision") != "True")
     try:
         model.load_weights(run.weights)
     except (ValueError, OSError, KeyError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, compare, processes
 from larq_nas.tasks.data import check_apart, load_images, start_run
 from larq_nas.tasks.genotypes import load_network
-from larq_nas.tasks.lengths import fitted
+from larq_nas.tasks.lengths import scale_epochs
 from larq_nas.tuning import ranges, spaces, tuners, workers
 from larq_nas.tuning.errors import TuningError
 from larq_nas.tuning.evolution import RegularizedEvolution
@@ -139,7 +139,7 @@ def _oracle(config, recipe, data):
     common = {"objective": config.objective, "seed": (config.seed + 1) % 2**32 or 1}
     if config.oracle == "hyperband":
         kept = data.train_size * (1 - config.validation_fraction)
-        return keras_tuner.oracles.HyperbandOracle(max_epochs=fitted(recipe, int(kept)).epochs, **common)
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=scale_epochs(recipe, int(kept)).epochs, **common)
     common["max_trials"] = config.max_trials
     if config.oracle == "bayesian":
         # By default, KerasTuner draws three random trials for each hyperparameter at first, more than there are.

@@ -203,7 +203,7 @@ def test_no_node_only_adds_none():
     chosen[:3] = none
     probabilities = _uniform(space)
     probabilities["normal0"][:3, likely] += 0.1
-    kept = bars.connected(space, {**drawn, "normal0": chosen}, probabilities)
+    kept = bars.connect(space, {**drawn, "normal0": chosen}, probabilities)
     assert kept["normal0"].tolist() == [likely, likely, none, *chosen[3:]]
     cells = bars.decide(space, kept).cells
     assert all(any(edge.operations != ("none",) for edge in node.edges) for cell in cells for node in cell.nodes)
@@ -223,7 +223,7 @@ def test_without_samples_the_most_probable_genotype_is_the_only_candidate():
     probabilities = bars.one_hot(space, bars.draw(_uniform(space), np.random.default_rng(3)))
     (candidate,) = bars.Strategy(samples=0).candidates(space, probabilities, seed=0)
     indices = {name: values.argmax(axis=-1) for name, values in probabilities.items()}
-    assert candidate.genotype == bars.decide(space, bars.connected(space, indices, probabilities))
+    assert candidate.genotype == bars.decide(space, bars.connect(space, indices, probabilities))
 
 
 # --- search --------------------------------------------------------------------------------------------------

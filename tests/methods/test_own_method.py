@@ -99,6 +99,7 @@ def directory(tmp_path_factory):
         ["evaluate", f"--run_dir={path}/train"],
         ["benchmark", "--profile_operations", "--method=toy", "--filters=8", "--input_shape=8,8,1", "--runs=2"]
         + ["--warmup_runs=1", f"--run_dir={path}/table"],
+        ["draw", f"--genotype={path}/search"],
     ):
         assert main.main(words) == 0, words
     return path
@@ -145,6 +146,11 @@ def test_it_is_counted(directory, capsys):
     assert counts["binary_macs"] > 0
     binary = [layer for layer in counts["layers"] if layer["binary"]]
     assert len(binary) == len(report["binary_convolutions"])
+
+
+def test_it_is_drawn(directory):
+    drawn = (directory / "search/genotype.svg").read_text(encoding="utf-8")
+    assert "pair" in drawn and (directory / "search/search.png").exists()
 
 
 def test_it_is_timed_estimated_and_searched_within_a_latency(directory, tmp_path, caplog):

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from larq_nas import runs
+from larq_nas.supernet.sampling import Draws
 from larq_nas.training import backups
 
 
@@ -74,3 +75,14 @@ def test_a_backup_of_another_model_is_refused(tmp_path):
     leave(tmp_path)
     with pytest.raises(runs.RunError, match="broken"):
         backups.Backup(tmp_path).restore(make(5))
+
+
+def test_a_backup_of_an_earlier_version_of_a_search_is_refused(tmp_path):
+    earlier, now = make(), make()
+    # The random numbers of a `Supernet` came from a generator of TensorFlow.
+    earlier.random, now.random = tf.random.Generator.from_seed(0), Draws(0)
+    callback = backups.Backup(tmp_path)
+    callback.set_model(earlier)
+    callback.on_epoch_end(0)
+    with pytest.raises(runs.RunError, match="epoch-0000: is broken or of another version of larq_nas"):
+        backups.Backup(tmp_path).restore(now)

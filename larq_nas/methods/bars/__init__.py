@@ -24,7 +24,7 @@ __all__ = [
     "STAGES",
     "WIDTHS",
     "binary_operations",
-    "connected",
+    "connect",
     "decide",
     "draw",
     "log_likelihood",
@@ -40,7 +40,7 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "BarsConfig": "config",
-        **dict.fromkeys(("connected", "decide", "draw", "log_likelihood", "most_probable", "one_hot"), "derivation"),
+        **dict.fromkeys(("connect", "decide", "draw", "log_likelihood", "most_probable", "one_hot"), "derivation"),
         **dict.fromkeys(("NODES", "OPERATIONS", "STAGES", "WIDTHS"), "search_space"),
         **dict.fromkeys(("binary_operations", "scale", "share_of_range", "space"), "search_space"),
         **dict.fromkeys(("Strategy", "entropy"), "strategy"),

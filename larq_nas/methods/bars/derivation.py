@@ -19,7 +19,7 @@ def check_samples(samples: int, limited: bool) -> None:
         raise OptionError("samples=0: the most probable genotype may not keep max_latency_ms; draw some")
 
 
-def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
+def redraw(indices: dict, probabilities: dict, generator: np.random.Generator) -> dict:
     """Draws new candidates for one to three choices, which are chosen at random."""
     again = draw(probabilities, generator)
     for name in generator.choice(list(indices), generator.integers(1, 4)):
@@ -29,7 +29,7 @@ def redrawn(indices: dict, probabilities: dict, generator: np.random.Generator) 
     return indices
 
 
-def connected(space: Architecture, indices: dict, probabilities: dict) -> dict:
+def connect(space: Architecture, indices: dict, probabilities: dict) -> dict:
     """Changes the choices so that no node has only edges with the operation "none".
 
     Such a node gets the most probable other operation on its first edge, from the cell's input. Otherwise, a genotype

@@ -14,13 +14,13 @@ from larq_nas.costs import expected_costs
 from larq_nas.costs.limits import Penalty
 from larq_nas.methods.bars.derivation import (
     check_samples,
-    connected,
+    connect,
     decide,
     draw,
     log_likelihood,
     most_probable,
     one_hot,
-    redrawn,
+    redraw,
 )
 from larq_nas.methods.bars.search_space import binary_operations
 from larq_nas.space.architecture import Architecture
@@ -190,12 +190,12 @@ class Strategy(strategy.Strategy):
 
     def derive(self, space: Architecture, probabilities: dict) -> Architecture:
         """The most probable genotype. The paper draws genotypes instead, see `candidates`."""
-        indices = connected(space, most_probable(probabilities), probabilities)
+        indices = connect(space, most_probable(probabilities), probabilities)
         return decide(self.counted[0] if self.counted else space, indices)
 
     def candidate(self, space: Architecture, probabilities: dict) -> strategy.Candidate:
         """The most probable genotype, with its choice weights and its costs."""
-        return self._candidate(space, connected(space, most_probable(probabilities), probabilities))
+        return self._candidate(space, connect(space, most_probable(probabilities), probabilities))
 
     def weights_of(self, space: Architecture, genotype: Architecture) -> dict:
         """The choice weights that select a genotype, which is one of the space in `counted`."""
@@ -217,7 +217,7 @@ class Strategy(strategy.Strategy):
 
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an
-              edge, but not on all edges of a node, see `connected`.
+              edge, but not on all edges of a node, see `connect`.
         """
         count = self.samples if count is None else count
         if not count:
@@ -242,12 +242,12 @@ class Strategy(strategy.Strategy):
         for start in range(STARTS):
             # There may be no fitting genotype near the most probable ones.
             late = start >= STARTS / 2
-            indices = connected(space, draw(flat if late else probabilities, generator), probabilities)
+            indices = connect(space, draw(flat if late else probabilities, generator), probabilities)
             best = self._candidate(space, indices)
             for change in range(CHANGES):
                 if not self._excess(best.metrics):
                     return self._likelier(space, probabilities, indices, best, generator) if change else best
-                changed = connected(space, redrawn(indices, flat if late else even, generator), probabilities)
+                changed = connect(space, redraw(indices, flat if late else even, generator), probabilities)
                 candidate = self._candidate(space, changed)
                 if self._excess(candidate.metrics) <= self._excess(best.metrics):
                     indices, best = changed, candidate
@@ -257,7 +257,7 @@ class Strategy(strategy.Strategy):
 
     def _likelier(self, space, probabilities, indices, best, generator):
         for _ in range(CHANGES):
-            changed = connected(space, redrawn(indices, probabilities, generator), probabilities)
+            changed = connect(space, redraw(indices, probabilities, generator), probabilities)
             if log_likelihood(probabilities, changed) > log_likelihood(probabilities, indices):
                 candidate = self._candidate(space, changed)
                 if not self._excess(candidate.metrics):

@@ -96,7 +96,7 @@ class Strategy(tf.Module, strategy.Strategy):
             return tf.cast(expected_costs.expected_ms(*self._expectation(mean), table), tf.float32) + table.overhead
         widths = self._widths(mean)
         rows = counting.rows(self.base, self.input_shape, self.num_classes, widths)
-        return table.overhead + sum(table.fitted(row.block) for row, _ in rows if row.block)
+        return table.overhead + sum(table.estimate(row.block) for row, _ in rows if row.block)
 
     def architecture_loss(self, loss: tf.Tensor, logits: dict, epoch: tf.Tensor | int | None) -> tf.Tensor:
         """The loss of the means: the loss of the validation batch, with the penalty of the limit or of the memory.
