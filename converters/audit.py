@@ -13,7 +13,7 @@ from larq_nas.converters.interpreter import ConversionError
 from larq_nas.converters.rewriting import is_constant
 from larq_nas.layers import _keras, _larq, bitwidths
 from larq_nas.layers.convolutional import Zeroise
-from larq_nas.networks.counting import WORD
+from larq_nas.networks.layer_costs import WORD
 
 layers = tf.keras.layers
 

@@ -11,7 +11,7 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from larq_nas import _tensorflow
-from larq_nas.networks.counting import WORD
+from larq_nas.networks.layer_costs import WORD
 
 schema = _tensorflow.tflite_schema()
 

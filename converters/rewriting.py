@@ -25,7 +25,7 @@ from larq_nas.layers import _keras, bitwidths
 from larq_nas.layers.convolutional import NotCompiled, StartAt, XnorConv2D, Zeroise, convolve
 from larq_nas.layers.grouped import ScaledConv2D
 from larq_nas.layers.step_convolution import Step, StepConv2D
-from larq_nas.networks.counting import WORD
+from larq_nas.networks.layer_costs import WORD
 
 layers, keras = tf.keras.layers, tf.keras.activations
 

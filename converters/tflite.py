@@ -32,7 +32,7 @@ from larq_nas.converters.audit import FLOAT, PACKED, UNUSED
 from larq_nas.converters.interpreter import ConversionError
 from larq_nas.layers import _keras, _larq, bitwidths, precision
 from larq_nas.messages import first_line
-from larq_nas.networks.counting import WORD
+from larq_nas.networks.layer_costs import WORD
 
 TARGETS = ("arm", "xcore")
 

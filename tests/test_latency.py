@@ -16,7 +16,7 @@ from larq_nas.devices import profiling
 from larq_nas.latency import Limit, Table
 from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.networks import blocks, counting, templates
-from larq_nas.networks.counting import Block
+from larq_nas.networks.layer_costs import Block
 from larq_nas.space.choices import choice_shapes
 
 SHAPE = (16, 16, 3)

@@ -63,6 +63,8 @@ LIGHT = [
     "networks.templates",
     "networks.verbs",
     "networks.counting",
+    "networks.layer_costs",
+    "networks.segments",
     "networks.reachability",
     "costs",
     "runs",

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from larq_nas.networks import counting, operations
-from larq_nas.networks.counting import CostError, Row
+from larq_nas.networks import counting, operations, segments
+from larq_nas.networks.layer_costs import CostError, Row
 from larq_nas.space.architecture import Architecture
 
 TOTALS = ("binary_macs", "float_macs", "binary_params", "float_params", "bytes")
@@ -167,7 +167,7 @@ def tables(space: Architecture, input_shape: Sequence[int], num_classes: int, la
         latencies: A `latency.Table`. If it is given, milliseconds are added to the totals, as the last of them.
 
     # Returns
-        A list with a tuple for each `counting.Segment`. A tuple consists of
+        A list with a tuple for each `segments.Segment`. A tuple consists of
 
         - the choices of the segment: pairs of a name and a number of candidates;
         - the costs of the layers that belong to no candidate operation: an array of shape `(*candidates, totals)`;
@@ -194,7 +194,7 @@ def _tables(space, input_shape, num_classes, latencies, meaning):
         return [getattr(row, name) for name in TOTALS] + ms
 
     found = []
-    for segment in counting.segments(space, input_shape, num_classes):
+    for segment in segments.split(space, input_shape, num_classes):
         counts = [len(candidates) for candidates in segment.choices.values()]
         fixed, chosen = np.zeros([*counts, len(names)]), {}
         for place in np.ndindex(*counts):

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from larq_nas.layers import _keras, bitwidths
 from larq_nas.layers.convolutional import XnorConv2D
-from larq_nas.networks.counting import CostError, Row
+from larq_nas.networks.layer_costs import CostError, Row
 
 layers = tf.keras.layers
 

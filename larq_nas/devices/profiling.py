@@ -17,7 +17,7 @@ from larq_nas.devices.timing import Options
 from larq_nas.latency import Table
 from larq_nas.networks import operations
 from larq_nas.networks.builder import Builder
-from larq_nas.networks.counting import WORD, Block
+from larq_nas.networks.layer_costs import WORD, Block
 
 layers = tf.keras.layers
 
@@ -34,7 +34,7 @@ def network(block: Block) -> tuple:
     """Builds a network with several copies of an operation.
 
     # Arguments
-        block: The operation, a `counting.Block`.
+        block: The operation, a `layer_costs.Block`.
 
     # Returns
         A pair of a Keras model and the number of copies.
@@ -88,7 +88,7 @@ def measure(blocks: Iterable[Block], device: Any, options: Options, known: Table
     """Measures operations one after the other.
 
     # Arguments
-        blocks: The operations, an iterable of `counting.Block`s.
+        blocks: The operations, an iterable of `layer_costs.Block`s.
         device: A device, as `timing.open_device` returns it.
         options: A `timing.Options`.
         known: Optional table of the same device and options. Operations in it are not measured again.

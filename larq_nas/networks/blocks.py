@@ -167,7 +167,7 @@ def doubled(v: Verbs, x: Features, filters: int, name: str) -> Features:
 
 
 def of_sizes(function: Callable, *names: str, **options: Any) -> Callable:
-    """Returns a function that builds a single block of the sizes of a `counting.Block`.
+    """Returns a function that builds a single block of the sizes of a `layer_costs.Block`.
 
     # Arguments
         function: A function of an interpreter, features and the number of output channels, e.g. `convolution_block`.
@@ -197,7 +197,7 @@ class BlockKind:
 
     # Arguments
         build: A function that builds a single block, e.g. from `of_sizes`. It takes an interpreter, features, a
-            `counting.Block`, and a prefix of the layers' names.
+            `layer_costs.Block`, and a prefix of the layers' names.
         float_kernel: Whether the block has a kernel that is not binary.
         operator: The operator of a `.tflite` file that computes a convolution of this kind, with all layers that belong
             to it; empty if there is none.

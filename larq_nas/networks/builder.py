@@ -57,7 +57,7 @@ class Builder:
             kind: Kind of the block, one of `blocks.kinds()`.
             x: Input features of the block.
             filters: Output channels.
-            kernel_size, strides, dilation_rate, groups: The sizes of the block, see `counting.Block`.
+            kernel_size, strides, dilation_rate, groups: The sizes of the block, see `layer_costs.Block`.
             name: Name of the block.
 
         # Returns

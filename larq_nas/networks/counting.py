@@ -15,129 +15,12 @@ sum(row.macs for row, _ in counting.rows(genotype, (32, 32, 3), num_classes=10))
 
 import contextlib
 import dataclasses
-import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from larq_nas.networks import templates
+from larq_nas.networks.layer_costs import Block, Row
 from larq_nas.space.architecture import Architecture
-from larq_nas.space.choices import depth_name, width_name
-
-# Larq Compute Engine packs the input channels of each tap of a filter into words of this number of bits.
-WORD = 32
-
-
-class CostError(ValueError):
-    """The costs of a network cannot be counted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """An operation as a device computes it, including its normalization, sign, activation and sum.
-
-    # Arguments
-        kind: One of `blocks.kinds()`, or the name of an operation of a user.
-        inputs: Input channels.
-        filters: Output channels.
-        height, width: Height and width of the output.
-        kernel_size: Height and width of the window.
-        strides: The factor by which the height and width shrink.
-        dilation_rate: Distance of the taps of the kernel.
-        groups: Number of groups.
-    """
-
-    kind: str
-    inputs: int
-    filters: int
-    height: int
-    width: int
-    kernel_size: int = 1
-    strides: int = 1
-    dilation_rate: int = 1
-    groups: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """The costs of one layer.
-
-    # Arguments
-        name: Name of the layer.
-        kind: `"convolution"`, `"dense"`, `"normalization"` or `"other"`.
-        kernel: Shape of the kernel; empty if the layer has none.
-        positions: The number of times that the whole kernel is applied to one image, e.g. the number of output pixels.
-        binary: Whether the kernel and the input are ±1.
-        packed: Whether Larq Compute Engine packs the kernel to bits.
-        other_params: Number of parameters in addition to the kernel.
-        other_stored: Number of 32-bit values that inference needs in addition to the kernel.
-        block: The block that begins here, if the row marks the beginning of a block. Such a row has no costs.
-    """
-
-    name: str
-    kind: str
-    kernel: tuple = ()
-    positions: int = 0
-    binary: bool = False
-    packed: bool = False
-    other_params: int = 0
-    other_stored: int = 0
-    block: Block | None = dataclasses.field(default=None, compare=False)
-
-    @property
-    def counted(self) -> bool:
-        """Whether the row has costs. A row that marks the beginning of a block has none."""
-        return self.block is None
-
-    @property
-    def weights(self) -> int:
-        """The number of weights of the kernel."""
-        return math.prod(self.kernel) if self.kernel else 0
-
-    @property
-    def macs(self) -> int:
-        """The number of multiply-accumulates for one image."""
-        return self.weights * self.positions
-
-    @property
-    def binary_macs(self) -> int:
-        """The number of multiply-accumulates of ±1 for one image."""
-        return self.macs if self.binary else 0
-
-    @property
-    def padded_binary_macs(self) -> int:
-        """The number of binary multiply-accumulates for one image if input channels are padded to whole words."""
-        return -(-self.kernel[-2] // WORD) * WORD * self.binary_macs // self.kernel[-2] if self.binary else 0
-
-    @property
-    def float_macs(self) -> int:
-        """The number of multiply-accumulates for one image that are not binary."""
-        return self.macs - self.binary_macs
-
-    @property
-    def binary_params(self) -> int:
-        """The number of parameters of a binary kernel."""
-        return self.weights if self.binary else 0
-
-    @property
-    def float_params(self) -> int:
-        """The number of parameters that are not binary."""
-        return self.params - self.binary_params
-
-    @property
-    def params(self) -> int:
-        """The number of parameters."""
-        return self.weights + self.other_params
-
-    @property
-    def bytes(self) -> int:
-        """The size at inference in bytes: one bit for each weight of a packed kernel, including padding, and 32 bits
-        otherwise.
-        """
-        if not self.packed:
-            return 4 * (self.weights + self.other_stored)
-        *taps, channels, filters = self.kernel
-        return math.prod(taps) * filters * -(-channels // WORD) * WORD // 8 + 4 * self.other_stored
 
 
 class Features(NamedTuple):
@@ -375,57 +258,6 @@ def check_convolution(kind: str, dilation_rate: int, options: Iterable[str]) -> 
             raise ValueError(f"kind={kind!r}: takes no {name}; accepted are {', '.join(accepted) or 'no options'}")
 
 
-class Segment(NamedTuple):
-    """A part of a network whose costs depend on few choices.
-
-    # Arguments
-        choices: The candidates of the widths and depths that affect the costs, by the name of the choice.
-        rows: A function of one candidate for each of the choices. It returns the rows of this part, as `rows` does for
-            a whole network.
-    """
-
-    choices: dict
-    rows: Callable
-
-
-def segments(space: Architecture, input_shape: Sequence[int], num_classes: int) -> list:
-    """Splits the final network of an architecture into parts. The costs of the network are the sum over the parts.
-
-    # Arguments
-        space: A genotype or a space.
-        input_shape: Height, width and channels of the images.
-        num_classes: Number of classes.
-
-    # Returns
-        A list of `Segment`s. If widths or depths are searched, there is one segment for each stage, and its layers
-        depend on the width and depth of the stage and on the width of the following stage. Otherwise, there is one
-        segment.
-
-    # Raises
-        NetworkError: If the network cannot be built at this shape.
-    """
-    templates.check(space, input_shape, num_classes)
-    stages = space.stages
-    if not space.kind.open_stages or all(len(stage.widths) == len(stage.depths) == 1 for stage in stages):
-        return [Segment({}, lambda: rows(space, input_shape, num_classes))]
-    found = []
-    for number, stage in enumerate(stages):
-        choices = {width_name(number): stage.widths, depth_name(number): stage.depths}
-        for later in stages[number + 1 : number + 2]:
-            choices[width_name(number + 1)] = later.widths
-        found.append(Segment(choices, functools.partial(_rows_of_stage, space, input_shape, num_classes, number)))
-    return found
-
-
-def _rows_of_stage(space, input_shape, num_classes, number, width, depth, following=None):
-    stages = list(_decided(space).stages)
-    stages[number] = dataclasses.replace(stages[number], widths=(width,), depths=(depth,))
-    if following is not None:
-        stages[number + 1] = dataclasses.replace(stages[number + 1], widths=(following,))
-    counter = _count(dataclasses.replace(space, stages=tuple(stages)), input_shape, num_classes)
-    return [row for row, stage in zip(counter.rows, counter.stages, strict=True) if stage == number]
-
-
 def rows(architecture: Architecture, input_shape: Sequence[int], num_classes: int, widths: dict | None = None) -> list:
     """Counts the layers of the final network of an architecture.
 
@@ -445,16 +277,18 @@ def rows(architecture: Architecture, input_shape: Sequence[int], num_classes: in
         NetworkError: If the network cannot be built at this shape.
     """
     templates.check(architecture, input_shape, num_classes)
-    return _count(_decided(architecture), input_shape, num_classes, widths).rows
+    return count(decided(architecture), input_shape, num_classes, widths).rows
 
 
-def _decided(architecture):
+def decided(architecture: Architecture) -> Architecture:
     """Replaces the widths and depths of an architecture by their first candidates."""
     stages = (dataclasses.replace(s, widths=s.widths[:1], depths=s.depths[:1]) for s in architecture.stages)
     return dataclasses.replace(architecture, stages=tuple(stages))
 
 
-def _count(architecture, input_shape, num_classes, widths=None):
+def count(
+    architecture: Architecture, input_shape: Sequence[int], num_classes: int, widths: dict | None = None
+) -> Counter:
     """Returns a `Counter` that has counted a network. The architecture must list one candidate for each width and
     depth.
     """

@@ -11,7 +11,7 @@ from larq_nas import costs, datasets, runs, supernet, training
 from larq_nas.methods import bars, bnas
 from larq_nas.space.architecture import Architecture
 from larq_nas.supernet import inheritance, strategy
-from larq_nas.training import results
+from larq_nas.training import results, searching
 
 SEARCH = argparse.Namespace(
     **{"seed": 3, "batch_size": 32, "epochs": 3, "learning_rate": 0.01, "final_learning_rate": 0.001},
@@ -158,7 +158,7 @@ def test_a_control_chooses_nothing_by_true_labels(tmp_path, digits, monkeypatch)
 
 def test_permuted_labels_are_those_of_the_architecture_alone(digits):
     plain, permuted, resumed = (
-        list(training._search_batches(digits, argparse.Namespace(**{**vars(SEARCH), "permute_labels": on}), 2, first))
+        list(searching._search_batches(digits, argparse.Namespace(**{**vars(SEARCH), "permute_labels": on}), 2, first))
         for on, first in ((False, 0), (True, 0), (True, 1))
     )
     for (weights, half), (same, other) in zip(plain, permuted, strict=True):
@@ -188,9 +188,9 @@ def test_halves_of_unequal_numbers_of_batches_make_whole_epochs(tmp_path, digits
     data = datasets.Images(**{**vars(digits), "halves": halves, "half_sizes": sizes})
     settings = argparse.Namespace(**{**vars(SEARCH), "epochs": 4})
     steps = math.ceil(sizes[0] / 32)
-    batches = list(training._search_batches(data, settings, steps, 0))
+    batches = list(searching._search_batches(data, settings, steps, 0))
     assert len(batches) == 4 * steps
-    resumed = list(training._search_batches(data, settings, steps, 2))
+    resumed = list(searching._search_batches(data, settings, steps, 2))
     for a, b in zip(batches[2 * steps :], resumed, strict=True):
         np.testing.assert_array_equal(a[0][0], b[0][0])
         np.testing.assert_array_equal(a[1][0], b[1][0])

@@ -14,7 +14,7 @@ from larq_nas.datasets import validation
 from larq_nas.layers import quantizers
 from larq_nas.methods import bars, bats, bnas, dms
 from larq_nas.methods.bats.network import with_auxiliary_classifier
-from larq_nas.training import recipes
+from larq_nas.training import final, recipes
 
 TRAIN = argparse.Namespace(
     **{"seed": 0, "batch_size": 32, "drop_path": 0.0, "augmentation": "crop"},
@@ -123,7 +123,7 @@ def in_stages(tmp_path_factory):
 )
 def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, in_stages, stage, epoch):
     whole, broken = in_stages, runs.Run(tmp_path / "broken")
-    seen, original = [], training._train
+    seen, original = [], final._train
 
     def killed(network, architecture, data, run, *rest):
         seen.append(run.path.name)
@@ -133,7 +133,7 @@ def test_a_training_killed_in_either_stage_goes_on_to_the_same_weights(tmp_path,
             original(network, architecture, data, run, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "_train", killed)
+        patch.setattr(final, "_train", killed)
         _train_in_stages(broken)
     assert seen == ["activations", "broken"][: stage + 1] and not broken.weights.exists()
     network = _train_in_stages(broken)

@@ -4,7 +4,7 @@ import dataclasses
 
 from larq_nas.methods.bats.blocks import SHUFFLE
 from larq_nas.methods.bats.network import OPERATIONS
-from larq_nas.networks.counting import WORD
+from larq_nas.networks.layer_costs import WORD
 from larq_nas.space.architecture import Architecture, Cell, Edge, Node
 from larq_nas.space.stages import thirds
 
