@@ -19,7 +19,7 @@ import larq_nas
 from larq_nas import costs, networks
 from larq_nas.converters import tflite
 from larq_nas.methods import bats
-from larq_nas.networks.blocks import OPERATIONS
+from larq_nas.networks.operations import OPERATIONS
 from larq_nas.space.architecture import Architecture
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"

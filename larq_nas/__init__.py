@@ -31,8 +31,9 @@ _NAMES = {
     "operations": "larq_nas.networks",
     **dict.fromkeys(_API, "larq_nas.api"),
 }
-# These modules work without TensorFlow.
+# These modules and names work without TensorFlow.
 _LIGHT = {
+    *(set(_NAMES) - {"Strategy", "build"}),
     *("api", "configs", "converters", "costs", "devices", "flags", "methods", "names", "options", "plots", "quiet"),
     *("runs", "space", "tables", "tasks", "versions", "zoo"),
 }
@@ -77,13 +78,13 @@ logging.getLogger("larq_nas").addHandler(logging.NullHandler())
 
 def __getattr__(name):
     module = _NAMES.get(name)
-    if module is not None:
-        return getattr(importlib.import_module(module), name)
-    if name.startswith("_") or importlib.util.find_spec(f"larq_nas.{name}") is None:
+    if module is None and (name.startswith("_") or importlib.util.find_spec(f"larq_nas.{name}") is None):
         raise AttributeError(f"module 'larq_nas' has no attribute '{name}'")
     if name not in _LIGHT:
         importlib.import_module("larq_nas.versions").check_tensorflow()
-    return importlib.import_module(f"larq_nas.{name}")
+    if module is None:
+        return importlib.import_module(f"larq_nas.{name}")
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__():

@@ -40,7 +40,7 @@ def _texts(labels):
     return [label.get_text() for label in labels]
 
 
-def test_a_picture_shows_the_figures_and_the_probabilities_of_a_search(tmp_path):
+def test_a_picture_shows_the_metrics_and_the_probabilities_of_a_search(tmp_path):
     space = bars.space(8, 2)
     run, epochs = _searched(tmp_path, space)
     rows, choices = plots.read(run)

@@ -9,7 +9,7 @@ and `num_classes` is 1000 by default; for smaller images it is 10.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from larq_nas.methods.dms.network import WIDTHS
@@ -82,8 +82,10 @@ class Baseline:
         genotype = self.genotype(input_shape)
         if genotype is not None:
             return costs.count(genotype, input_shape, num_classes)
-        counter, shape = counting.Counter(), templates.check_shape(input_shape, *_HALVINGS)
-        x = _NETWORKS[self.name](counter, counting.Features(*shape), shape[0] >= stems.LARGE_IMAGE)
+        height, width, channels = templates.check_shape(input_shape, *_HALVINGS)
+        templates.check_classes(num_classes)
+        counter = counting.Counter()
+        x = _NETWORKS[self.name](counter, counting.Features(height, width, channels), height >= stems.LARGE_IMAGE)
         counter.classifier(x, num_classes)
         return costs.Costs(tuple(row for row, _ in counter.rows if row.counted))
 
@@ -359,7 +361,7 @@ def _pooled_stem(v, images):
 
 # The layers of the networks that no genotype describes: functions of the layer verbs, the images, and whether the
 # images are large.
-_NETWORKS = {
+_NETWORKS: dict[str, Callable] = {
     "xnor_resnet18": functools.partial(_xnor_resnet, depths=(2, 2, 2, 2)),
     "xnor_resnet34": functools.partial(_xnor_resnet, depths=(3, 4, 6, 3)),
     "bireal_resnet18": _bireal_resnet18,

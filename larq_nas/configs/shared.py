@@ -133,7 +133,7 @@ class FitConfig(DistributedConfig):
 
     @property
     def epochs_unit(self) -> int:
-        """The divisor of `epochs`: 1, or the number of rounds in DMS."""
+        """A number of which `epochs` is a multiple: 1, or the number of rounds in DMS."""
         return 1
 
 

@@ -39,7 +39,7 @@ class TuneConfig(SeedConfig, DataConfig, RunConfig):
         least=1,
         identity=False,
     )
-    objective: str = option("val_accuracy", "figure by which trials are compared", choices=("val_accuracy", "val_loss"))
+    objective: str = option("val_accuracy", "metric by which trials are compared", choices=("val_accuracy", "val_loss"))
     max_binary_macs: str | None = _amount("binary multiply-accumulates above which a network is not trained, e.g. 20M")
     max_bytes: str | None = _amount("bytes of weights above which a network is not trained, e.g. 500K")
     latency_table: str | None = changed_default(SearchConfig, "latency_table", None)

@@ -200,8 +200,8 @@ def _is_training(name):
 
 
 def _refuse_splits(root):
-    """Refuses classes that are split each, and folders that seem to be splits with the same classes in each of them,
-    under names that are not known.
+    """Refuses classes that are split each, and folders that seem to be splits, since they share classes, under names
+    that are not known.
     """
     folders = [path for path in _visible(root) if path.is_dir()]
     inner = {folder.name: _sub_folders(folder) for folder in folders}
@@ -211,12 +211,12 @@ def _refuse_splits(root):
                 f"folder:{root / name}: is split into {', '.join(splits)}; put the classes into the folders train and "
                 f"test, as in train/{name} and test/{name}"
             )
-    first = next(iter(inner.values()), ())
-    alike = len(inner) > 1 and len(first) > 1 and all(names == first for names in inner.values())
-    if alike and (all(map(_is_split, inner)) or len(inner) <= 3 and any(map(_is_training, inner))):
+    common = sorted(set.intersection(*map(set, inner.values()))) if inner else []
+    splits = all(map(_is_split, inner)) or len(inner) <= 3 and any(map(_is_training, inner))
+    if splits and len(inner) > 1 and len(common) > 1:
         raise DatasetError(
-            f"folder:{root}: its folders {', '.join(inner)} have the same sub-folders {', '.join(first[:3])}"
-            f"{', …' * (len(first) > 3)}; if these are the classes, name the folders train and test, or give one of "
+            f"folder:{root}: its folders {', '.join(inner)} have the same sub-folders {', '.join(common[:3])}"
+            f"{', …' * (len(common) > 3)}; if these are the classes, name the folders train and test, or give one of "
             f"them; if {', '.join(inner)} are the classes, rename them"
         )
 

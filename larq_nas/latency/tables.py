@@ -1,5 +1,6 @@
 """Tables of the times of operations on a device, and the predictions of the times of networks."""
 
+import collections
 import dataclasses
 import functools
 import json
@@ -87,10 +88,12 @@ class Table:
         # Returns
             The milliseconds, or `None` if the operator is no convolution or dense layer of a measured kind.
         """
-        alike = (name for name, kind in kinds().items() if kind.operator == operator.name)
-        kind = next((name for name in alike if name in self._fits), None)
-        if kind is None:
+        counts = collections.Counter(block.kind for block in self.measured)
+        alike = [name for name, kind in kinds().items() if name in counts and kind.operator == operator.name]
+        if not alike:
             return None
+        # The times of the kind that was measured most often are known best.
+        kind = min(alike, key=lambda name: (-counts[name], name))
         *taps, channels, filters = operator.kernel
         height, width = operator.shape[:2] if len(operator.shape) == 3 else (1, 1)
         return self.ms(Block(kind, channels, filters, height, width, taps[0] if taps else 1, operator.strides))

@@ -24,7 +24,8 @@ TensorFlow.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from larq_nas.networks.verbs import Features, Verbs
@@ -224,7 +225,7 @@ def _dense(v, x, block, name):
 
 
 _float = of_sizes(functools.partial(convolution_block, binary=False), "kernel_size", "strides")
-_WITHOUT_PARAMETERS = {"summed": True, "parallel": False}
+_WITHOUT_PARAMETERS: dict[str, Any] = {"summed": True, "parallel": False}
 # The kinds of blocks by name. `register` adds those of the methods.
 BLOCKS = {
     "binary": BlockKind(of_sizes(convolution_block, *_SIZES), operator="LceBconv2d", summed=True),
@@ -240,10 +241,13 @@ BLOCKS = {
 
 def register(**added: BlockKind) -> None:
     """Registers kinds of blocks by name, so that they can be profiled."""
+    for name, kind in added.items():
+        if not isinstance(kind, BlockKind):
+            raise ValueError(f"kind of block {name}: {kind!r} is no BlockKind")
     BLOCKS.update(added)
 
 
-def kinds() -> dict[str, BlockKind]:
+def kinds() -> Mapping[str, BlockKind]:
     """Returns the kinds of the blocks of all methods, by name."""
     registry.templates()  # The modules of the templates register their blocks.
-    return BLOCKS
+    return types.MappingProxyType(BLOCKS)

@@ -293,6 +293,7 @@ def count(
     depth.
     """
     counter = Counter()
-    x = templates.features(counter, architecture, Features(*input_shape), widths=widths)
+    height, width, channels = input_shape
+    x = templates.features(counter, architecture, Features(height, width, channels), widths=widths)
     counter.classifier(x, num_classes)
     return counter

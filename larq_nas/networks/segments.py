@@ -15,8 +15,8 @@ class Segment(NamedTuple):
 
     # Arguments
         choices: The candidates of the widths and depths that affect the costs, by the name of the choice.
-        rows: A function of one candidate for each of the choices. It returns the rows of this part, as `rows` does for
-            a whole network.
+        rows: A function of one candidate for each of the choices. It returns the rows of this part, as
+            `counting.rows` does for a whole network.
     """
 
     choices: dict

@@ -79,7 +79,7 @@ def read_json(path: pathlib.Path | str) -> Any:
 
 @contextlib.contextmanager
 def expected_form(path: pathlib.Path | str) -> Iterator[None]:
-    """A context in which the content of a file is read. Its errors become a `RunError` that names the file."""
+    """A context that reads the content of a file. Errors of the content become a `RunError` that names the file."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):

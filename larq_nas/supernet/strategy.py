@@ -98,7 +98,7 @@ class Strategy(Protocol):
             epoch: The number of the epoch, counted from 0.
 
         # Returns
-            A dictionary of names to numbers. A figure whose name has a slash is written to files only.
+            A dictionary of names to numbers. A metric whose name has a slash is written to files only.
         """
         return {}
 

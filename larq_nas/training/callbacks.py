@@ -152,7 +152,7 @@ class Progress(tf.keras.callbacks.Callback):
         return f"epoch {self.epoch + 1}/{self.epochs}"
 
     def _metrics(self, logs):
-        # Figures whose name has a slash are written to files only.
+        # Metrics whose name has a slash are written to files only.
         hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
         shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}
         return " ".join([*(f"{key} {value:{_form(value)}}" for key, value in shown.items()), self.described])

@@ -388,11 +388,18 @@ def test_zoo_lists_all_models_without_tensorflow(light):
     assert all(float(row[2]) > 0 for row in rows)
 
 
-@pytest.mark.parametrize("words", [["costs", "--genotype=bars_c"], ["zoo", "--costs", "--pattern=bars_c"]])
-def test_genotypes_are_counted_without_tensorflow(light, words):
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        (["costs", "--genotype=bars_c"], "10,909,338"),
+        (["costs", "--genotype=xnor_resnet18"], "11,173,066"),
+        (["zoo", "--costs", "--pattern=bars_c"], "10,909,338"),
+    ],
+)
+def test_networks_are_counted_without_tensorflow(light, words, params):
     result = light(*words)
     assert result.returncode == 0 and result.stderr == ""
-    assert "10,909,338" in result.stdout
+    assert params in result.stdout
 
 
 def test_zoo_lists_what_a_pattern_matches(cli):

@@ -202,6 +202,12 @@ def test_folders_that_seem_to_be_splits_are_refused(tmp_path):
     for fold, name in (("fold1", "cat"), ("fold2", "dog")):
         (tmp_path / fold).rename(tmp_path / name)
     assert datasets.load(f"folder:{tmp_path}").class_names == ("cat", "dog")
+    # A split may lack a class.
+    for fold, name in (("train", "cat"), ("holdout", "dog")):
+        (tmp_path / name).rename(tmp_path / fold)
+    picture(tmp_path / "train" / "wasp" / "0.png")
+    with pytest.raises(datasets.DatasetError, match="holdout, train have the same sub-folders ant, bee; if these are"):
+        datasets.load(f"folder:{tmp_path}")
 
 
 def test_a_file_of_the_same_size_with_other_pixels_has_changed(folder):

@@ -134,7 +134,7 @@ def test_an_evolution_leaves_a_front_and_goes_on_after_a_kill(tmp_path, monkeypa
     assert everyone[:4] == before and len(judged) == 6 + len(everyone) - 4
     genotypes = [Architecture.load(tmp_path / "run" / row["genotype"]) for row in rows]
     assert genotype in genotypes and len(set(genotypes)) == len(rows)
-    metrics = [row["metrics"] for row in everyone]
+    metrics = [row["figures"] for row in everyone]
     assert 8 <= len(everyone) <= 12 and _points(rows) == sorted(_front(metrics), key=lambda point: point[1])
 
 
@@ -169,11 +169,11 @@ def test_a_population_gets_better_within_the_budget(tmp_path):
     assert set(_points([candidate.metrics for candidate in population.front()])) == _front(rows)
 
 
-def test_figures_of_another_form_are_one_clear_error(tmp_path):
+def test_broken_evaluations_are_one_clear_error(tmp_path):
     config = flags.configure("search", method="evolution_bats", dataset="digits")
     wanted = dict.fromkeys(("validation_loss", "validation_accuracy", "biops", "flops", "params", "binary_macs"), 1)
-    row = {"genotype": "{}", "metrics": wanted}
-    wrong = [{}, {"genotype": "{}"}, row | {"metrics": {}}, row | {"metrics": wanted | {"validation_loss": "low"}}]
+    row = {"genotype": "{}", "figures": wanted}
+    wrong = [{}, {"genotype": "{}"}, row | {"figures": {}}, row | {"figures": wanted | {"validation_loss": "low"}}]
     for rows in [1, *([row, other] for other in wrong)]:
         runs.write(tmp_path / "evaluations.json", rows)
         with pytest.raises(runs.RunError, match=r"evaluations\.json: broken; start again"):

@@ -101,7 +101,7 @@ def test_operations_say_what_they_convolve():
         assert operation.convolution == (convolves(name, 1) and convolves(name, 2)), name
 
 
-def test_operations_get_the_groups_and_the_form_that_they_take():
+def test_operations_get_the_groups_and_the_quantization_that_they_take():
     def kernels(name, **context):
         counter = counting.Counter()
         operations.apply(counter, name, counting.Features(8, 8, 12), 12, 2, **context)

@@ -139,7 +139,7 @@ def logged(file):
         logger.setLevel(logging.NOTSET)
 
 
-def test_progress_leaves_a_line_per_epoch_with_the_figures_of_a_search():
+def test_progress_leaves_a_line_per_epoch_with_the_metrics_of_a_search():
     lines = show(small_model(Searching)).splitlines()
     assert len(lines) == 3
     for number, line in enumerate(lines[1:], start=1):

@@ -45,7 +45,7 @@ def test_a_larq_model_of_a_user_is_tuned_and_loaded(tmp_path):
     assert len(reloaded.oracle.trials) == 3
 
 
-def test_a_promoted_trial_goes_on_and_own_figures_count(tmp_path):
+def test_a_promoted_trial_goes_on_and_own_metrics_count(tmp_path):
     data = datasets.load("digits", train_examples=100)
     images, labels = next(datasets.evaluation_batches(data, data.train, 100).as_numpy_iterator())
     fitted = []

@@ -116,7 +116,9 @@ def _binarize(kernel):
 
 
 def _residual_edges(x, choice, mask, trained, statistics, attributes):
-    """Returns the outputs of all edges, and the updated moving mean and variance."""
+    """Returns the outputs of all edges, and the updated moving mean and variance. `attributes` are the names of the
+    operations, the strides, and whether the layer is trained.
+    """
     moved, masks = None, [] if mask is None else [mask]
 
     @tf.custom_gradient

@@ -211,9 +211,9 @@ class Strategy(strategy.Strategy):
             count: Number of candidates; by default `samples`.
 
         # Returns
-            A list of `strategy.Candidate`. Their figure `log_likelihood` is the logarithm of the probability of a
+            A list of `strategy.Candidate`. Their metric `log_likelihood` is the logarithm of the probability of a
             genotype minus that of the most probable genotype. A low value shows that the limits have forced improbable
-            choices. If `count` is 0, the list holds only the most probable genotype, without this figure.
+            choices. If `count` is 0, the list holds only the most probable genotype, without this metric.
 
         # References
             - [BARS](https://arxiv.org/abs/2011.10804), section 4.3, K = 8. The operation "none" may be chosen on an

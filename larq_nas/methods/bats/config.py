@@ -38,8 +38,8 @@ class BatsConfig(GroupsConfig, ChainedCellSearchConfig):
     binarize_preprocess: bool = option(True, "binarize the 1x1 convolutions at the inputs of cells, too", profiled=True)
 
     def space(self) -> Architecture:
-        forms = {"binarize": self.binarize, "binarize_preprocess": self.binarize_preprocess}
-        return space(self.layers, self.filters, **self.group_options, **forms)
+        options = {"binarize": self.binarize, "binarize_preprocess": self.binarize_preprocess}
+        return space(self.layers, self.filters, **self.group_options, **options)
 
     @classmethod
     def scaled(cls, genotype: Architecture, config: TrainConfig) -> Architecture:

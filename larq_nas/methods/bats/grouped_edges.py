@@ -136,7 +136,9 @@ def _kinds(names, strides=1):
 
 @traced
 def _grouped_edges(x, choice, trained, statistics, attributes):
-    """Returns the outputs of all edges, and the updated moving mean and variance."""
+    """Returns the outputs of all edges, and the updated moving mean and variance. `attributes` are the names of the
+    operations, the strides, the number of groups, whether kernels are binary, and whether the layer is trained.
+    """
     names, strides, groups, binary, training = attributes
     kernel, slopes, reduce_kernel, reduce_slopes = trained
     reduced, pools, convolutions = _kinds(names, strides)

@@ -51,7 +51,7 @@ def cell(
         filters: Channels of each node.
         groups: Number of groups of the convolutions on edges.
         quantization: What the operations quantize, one of `blocks.QUANTIZATIONS`.
-        preprocess_quantization: That of the preprocessing.
+        preprocess_quantization: What the preprocessing quantizes, one of `blocks.QUANTIZATIONS`.
         reduction: Whether the edges that leave the cell's inputs have strides 2.
         after_reduction: Whether the previous cell was a reduction cell.
         choice: If the cell is searched, a dictionary of choice weights: for each state, a tensor for the edges that

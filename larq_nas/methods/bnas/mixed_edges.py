@@ -284,7 +284,7 @@ def _moved(statistics, common, own, attributes):
         statistics: The moving statistics before the step.
         common: The updated statistics of the operations' inputs.
         own: For each convolution, the statistics of its output in this step.
-        attributes: The attributes.
+        attributes: The `Attributes` of the operation.
     """
     if not own:
         return common

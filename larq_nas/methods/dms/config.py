@@ -108,6 +108,7 @@ class DmsConfig(SearchConfig):
         distributions.check(space, input_shape, num_classes)
         return Strategy(distributions, space, input_shape, num_classes)
 
+    # Both take the `Strategy` of DMS, and mypy does not let a subclass accept less than its base.
     def search(
         self, space: Architecture, strategy: typing.Any, data: "datasets.Images", run: "runs.Run"
     ) -> Architecture:

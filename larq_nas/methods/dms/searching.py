@@ -41,7 +41,7 @@ def search(strategy: Strategy, data: datasets.Images, run: runs.Run, config: Any
         The genotype.
     """
     base, distributions = strategy.base, strategy.distributions
-    of_images = data.image_shape, len(data.class_names)
+    of_images = strategy.input_shape, strategy.num_classes
     steps = [math.ceil(size / config.batch_size) for size in data.half_sizes]
     epochs = config.epochs // distributions.rounds
     first = np.full(len(base.stages), distributions.ratio, np.float32)

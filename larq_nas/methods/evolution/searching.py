@@ -126,7 +126,7 @@ class Population:
             born = [(keys.of_weights(candidate.weights, generator), candidate) for candidate in drawn]
         for _, candidate in born:
             self._evaluate(candidate)
-        runs.write(self.file, [{"genotype": text, "metrics": metrics} for text, metrics in self.known.items()])
+        runs.write(self.file, [{"genotype": text, "figures": metrics} for text, metrics in self.known.items()])
         everyone = self.kept + born
         best = pareto.order([self._objectives(candidate) for _, candidate in everyone])
         self.kept = [everyone[index] for index in best[: self.config.samples]]
@@ -147,7 +147,7 @@ class Population:
         """Reads the metrics of genotypes that an interrupted search has evaluated."""
         rows, names = runs.read_json(self.file), {"validation_loss", "validation_accuracy", *self._counted_names()}
         with runs.expected_form(self.file):
-            known = {row["genotype"]: row["metrics"] for row in rows}
+            known = {row["genotype"]: row["figures"] for row in rows}
             if not all(isinstance(metrics[name], int | float) for metrics in known.values() for name in names):
                 raise ValueError
         return known

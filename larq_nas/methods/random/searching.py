@@ -5,12 +5,13 @@ from typing import Any
 
 from larq_nas import datasets, runs
 from larq_nas.space.architecture import Architecture
+from larq_nas.supernet.strategy import Strategy
 from larq_nas.training import finalists, results
 
 logger = logging.getLogger(__name__)
 
 
-def search(strategy: Any, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
+def search(strategy: Strategy, space: Architecture, data: datasets.Images, run: runs.Run, config: Any) -> Architecture:
     """Draws genotypes evenly, trains them by successive halving, and writes `genotype.json`.
 
     # Arguments
