@@ -209,7 +209,8 @@ def training_of(config: configs.SearchTuneConfig, space: Architecture) -> config
     """Configures the recipe by which the genotypes that a tuned search finds are trained.
 
     # Arguments
-        config: The configuration of the tuning. The recipe gets its data set and validation images.
+        config: The configuration of the tuning. The recipe gets its data set, validation images and
+            distribution.
         space: The space of the search.
 
     # Returns
@@ -224,8 +225,11 @@ def training_of(config: configs.SearchTuneConfig, space: Architecture) -> config
     except options.OptionError as error:
         named = str(error).startswith("flagfile=")
         raise options.OptionError(f"train_{error}" if named else f"train_flagfile: {error}") from None
-    data = {**options.values_of(config, configs.DataConfig), "validation_fraction": config.validation_fraction}
-    return configs.RecipeConfig(**{**options.values_of(found, configs.RecipeConfig), **data})
+    given = {**options.values_of(config, configs.DataConfig), "validation_fraction": config.validation_fraction}
+    distribute = config.search_config().distribute
+    if distribute != "none":
+        given["distribute"] = distribute
+    return configs.RecipeConfig(**{**options.values_of(found, configs.RecipeConfig), **given})
 
 
 # The placeholder for a genotype that has no name.

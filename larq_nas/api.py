@@ -36,7 +36,7 @@ def search(
 
     # Arguments
         config: The configuration of a method, e.g. a `methods.bnas.BnasConfig`.
-        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute`.
+        strategy: A `tf.distribute.MirroredStrategy` or `OneDeviceStrategy` that overrides the option `distribute`.
         values: Values of options of `larq_nas search`, by name, instead of a configuration.
 
     # Returns
@@ -58,7 +58,7 @@ def train(
 
     # Arguments
         config: The configuration.
-        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute`.
+        strategy: A `tf.distribute.MirroredStrategy` or `OneDeviceStrategy` that overrides the option `distribute`.
         values: Values of options of `larq_nas train`, by name, instead of a configuration. The value of `genotype` may
             also be an `Architecture`.
 
@@ -212,7 +212,7 @@ def evaluate(
 
     # Arguments
         config: The configuration.
-        strategy: A `tf.distribute.Strategy`, e.g. a `MirroredStrategy`, that overrides the option `distribute` for
+        strategy: A `tf.distribute.MirroredStrategy` or `OneDeviceStrategy` that overrides the option `distribute` for
             the Keras network.
         values: Values of options of `larq_nas evaluate`, by name, instead of a configuration.
 

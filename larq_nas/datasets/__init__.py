@@ -308,7 +308,7 @@ def training_batches(
         epoch_seed = seed * 1_000_003 + epoch
         shuffled = examples.shuffle(buffer, epoch_seed, reshuffle_each_iteration=False)
         if images.replicas > 1:
-            shuffled = shuffled.concatenate(examples.repeat().take(-size % batch_size))
+            shuffled = shuffled.repeat().take(size + -size % batch_size)
 
         def prepare(index, example):
             image, label = example

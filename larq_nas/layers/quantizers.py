@@ -13,6 +13,7 @@ layer = XnorConv2D(16, 3, padding="same", pad_values=1.0, use_bias=False, input_
 ```
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +30,16 @@ def custom_gradient(function: Callable) -> Callable:
     TensorFlow never frees a graph that calls a function of `tf.custom_gradient`. With this decorator, such a graph
     contains only the function itself instead of the network that calls it.
     """
-    return tf.function(tf.custom_gradient(function), autograph=False)
+    traced = tf.function(tf.custom_gradient(function), autograph=False)
+
+    @functools.wraps(function)
+    def call(*arguments):
+        # A variable of several replicas would become a part of the graph, for all networks.
+        return traced(
+            *(tf.convert_to_tensor(x) if isinstance(x, tf.distribute.DistributedValues) else x for x in arguments)
+        )
+
+    return call
 
 
 def register_by_name(cls: type) -> type:

@@ -146,6 +146,8 @@ class Step(lq.quantizers.Quantizer):
             shape=(),
             initializer=tf.keras.initializers.Constant(self.initial),
             constraint=AtLeast(MIN_STEP),
+            # Its gradient has 32 bits.
+            experimental_autocast=False,
         )
         super().build(input_shape)
 

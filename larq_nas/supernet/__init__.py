@@ -265,7 +265,11 @@ def build_training_state(model: tf.keras.Model, network: tf.keras.Model) -> None
         model.compiled_loss(labels, probabilities)
         model.compiled_metrics.update_state(labels, probabilities)
 
-    # Each replica has variables of its own. Metrics are summed over replicas only when they are read.
-    replicated = model.distribute_strategy.num_replicas_in_sync > 1
-    model.distribute_strategy.run(tf.function(update_metrics) if replicated else update_metrics)
+    def run():
+        # Each replica has variables of its own. Metrics are summed over replicas only when they are read.
+        model.distribute_strategy.run(update_metrics)
+
+    # TensorFlow warns if several replicas run eagerly. It would keep a function of replicas, and thus the model, for
+    # ever.
+    (tf.function(run) if model.distribute_strategy.num_replicas_in_sync > 1 else run)()
     model.reset_metrics()

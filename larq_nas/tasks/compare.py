@@ -16,7 +16,7 @@ from larq_nas import options, plots, runs, zoo
 from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
 from larq_nas.runs import locks
 from larq_nas.space.architecture import Architecture
-from larq_nas.tasks import accuracies, processes
+from larq_nas.tasks import accuracies, distribution, processes
 from larq_nas.tasks.data import check_apart, load_images, start_run
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.genotypes import load_network, suggest
@@ -49,6 +49,7 @@ def compare(config: CompareConfig) -> dict:
 def _compare(config):
     processes.share_gpus()
     run, trainings = runs.Run(config.run_dir), _trainings(config)
+    distribution.check_devices(config)
     # All networks are checked before the first training, since a training may take long.
     networks = {name: checked_network(training) for name, training in trainings.items()}
     _check_differ(networks)

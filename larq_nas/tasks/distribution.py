@@ -24,8 +24,8 @@ def scope(config: FitConfig | EvaluateConfig, strategy: "tf.distribute.Strategy 
 
     # Arguments
         config: The configuration of the task.
-        strategy: A strategy that overrides the configured distribution, or `None`. Without any distribution, an outer
-            scope of the caller stays.
+        strategy: A strategy that overrides the configured distribution, or `None`. Without either, the networks are
+            made in the scope that the caller has opened, if there is one.
 
     # Raises
         TaskError: If the strategy is not accepted, or if the replicas cannot get equal parts of a batch.
@@ -35,12 +35,14 @@ def scope(config: FitConfig | EvaluateConfig, strategy: "tf.distribute.Strategy 
         return
     import tensorflow as tf
 
-    accepted = tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy
-    if not isinstance(strategy, (type(None), *accepted)):
-        raise TaskError(f"strategy={strategy!r}: accepted are a tf.distribute.MirroredStrategy and a OneDeviceStrategy")
-    strategy = strategy or _mirrored()
+    strategy = _mirrored() if strategy is None else strategy
+    _check_accepted(strategy)
     if tf.distribute.has_strategy() and tf.distribute.get_strategy() is not strategy:
-        raise TaskError("the scope of another tf.distribute.Strategy is open; leave it, or leave out distribute")
+        raise TaskError(
+            "the scope of another tf.distribute.Strategy is open; leave this scope, or give neither strategy nor "
+            "distribute"
+        )
+    _check(config.batch_size, strategy.num_replicas_in_sync)
     with strategy.scope():
         yield
 
@@ -68,13 +70,18 @@ def replicas(config: FitConfig | EvaluateConfig) -> int:
         config: The configuration of the task.
 
     # Raises
-        TaskError: If the replicas cannot get equal parts of a batch.
+        TaskError: If the strategy of the scope is not accepted, or if the replicas cannot get equal parts of a batch.
     """
     import tensorflow as tf
 
-    count = tf.distribute.get_strategy().num_replicas_in_sync
+    strategy = tf.distribute.get_strategy()
+    if tf.distribute.has_strategy():
+        _check_accepted(strategy)
+    count = strategy.num_replicas_in_sync
     _check(config.batch_size, count)
-    if count > 1 or config.distribute != "none":
+    if count == 1 and config.distribute != "none":
+        logger.warning("distribute=%s: this machine has one device, which takes all images", config.distribute)
+    if count > 1:
         logger.info("replicas: %d, each of which takes %d images of a batch", count, config.batch_size // count)
     return count
 
@@ -82,6 +89,13 @@ def replicas(config: FitConfig | EvaluateConfig) -> int:
 def divided(data: "datasets.Images", config: FitConfig) -> "datasets.Images":
     """The data set of a search or a training with the number of replicas of the current scope, see `replicas`."""
     return dataclasses.replace(data, replicas=replicas(config))
+
+
+def _check_accepted(strategy):
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MirroredStrategy | tf.distribute.OneDeviceStrategy):
+        raise TaskError(f"strategy={strategy!r}: accepted are a tf.distribute.MirroredStrategy and a OneDeviceStrategy")
 
 
 def _check(batch_size, count):

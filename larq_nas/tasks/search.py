@@ -43,7 +43,7 @@ def search(config: SearchConfig, strategy: "tf.distribute.Strategy | None" = Non
     # Returns
         The genotype.
     """
-    with locks.hold(config.run_dir), distribution.scope(config, strategy):
+    with distribution.scope(config, strategy), locks.hold(config.run_dir):
         return _search(config)
 
 
@@ -98,6 +98,7 @@ def check(config: SearchConfig, data: "datasets.Images") -> None:
         config = with_genotypes(config)
         space = config.space()
         check_precision(space, config)
+        distribution.check_devices(config)
         config.strategy(space, *config.counted_images(data.image_shape, len(data.class_names)))
     except ValueError as error:
         raise TaskError(str(error)) from None

@@ -38,7 +38,7 @@ def train(config: TrainConfig, strategy: "tf.distribute.Strategy | None" = None)
     # Returns
         The trained network, a Keras model.
     """
-    with locks.hold(config.run_dir), distribution.scope(config, strategy):
+    with distribution.scope(config, strategy), locks.hold(config.run_dir):
         return _train(config)
 
 
@@ -113,7 +113,6 @@ def checked_network(config: TrainConfig) -> Architecture | zoo.Baseline:
     """
     network = _scaled(load_network(config.genotype), config)
     check_precision(network, config)
-    distribution.check_devices(config)
     check_reachable(network, f"genotype={name_of(config)}")
     real = isinstance(network, Architecture) and not network.binary
     if _is_staged(config) and (config.full_precision or real):

@@ -87,6 +87,21 @@ class LossError(FloatingPointError):
     """The loss of a training has become infinite or NaN."""
 
 
+class ReplicaStatistics(tf.keras.callbacks.Callback):
+    """Gives all replicas the mean of their moving statistics before an evaluation and at the end of each epoch.
+
+    Each replica updates its own statistics, and evaluates its images with them. But weights are saved with the mean.
+    """
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        for variable in self.model.weights:
+            if variable.synchronization == tf.VariableSynchronization.ON_READ:
+                variable.assign(variable.read_value())
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.on_test_begin()
+
+
 class FiniteLoss(tf.keras.callbacks.Callback):
     """Raises a `LossError` when the loss of a training becomes infinite or NaN."""
 
@@ -142,16 +157,16 @@ class Progress(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.live is not None:
-            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._metrics(logs)}")
+            self.live.update(f"{self._head()} step {batch + 1}/{self.steps} {self._described(logs)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.described = self.describe()
-        logger.info("%s %s", self._head(), self._metrics(logs))
+        logger.info("%s %s", self._head(), self._described(logs))
 
     def _head(self):
         return f"epoch {self.epoch + 1}/{self.epochs}"
 
-    def _metrics(self, logs):
+    def _described(self, logs):
         # Metrics whose name has a slash are written to files only.
         hidden = [key for key in logs or {} if key.endswith("architecture_loss") or "/" in key]
         shown = {key: float(value) for key, value in (logs or {}).items() if key not in hidden}

@@ -136,8 +136,8 @@ def _trained(genotype, name, number, data, run, config, begin):
     elif begin:
         begin(network, genotype)
     epochs, steps = _length(number, data, config)
-    guard = [callbacks.FiniteLoss()]
-    network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=guard)
+    extra = [callbacks.ReplicaStatistics(), callbacks.FiniteLoss()]
+    network.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=extra)
     with runs.atomic(weights) as temporary:
         network.save_weights(temporary)
     judged = datasets.evaluation_batches(data, data.halves[1], config.batch_size, data.half_sizes[1])

@@ -49,6 +49,7 @@ def fit(
             validation_data=validation,
             verbose=0,
             callbacks=[
+                callbacks.ReplicaStatistics(),
                 callbacks.FiniteLoss(),
                 *extra,
                 keras.TensorBoard(run.logs, profile_batch=0, write_graph=False),

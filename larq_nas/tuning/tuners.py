@@ -16,6 +16,7 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import compare, genotypes, lengths, processes
 from larq_nas.tasks import search as search_task
 from larq_nas.tasks.data import load_images
+from larq_nas.tasks.distribution import check_devices
 from larq_nas.tasks.errors import TaskError
 from larq_nas.tasks.train import checked_network, count
 from larq_nas.tasks.trained import load_trained
@@ -44,6 +45,7 @@ def check(network: Architecture | str, recipe: RecipeConfig, data: datasets.Imag
     """
     if not recipe.validation_fraction:
         raise TuningError("validation_fraction=0: trials are judged on validation images; give a share, e.g. 0.2")
+    check_devices(recipe)
     count(_built(network, recipe), data, "the network")
 
 

@@ -110,7 +110,7 @@ def test_help_of_a_command_comes_without_tensorflow(light, command, word):
 def test_help_shows_defaults_choices_and_only_methods_that_exist(cli):
     text = cli("search", "--help").stdout
     assert f"--method <{'|'.join(methods.names())}>: " in text
-    assert "--batch_size: examples per step (default: 64)" in text
+    assert "--batch_size: examples per step, on all devices together (default: 64)" in text
     assert "--augmentation <none|crop|crop_flip|crop_flip_cutout|imagenet>: " in text
     assert "--genotype: " in cli("train", "--help").stdout
     evolution = cli("search", "--method=evolution", "--help").stdout

@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import gc
 import os
 import pathlib
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import larq_nas
-from larq_nas import runs, training
+from larq_nas import runs, supernet, training
+from larq_nas.layers import quantizers, step_convolution
 from larq_nas.methods.dms import searching
 from larq_nas.supernet.sampling import Draws
 from larq_nas.training import TrainedModel, recipes
@@ -102,6 +105,39 @@ def take_steps():
         assert not np.array_equal(a, start)
 
 
+def use_own_variables():
+    """Quantizers, which share a traced function, get the variables of their own network."""
+    _devices(2)
+    inputs, strategy = tf.constant([0.2, 0.6, 1.4]), tf.distribute.MirroredStrategy()
+    for quantize, values in (
+        (lambda variable: step_convolution.step(inputs, variable), (1.0, 2.0)),
+        (quantizers.xnor_sign, (-np.ones([1, 1, 1, 2]), np.ones([1, 1, 1, 2]))),
+    ):
+        found = []
+        for value in values:
+            with strategy.scope():
+                variable = tf.Variable(value, dtype=tf.float32)
+            results = strategy.run(tf.function(functools.partial(quantize, variable)))
+            first, second = strategy.experimental_local_results(results)
+            np.testing.assert_array_equal(first, second)
+            np.testing.assert_array_equal(first, quantize(tf.constant(value, tf.float32)))
+            found.append(first)
+        assert not np.array_equal(*found)
+
+
+def be_freed():
+    """TensorFlow does not keep a model of two replicas. A search by DMS makes one in many of its rounds."""
+    _devices(2)
+    with tf.distribute.MirroredStrategy().scope():
+        model = tf.keras.Sequential([tf.keras.layers.Dense(4, "softmax", input_shape=(3,))])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    supernet.build_training_state(model, model)
+    kept = weakref.ref(model)
+    del model
+    gc.collect()
+    assert kept() is None
+
+
 def _interrupted(owner, name, call):
     """Interrupts a call after `owner.name` has written its first backup, and repeats it. Returns the backups then."""
     write, written = getattr(owner, name), []
@@ -129,15 +165,20 @@ def do_commands(directory, method, precision):
     options |= {"precision": precision, "distribute": "mirrored"}
     backup = training.backups.Backup, "on_epoch_end"
     writer = (searching, "_save") if method == "dms" else backup
-    found, logits = [], []
+    found, losses = [], []
     for name in ("straight", "interrupted"):
         run = str(directory / name)
         search = functools.partial(larq_nas.search, method=method, **{**SEARCH, **options}, run_dir=run)
-        genotype = search() if name == "straight" else _interrupted(*writer, search)[0]
+        if name == "straight":
+            genotype = search()
+        else:
+            genotype, after = _interrupted(*writer, search)
+            # The first epoch, or round, is not done again.
+            assert len(after) == 1
         found.append(dataclasses.replace(genotype, provenance=None))
-        logits.append(runs.Run(run).rows()[-1]["loss"])
+        losses.append(runs.Run(run).rows()[-1]["loss"])
     assert found[0] == found[1]
-    np.testing.assert_allclose(*logits, rtol=1e-3)
+    np.testing.assert_allclose(*losses, rtol=1e-3)
     trained = {**DATA, "image_size": options["image_size"], "precision": precision, "distribute": "mirrored"}
     trained |= {"epochs": 2, "steps": None, "clip_norm": 1.0, "drop_path": 0.0, **TRAINING.get(method, {})}
     train = functools.partial(larq_nas.train, genotype=found[0], **trained)
@@ -152,6 +193,9 @@ def do_commands(directory, method, precision):
             np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
     evaluated = larq_nas.evaluate(run_dir=straight, distribute="mirrored", batch_size=64, max_examples=65)
     assert evaluated["examples"] == 65
+    # The training measures the accuracy of the weights that it saves.
+    measured = larq_nas.evaluate(run_dir=straight)
+    assert measured["keras_accuracy"] == pytest.approx(runs.read_json(runs.Run(straight).metrics)["test_accuracy"])
     assert evaluated == larq_nas.evaluate(run_dir=straight, max_examples=65)
 
 
@@ -175,7 +219,7 @@ def be_refused(directory):
         pytest.raises(ValueError, match="the scope of another tf.distribute.Strategy is open"),
     ):
         search(strategy=mirrored)
-    assert not any(path.name != ".lock" for path in directory.glob("*/*"))
+    assert not list(directory.iterdir())
 
 
 def test_replicas_draw_the_same_numbers():
@@ -186,6 +230,28 @@ def test_replicas_take_the_steps_of_one_device():
     _on_devices("take_steps")
 
 
+def test_quantizers_of_two_networks_have_variables_of_their_own():
+    _on_devices("use_own_variables")
+
+
+def test_a_model_of_two_replicas_is_freed():
+    _on_devices("be_freed")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        functools.partial(larq_nas.compare, genotypes=["bnas_a", "bnas_b"]),
+        functools.partial(larq_nas.tune, what="recipe", genotype="bnas_a", validation_fraction=0.2),
+        functools.partial(larq_nas.tune, what="search", method="bnas", validation_fraction=0.2),
+    ],
+)
+def test_a_batch_that_replicas_cannot_divide_is_refused_before_the_first_training(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * 3)
+    with pytest.raises(ValueError, match="batch_size=64: cannot be divided between 3 replicas; give a multiple of 3"):
+        call(dataset="digits", batch_size=64, distribute="mirrored", run_dir=str(tmp_path / "run"))
+
+
 @pytest.mark.slow
 def test_wrong_values_for_replicas_are_refused(tmp_path):
     _on_devices("be_refused", str(tmp_path))
@@ -193,7 +259,8 @@ def test_wrong_values_for_replicas_are_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "precision"), [*((method, "float32") for method in SMALL), ("bnas", "mixed_bfloat16")]
+    ("method", "precision"),
+    [*((method, "float32") for method in SMALL), ("bnas", "mixed_bfloat16"), ("bnas", "mixed_float16")],
 )
 def test_a_search_a_training_and_an_evaluation_on_two_devices(method, precision, tmp_path):
     printed = _on_devices("do_commands", str(tmp_path), method, precision)

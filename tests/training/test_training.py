@@ -186,7 +186,7 @@ def test_a_second_classifier_takes_part_in_training_and_not_in_the_result(tmp_pa
     sgd = tf.keras.optimizers.SGD(1.0)
     model.compile(sgd, tf.keras.losses.SparseCategoricalCrossentropy(), run_eagerly=True)
     given = []
-    sgd.apply_gradients = lambda pairs: given.extend(pairs)
+    sgd.apply_gradients = lambda pairs, **options: given.extend(pairs)
     model.train_on_batch(x, y)
     moved = {variable.name: gradient for gradient, variable in given}
     assert np.any(moved["auxiliary_classifier/kernel:0"]) and np.any(moved["classifier/kernel:0"])
@@ -207,7 +207,7 @@ def test_clipped_training_clips_before_the_gradients_are_rewritten(monkeypatch):
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     y = np.array([0, 1, 2, 0])
     given = []
-    sgd.apply_gradients = lambda pairs: given.extend(pairs)
+    sgd.apply_gradients = lambda pairs, **options: given.extend(pairs)
     model.train_on_batch(x, y)
     # The plain order: a quantizer that hands on the gradient of the scaled binary kernel, clipping, then the rewriting.
     with monkeypatch.context() as patch, tf.GradientTape() as tape:

@@ -154,6 +154,7 @@ def test_the_options_that_are_tuned_by_default_are_those_of_the_method(method, t
     config = flags.configure("tune", what="search", method=method, dataset="digits")
     search = config.search_config()
     recipe = flags.training_of(config, search.space())
+    assert flags.training_of(config.replace(distribute="mirrored"), search.space()).distribute == "mirrored"
     hyperparameters = ranges.hyperparameters(search, config.tuned)
     oracle = keras_tuner.oracles.RandomSearchOracle("val_accuracy", max_trials=1, seed=1)
     tuner = tuning.SearchTuner(oracle, search, hyperparameters, recipe, seed=5, directory=str(tmp_path))

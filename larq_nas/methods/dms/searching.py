@@ -132,9 +132,8 @@ def _fit(model, turn, data, config, epochs, steps, number, rounds):
         for variable in model.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
     batches = _batches(turn, data, config, epochs, steps, number, rounds)
-    history = model.fit(
-        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=[callbacks.FiniteLoss()]
-    ).history
+    extra = [callbacks.ReplicaStatistics(), callbacks.FiniteLoss()]
+    history = model.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=extra).history
     return {name: history[name][-1] for name in ("loss", "accuracy")}
 
 
