@@ -96,11 +96,14 @@ def adopt(oracle: keras_tuner.Oracle) -> list[str]:
     return list(found)
 
 
-def drop_ended(oracle: keras_tuner.Oracle) -> None:
-    """Removes the trial that ended last from the queue of a reloaded oracle, which would run it again.
+def mend(oracle: keras_tuner.Oracle) -> None:
+    """Removes what a killed process has left in a reloaded oracle.
 
-    An oracle saves its state before it removes a trial that has ended from those that are under way.
+    An oracle saves a new trial before its own state. It would take a trial of which its state does not know for one
+    that is under way, for ever. And an oracle saves its state before it removes a trial that has ended from those that
+    are under way. It would run this trial again.
     """
+    oracle.trials = {name: trial for name, trial in oracle.trials.items() if name in oracle.start_order}
     oracle._retry_queue = [trial for trial in oracle._retry_queue if trial not in oracle.end_order]
 
 

@@ -50,7 +50,7 @@ class ResumableTuner(base_tuner.BaseTuner):
         if self.role == workers.WORKER:
             self.oracle = workers.Client(oracle)
         else:
-            _keras_tuner.drop_ended(oracle)
+            _keras_tuner.mend(oracle)
         found = self.oracle.get_space()
         if hyperparameters is not None and _keras_tuner.space_of(found) != _keras_tuner.space_of(hyperparameters):
             raise TuningError(f"{where}: holds a tuning of other hyperparameters; {another}")

@@ -152,6 +152,30 @@ def test_a_killed_tuning_goes_on_with_its_trial(name, at, trainings, tmp_path, m
     assert len(trainings) == expected
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_tuning_that_is_killed_while_it_saves_a_new_trial_does_not_lose_it(name, trainings, tmp_path):
+    _tuner(tmp_path / "whole", ORACLES[name]()).search(verbose=0)
+    expected = [Architecture.load(given["genotype"]) for _, given in trainings]
+    trainings.clear()
+    oracle = ORACLES[name]()
+    save = oracle.save
+
+    def dying():
+        if len(oracle.trials) == 3 and len(oracle.end_order) == 2:
+            raise KeyboardInterrupt
+        save()
+
+    oracle.save = dying
+    with pytest.raises(KeyboardInterrupt):
+        _tuner(tmp_path / "killed", oracle).search(verbose=0)
+    assert len(list(tmp_path.glob("killed/**/trial.json"))) == 3 and len(trainings) == 2
+    again = _tuner(tmp_path / "killed", ORACLES[name]())
+    again.search(verbose=0)
+    assert {trial.status for trial in again.oracle.trials.values()} == {"COMPLETED"}
+    assert [Architecture.load(given["genotype"]) for _, given in trainings] == expected
+
+
 def test_a_broken_tuning_is_one_clear_error(trainings, tmp_path):
     _tuner(tmp_path, ORACLES["random"]()).search(verbose=0)
     (file,) = tmp_path.rglob("oracle.json")
