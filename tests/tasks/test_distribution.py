@@ -193,9 +193,10 @@ def do_commands(directory, method, precision):
             np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
     evaluated = larq_nas.evaluate(run_dir=straight, distribute="mirrored", batch_size=64, max_examples=65)
     assert evaluated["examples"] == 65
-    # The training measures the accuracy of the weights that it saves.
-    measured = larq_nas.evaluate(run_dir=straight)
-    assert measured["keras_accuracy"] == pytest.approx(runs.read_json(runs.Run(straight).metrics)["test_accuracy"])
+    if precision == "float32":
+        # The training measures the accuracy of the weights that it saves. `evaluate` computes in 32 bits.
+        measured = larq_nas.evaluate(run_dir=straight)
+        assert measured["keras_accuracy"] == pytest.approx(runs.read_json(runs.Run(straight).metrics)["test_accuracy"])
     assert evaluated == larq_nas.evaluate(run_dir=straight, max_examples=65)
 
 
