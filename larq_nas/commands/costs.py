@@ -5,12 +5,12 @@ import json
 
 from larq_nas import configs, tables, zoo
 from larq_nas.tasks.errors import TaskError
-from larq_nas.tasks.genotypes import load_network
+from larq_nas.tasks.genotypes import count_costs, load_network
 
 
 def costs(config: configs.CostsConfig) -> None:
     """Prints the costs of the network of a genotype, or of a network of the zoo, layer by layer."""
-    counts = _count(load_network(config.genotype), *sizes(config))
+    counts = count_costs(load_network(config.genotype), *sizes(config))
     if config.json:
         print(json.dumps(counts.to_dict()))
         return
@@ -22,14 +22,6 @@ def costs(config: configs.CostsConfig) -> None:
     header = ("layer", "kernel", "binary MACs", "float MACs", "parameters", "bytes")
     print(tables.table([header, *rows, total]))
     print(tables.costs(counts))
-
-
-def _count(network, input_shape, num_classes):
-    from larq_nas import costs
-
-    if isinstance(network, zoo.Baseline):
-        return network.count(input_shape, num_classes)
-    return costs.count(network, input_shape, num_classes)
 
 
 def sizes(config: configs.CostsConfig | configs.DrawConfig) -> tuple:
@@ -62,7 +54,7 @@ def _list_costs(names, as_json):
     for name in names:
         variant = zoo.VARIANTS[name]
         network = zoo.genotype(name) if name in zoo.GENOTYPES else zoo.Baseline(name)
-        counted[name] = _count(network, variant.input_shape, variant.num_classes)
+        counted[name] = count_costs(network, variant.input_shape, variant.num_classes)
     if as_json:
         print(json.dumps({name: counts.to_dict() for name, counts in counted.items()}))
         return

@@ -3,11 +3,15 @@
 import difflib
 import pathlib
 import typing
+from collections.abc import Sequence
 
 from larq_nas import options, runs, zoo
 from larq_nas.networks import reachability, templates
 from larq_nas.space.architecture import Architecture, ArchitectureError
 from larq_nas.tasks.errors import TaskError
+
+if typing.TYPE_CHECKING:
+    from larq_nas.costs import Costs
 
 _Config = typing.TypeVar("_Config", bound=options.Config)
 
@@ -34,6 +38,27 @@ def load_network(genotype: str | Architecture) -> Architecture | zoo.Baseline:
     if genotype in zoo.VARIANTS:
         return zoo.genotype(genotype) if genotype in zoo.GENOTYPES else zoo.Baseline(genotype)
     return _decided(read(genotype), genotype)
+
+
+def count_costs(network: Architecture | zoo.Baseline, input_shape: Sequence[int], num_classes: int) -> "Costs":
+    """Counts the costs of a network.
+
+    # Arguments
+        network: An `Architecture`, or a `zoo.Baseline`.
+        input_shape: Height, width and channels of the images.
+        num_classes: Number of classes.
+
+    # Returns
+        A `costs.Costs`.
+
+    # Raises
+        NetworkError: If the network cannot be built at this shape.
+    """
+    from larq_nas import costs
+
+    if isinstance(network, zoo.Baseline):
+        return network.count(input_shape, num_classes)
+    return costs.count(network, input_shape, num_classes)
 
 
 def read(path: pathlib.Path | str) -> Architecture:

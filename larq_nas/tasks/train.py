@@ -14,7 +14,7 @@ from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import distribution
 from larq_nas.tasks.data import check_apart, load_images, start_run, with_validation
 from larq_nas.tasks.errors import TaskError
-from larq_nas.tasks.genotypes import check_reachable, kept_genotype, load_network
+from larq_nas.tasks.genotypes import check_reachable, count_costs, kept_genotype, load_network
 from larq_nas.tasks.lengths import scale_epochs
 from larq_nas.tasks.precisions import check_precision
 from larq_nas.tasks.trained import load_trained
@@ -195,13 +195,10 @@ def count(network: Architecture | zoo.Baseline, data: "datasets.Images", name: s
     # Raises
         TaskError: If the network cannot be built for the images, e.g. because they are too small.
     """
-    from larq_nas import costs
     from larq_nas.networks import templates
 
     shape, num_classes = data.image_shape, len(data.class_names)
     try:
-        if isinstance(network, zoo.Baseline):
-            return network.count(shape, num_classes)
-        return costs.count(network, shape, num_classes)
+        return count_costs(network, shape, num_classes)
     except templates.NetworkError as error:
         raise TaskError(f"{name}: {error}; the option image_size resizes images") from None
