@@ -1,4 +1,5 @@
 import argparse
+import itertools
 import json
 import math
 
@@ -72,9 +73,11 @@ def test_what_the_training_of_finalists_takes_is_said(monkeypatch):
     data = datasets.load("digits", image_size=8, train_examples=400)
     measured = estimates.Estimate(parameters=1, bytes=0, seconds_per_step=1.0, seconds_to_begin=100.0)
     monkeypatch.setattr(estimates, "measure", lambda *arguments: measured)
+    # Building a network takes 50 seconds by this clock.
+    monkeypatch.setattr(finalists, "time", argparse.Namespace(perf_counter=itertools.count(step=50).__next__))
     steps, epochs = math.ceil(data.half_sizes[0] / CONFIG.batch_size), CONFIG.finalist_epochs
     # Two of three go on to the second round, and are trained twice as long.
-    seconds = 3 * (100 + epochs * steps) + 2 * (100 + 2 * epochs * steps)
+    seconds = 3 * (150 + epochs * steps) + 2 * (150 + 2 * epochs * steps)
     said = finalists.expected(GENOTYPES[0], 3, data, CONFIG).line()
     assert said == f"3 genotypes are trained for a short time, {seconds / 60:.0f} min"
     assert finalists.expected(GENOTYPES[0], 1, data, CONFIG).line() == ""
