@@ -166,10 +166,10 @@ def configure(command: str, **values: Any) -> options.Config:
     """
     if command not in COMMANDS:
         raise options.OptionError(f"command {command!r}: accepted are {', '.join(COMMANDS)}")
-    # These cannot be written as words of a command line, so a placeholder is parsed instead.
+    # These cannot be written as words of a command line, so placeholders are parsed instead.
     others = {name: value for name, value in values.items() if value is None or _architectures(value)}
     words = [_word(name, value) for name, value in values.items() if name not in others]
-    words += [f"--{name}={_UNNAMED}" for name, value in others.items() if value is not None]
+    words += [_word(name, [_UNNAMED] * len(_several(value))) for name, value in others.items() if value is not None]
     given = _several(others.get("genotypes") or others.get("genotype") or [])
     genotypes = [each if isinstance(each, Architecture) else os.path.expanduser(each) for each in given]
     try:

@@ -145,7 +145,7 @@ class RankConfig(RecipeConfig):
 
     run_dir: str = changed_default(RunConfig, "run_dir", "runs/search")
     draw: int | None = option(None, "number of genotypes to draw evenly from the space of the search", least=3)
-    genotypes: tuple[str, ...] = option(
+    genotypes: tuple[str | Architecture, ...] = option(
         (),
         "genotype.json files of the space of the search, at least three, separated by commas, instead of draw",
         is_path=True,

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from larq_nas import options, plots, runs, zoo
 from larq_nas.configs import CompareConfig, RecipeConfig, TrainConfig
@@ -106,7 +106,7 @@ def _bare(network):
     return dataclasses.replace(network, provenance=None) if isinstance(network, Architecture) else network
 
 
-def labels(genotypes: list) -> list:
+def labels(genotypes: Sequence[str | Architecture]) -> list[str]:
     """Names networks after their files: `a` for `a.json` and for `a/genotype.json`.
 
     # Arguments

@@ -87,7 +87,8 @@ def _with_shared_weights(config, searched, run):
     space, sizes = searched.space(), searched.counted_images(data.image_shape, len(data.class_names))
     strategy = searched.strategy(space, *sizes)
     if config.genotypes:
-        genotypes = [_of_space(load_network(genotype), space, genotype) for genotype in config.genotypes]
+        named = zip(config.genotypes, compare.labels(config.genotypes), strict=True)
+        genotypes = [_of_space(load_network(genotype), space, name) for genotype, name in named]
         weights = {genotype: strategy.weights_of(space, genotype) for genotype in genotypes}
     else:
         drawn = searched.draw(space, strategy, config.draw, *sizes)

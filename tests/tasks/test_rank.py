@@ -32,9 +32,10 @@ def test_a_rank_trains_what_it_has_drawn_and_compares_the_orders(searched, capsy
     assert [row["accuracy"] for row in rows] == [network["mean"] for network in comparison["networks"].values()]
     expected = rank.statistics([row["validation_accuracy"] for row in rows], [row["accuracy"] for row in rows])
     assert {name: ranking[name] for name in expected} == expected
-    # The same genotypes by their files have the same accuracies with shared weights, but are another ranking.
-    files = [str(searched / f"rank/genotypes/genotype{number}.json") for number in (1, 2, 3)]
-    config = flags.configure("rank", **DATA, run_dir=str(searched), epochs=1, genotypes=files)
+    # The same genotypes, listed by the user, have the same accuracies with shared weights, but are another ranking.
+    first, *files = (str(searched / f"rank/genotypes/genotype{number}.json") for number in (1, 2, 3))
+    listed = [larq_nas.Architecture.load(first), *files]
+    config = flags.configure("rank", **DATA, run_dir=str(searched), epochs=1, genotypes=listed)
     judged = rank._with_shared_weights(config, flags.searched(searched), runs.Run(searched)).values()
     assert [row["validation_accuracy"] for row in rows] == [metrics["validation_accuracy"] for metrics in judged]
     with pytest.raises(runs.RunError, match="differs in genotypes"):
