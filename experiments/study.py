@@ -3,9 +3,10 @@
 For each seed, the method and an evolution search the space. From the Pareto front of the evolution, the genotype is
 taken whose binary multiply-accumulates are nearest to those of the method. For each of these genotypes, others are
 drawn evenly whose costs differ from it by at most 5 %. All are trained by the same recipe: a found one with all seeds,
-a random one with the seed of its search, and so is what a variant of the method finds. A ResNet-18 whose widths have
-one factor, so that it has the binary multiply-accumulates of the first search, is trained by a recipe of its own. The
-test split is used once for each training, and chooses nothing. `docs/study.md` describes the protocol.
+a random one with the seed of its search, and so is what a variant of the method finds, which is compared with the
+random genotypes of the method. A ResNet-18 whose widths have one factor, so that it has the binary multiply-accumulates
+of the first search, is trained by a recipe of its own. The test split is used once for each training, and chooses
+nothing. `docs/study.md` describes the protocol.
 
     python experiments/study.py experiments/results/bats.json RUNS --space=bats \
         --data="--dataset=cifar10 --train_examples=4000 --image_size=16" --search="--flagfile=images" \
@@ -30,7 +31,6 @@ import trained
 from larq_nas import costs, flags, runs
 from larq_nas.configs import RankConfig
 from larq_nas.methods import dms
-from larq_nas.methods.dms.search_space import derive, size
 from larq_nas.space.architecture import Architecture
 from larq_nas.tasks import accuracies, rank
 
@@ -66,7 +66,7 @@ class Study:
 
     def __init__(self, arguments):
         self.arguments, self.file, self.drawn = arguments, arguments.results, {}
-        self.kept = {"flags": {name: getattr(arguments, name) for name in ("space", *TEXTS)}}
+        self.kept = {"flags": {name: getattr(arguments, name) for name in ("space", "seeds", "drawn", *TEXTS)}}
         if self.file.exists():
             found = runs.read_json(self.file)
             if found["flags"] != self.kept["flags"]:
@@ -138,7 +138,8 @@ class Study:
             return {"genotype": json.loads(genotype.to_json()), **sizes, **counted(genotype, *sizes.values()), **last}
 
         data_dir = self.arguments.data_dir
-        return of_dict(self.once(f"search, {way}, seed {seed}", search)["genotype"])
+        # The same name with other flags is another variant.
+        return of_dict(self.once(f"search, {way}, seed {seed} {further}".rstrip(), search)["genotype"])
 
     @functools.cached_property
     def sizes(self):
@@ -152,36 +153,35 @@ class Study:
         def draw():
             config, wanted, found = self.config(way, seed), counted(genotype, *self.sizes), {}
             if self.arguments.space == "dms":
-                config = config.replace(genotype_megabytes=float(size(genotype, *self.sizes)))
+                config = config.replace(genotype_megabytes=float(dms.size(genotype, *self.sizes)))
             space = config.space()
             strategy = config.strategy(space, *self.sizes)
             for number in range(TIMES):
                 drawing = config.replace(seed=1000 * seed + number)
                 for candidate in drawing.draw(space, strategy, DRAWN, *self.sizes):
                     own = counted(candidate.genotype, *self.sizes)
-                    if candidate.genotype != genotype and all(
-                        abs(own[name] / wanted[name] - 1) <= TOLERANCE for name in COSTS
-                    ):
-                        found[candidate.genotype] = own
+                    if all(abs(own[name] / wanted[name] - 1) <= TOLERANCE for name in COSTS):
+                        found[candidate.genotype] = None
+                found.pop(genotype, None)
                 if len(found) >= self.arguments.drawn:
-                    of_all = {"of": DRAWN * (number + 1)}
-                    return {"genotypes": [json.loads(each.to_json()) for each in list(found)], **of_all}
+                    rows = [json.loads(each.to_json()) for each in list(found)[: self.arguments.drawn]]
+                    return {"genotypes": rows, "of": DRAWN * (number + 1)}
             raise SystemExit(f"only {len(found)} random genotypes have about the costs {wanted}")
 
-        kept = self.once(f"genotypes as {way}, seed {seed}", draw)["genotypes"]
-        return [of_dict(values) for values in kept[: self.arguments.drawn]]
+        return [of_dict(values) for values in self.once(f"genotypes as {way}, seed {seed}", draw)["genotypes"]]
 
     def judged(self, way, seed, genotypes):
         """The validation accuracies of genotypes with the shared weights of a search."""
         searched = self.config(way, seed).replace(data_dir=self.arguments.data_dir)
         config, run = RankConfig(genotypes=tuple(genotypes)), runs.Run(self.run_dir(way, seed))
-        rows = rank._with_shared_weights(config, searched, run).values()
-        return {"accuracies": [row["validation_accuracy"] for row in rows]}
+        judged = rank._with_shared_weights(config, searched, run)
+        # A genotype may have been drawn twice.
+        return {"accuracies": [judged[genotype]["validation_accuracy"] for genotype in genotypes]}
 
     def baseline(self, genotype):
         """The ResNet-18 whose binary multiply-accumulates are nearest to those of a genotype."""
         base, wanted = dms.space("resnet18"), counted(genotype, *self.sizes)["binary_macs"]
-        every = [derive(base, np.full(len(base.stages), ratio)) for ratio in np.geomspace(0.1, 10, 200)]
+        every = [dms.derive(base, np.full(len(base.stages), ratio)) for ratio in np.geomspace(0.1, 10, 200)]
         return min(every, key=lambda each: abs(counted(each, *self.sizes)["binary_macs"] - wanted))
 
     def trained(self, genotype, seeds, words=None):
@@ -246,10 +246,10 @@ def report_search(way, seed, means, study):
     if f"shared weights, {way}, seed {seed}" in kept:
         trained_alone = [study.trained(each, [of])[1][0] for (_, of), group in study.drawn.items() for each in group]
         ranking = rank.statistics(kept[f"shared weights, {way}, seed {seed}"]["accuracies"], trained_alone)
-        tau = ranking["kendall_tau"]
-        words.append(
-            f"Kendall's τ {tau['value']:.2f}, 95 % interval {tau['interval'][0]:.2f} to {tau['interval'][1]:.2f}"
-        )
+        value, interval = ranking["kendall_tau"].values()
+        # It is undefined if all accuracies are equal.
+        if value is not None:
+            words.append(f"Kendall's τ {value:.2f}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}")
     print("; ".join(words))
 
 
